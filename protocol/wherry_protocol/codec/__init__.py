@@ -1,0 +1,58 @@
+"""Strict, deterministic CBOR for typed messages.
+
+A message is a frozen dataclass whose fields name their integer key and their bounds; `encode`
+and `decode` walk that table. `docs/SPEC.md` and `wherry.cddl` describe the same bytes.
+"""
+
+from wherry_protocol.codec.cbor import dumps, loads
+from wherry_protocol.codec.fields import (
+    Bool,
+    Closed,
+    FieldType,
+    Int,
+    Mapping,
+    Nested,
+    Octets,
+    Open,
+    Real,
+    Sequence,
+    Text,
+    Uint,
+    Unknown,
+)
+from wherry_protocol.codec.table import (
+    Message,
+    content_type,
+    decode,
+    encode,
+    field,
+    instruction,
+    observation,
+    part,
+)
+
+__all__ = [
+    "Bool",
+    "Closed",
+    "FieldType",
+    "Int",
+    "Mapping",
+    "Message",
+    "Nested",
+    "Octets",
+    "Open",
+    "Real",
+    "Sequence",
+    "Text",
+    "Uint",
+    "Unknown",
+    "content_type",
+    "decode",
+    "dumps",
+    "encode",
+    "field",
+    "instruction",
+    "loads",
+    "observation",
+    "part",
+]
