@@ -33,6 +33,7 @@ ROLE: Final = "wherry-role"
 EDDSA: Final = -8
 HMAC_256: Final = 5
 SIGNATURES_MAX: Final = 16
+FIELDS: Final = 4  # of each of the three messages
 
 Header = dict[Any, Any]
 
@@ -53,12 +54,12 @@ def verify1(data: bytes, *, content_type: str, role: TrustRole, keys: Iterable[b
 
     Raises DecodeError for other bytes, TrustError for another key, role or content type.
     """
-    protected, payload, signature = _open(data, TAG_SIGN1, 4, "COSE_Sign1")
+    protected, payload, signature = _open(data, TAG_SIGN1, "COSE_Sign1")
     header = _header(protected, "COSE_Sign1")
     _require(header, {CONTENT_TYPE: content_type}, content_type)
     public = _signer(header, role, keys, content_type)
     _check_signature(public, signature, ["Signature1", protected, b"", payload], content_type)
-    return payload
+    return bytes(payload)
 
 
 def sign(
@@ -77,15 +78,15 @@ def sign(
 
 def add_signature(data: bytes, payload: bytes, *, role: TrustRole, key: SigningKey) -> bytes:
     """`data` (COSE_Sign over `payload`) with one more signature; replaces one by the same key."""
-    body, attached, signatures = _open(data, TAG_SIGN, 4, "COSE_Sign")
+    body, attached, signatures = _open(data, TAG_SIGN, "COSE_Sign")
     kept = [list(s) for s in signatures if _header(s[0], "signature").get(KEY_ID) != key.id]
     return _sign_message(body, attached, [*kept, _one_signature(body, payload, role, key)])
 
 
 def merge_signatures(first: bytes, second: bytes) -> bytes:
     """All signatures of two COSE_Sign over the same payload, in order, without repetition."""
-    body, attached, signatures = _open(first, TAG_SIGN, 4, "COSE_Sign")
-    other_body, _, more = _open(second, TAG_SIGN, 4, "COSE_Sign")
+    body, attached, signatures = _open(first, TAG_SIGN, "COSE_Sign")
+    other_body, _, more = _open(second, TAG_SIGN, "COSE_Sign")
     if body != other_body:
         raise TrustError("signatures over different content types cannot be joined")
     joined = [list(s) for s in signatures]
@@ -107,7 +108,7 @@ def verify(
     `payload` is given for a detached signature. Signatures by keys or roles other than the given
     ones are passed over (a root carries its predecessor's too). Raises DecodeError or TrustError.
     """
-    body, attached, signatures = _open(data, TAG_SIGN, 4, "COSE_Sign")
+    body, attached, signatures = _open(data, TAG_SIGN, "COSE_Sign")
     _require(_header(body, "COSE_Sign"), {CONTENT_TYPE: content_type}, content_type)
     if (attached is None) == (payload is None):
         raise DecodeError(f"{content_type}: the payload must be given exactly once")
@@ -124,7 +125,7 @@ def verify(
 
 def signer_ids(data: bytes) -> tuple[bytes, ...]:
     """The key ids that a COSE_Sign claims, unverified, for display."""
-    _, _, signatures = _open(data, TAG_SIGN, 4, "COSE_Sign")
+    _, _, signatures = _open(data, TAG_SIGN, "COSE_Sign")
     return tuple(_header(s[0], "signature").get(KEY_ID, b"") for s in signatures)
 
 
@@ -137,12 +138,12 @@ def mac0(payload: bytes, *, content_type: str, key: bytes) -> bytes:
 
 def verify_mac0(data: bytes, *, content_type: str, key: bytes) -> bytes:
     """The payload of a COSE_Mac0 made with `key`. Raises DecodeError or TrustError."""
-    protected, payload, tag = _open(data, TAG_MAC0, 4, "COSE_Mac0")
+    protected, payload, tag = _open(data, TAG_MAC0, "COSE_Mac0")
     wanted = {ALGORITHM: HMAC_256, CONTENT_TYPE: content_type}
     _require(_header(protected, "COSE_Mac0"), wanted, content_type)
     if not hmac.compare_digest(_hmac(key, protected, payload), tag):
         raise TrustError(f"{content_type}: its authentication code is wrong")
-    return payload
+    return bytes(payload)
 
 
 def unverified_payload(data: bytes) -> bytes:
@@ -150,7 +151,7 @@ def unverified_payload(data: bytes) -> bytes:
     item = loads(data, what="COSE message")
     if not isinstance(item, cbor2.CBORTag) or item.tag not in (TAG_SIGN1, TAG_SIGN, TAG_MAC0):
         raise DecodeError("COSE message: not a Sign1, Sign or Mac0")
-    payload = _open(data, item.tag, 4, "COSE message")[1]
+    payload = _open(data, item.tag, "COSE message")[1]
     if not isinstance(payload, bytes):
         raise DecodeError("COSE message: its payload is detached")
     return payload
@@ -170,14 +171,14 @@ def _hmac(key: bytes, protected: bytes, payload: bytes) -> bytes:
     return hmac.digest(key, dumps(["MAC0", protected, b"", payload]), sha256)
 
 
-def _open(data: bytes, tag: int, count: int, what: str) -> tuple[bytes, Any, Any]:
+def _open(data: bytes, tag: int, what: str) -> tuple[bytes, Any, Any]:
     """(protected, payload, rest) of a tagged COSE array with an empty unprotected header."""
     item = loads(data, what=what)
     if not isinstance(item, cbor2.CBORTag) or item.tag != tag:
         raise DecodeError(f"{what}: tag {getattr(item, 'tag', 'missing')}, must be {tag}")
     fields = item.value
-    if not isinstance(fields, (list, tuple)) or len(fields) != count:
-        raise DecodeError(f"{what}: must be an array of {count}")
+    if not isinstance(fields, (list, tuple)) or len(fields) != FIELDS:
+        raise DecodeError(f"{what}: must be an array of {FIELDS}")
     protected, unprotected, payload, rest = fields
     if not isinstance(protected, bytes) or len(unprotected) != 0:
         raise DecodeError(f"{what}: its protected header must be bytes, the other one empty")

@@ -1,0 +1,163 @@
+"""Latency sketch: the engine's log-linear histogram, mergeable, at most 1/64 relative error.
+
+Buckets are those of `native/csrc/include/wherry/histogram.h` (docs/SPEC-program.md): 32 octaves
+of 64, durations in ns clamped to [1, 2^32 - 1].
+
+    >>> sketch_of([1_000_000] * 99 + [9_000_000]).quantile_ns(0.5)
+    1007615
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from wherry_protocol.errors import Code, DecodeError
+
+BUCKETS: Final = 2048
+FORMAT: Final = 1
+DURATION_NS_MAX: Final = (1 << 32) - 1
+VARINT_BYTES_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """Counts per occupied bucket; `sum_ns` and `max_ns` are exact."""
+
+    count: int
+    sum_ns: int
+    max_ns: int
+    buckets: Mapping[int, int]
+
+    def quantile_ns(self, q: float) -> int | None:
+        """Upper edge of the bucket that holds the quantile, at most `max_ns`; None if empty.
+
+        q in (0, 1]; raises ValueError outside.
+        """
+        if not 0.0 < q <= 1.0:
+            raise ValueError(f"quantile {q}, must be in (0, 1]")
+        rank = ceil(self.count * q)
+        seen = 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            if seen >= rank:
+                return min(upper_edge_ns(bucket), self.max_ns)
+        return None
+
+    @property
+    def mean_ns(self) -> float | None:
+        """None while empty."""
+        return self.sum_ns / self.count if self.count else None
+
+    def to_bytes(self) -> bytes:
+        """Format byte, then varints: count, sum, max, occupied buckets, (gap, count) each."""
+        numbers = [self.count, self.sum_ns, self.max_ns, len(self.buckets)]
+        last = -1
+        for bucket in sorted(self.buckets):
+            numbers += [bucket - last - 1, self.buckets[bucket]]
+            last = bucket
+        return bytes([FORMAT]) + b"".join(_varint(number) for number in numbers)
+
+
+EMPTY: Final = Sketch(0, 0, 0, {})
+
+
+def bucket_of(duration_ns: int) -> int:
+    """The bucket of a duration, 0..2047."""
+    clamped = min(max(duration_ns, 1), DURATION_NS_MAX)
+    octave = clamped.bit_length() - 1
+    return 64 * octave + ((clamped * 64) >> octave) - 64
+
+
+def upper_edge_ns(bucket: int) -> int:
+    """The longest duration that falls into the bucket."""
+    octave, step = divmod(bucket, 64)
+    return (((65 + step) << octave) + 63) // 64 - 1
+
+
+def sketch_of(durations_ns: Iterable[int]) -> Sketch:
+    """The sketch of some durations."""
+    durations = list(durations_ns)
+    buckets = Counter(bucket_of(d) for d in durations)
+    return Sketch(len(durations), sum(durations), max(durations, default=0), dict(buckets))
+
+
+def merge(sketches: Iterable[Sketch]) -> Sketch:
+    """One sketch of everything; the order does not matter."""
+    count = total = longest = 0
+    buckets: Counter[int] = Counter()
+    for sketch in sketches:
+        count += sketch.count
+        total += sketch.sum_ns
+        longest = max(longest, sketch.max_ns)
+        buckets.update(sketch.buckets)
+    return Sketch(count, total, longest, dict(buckets))
+
+
+def since(now: Sketch, before: Sketch) -> Sketch:
+    """What came to `now` after `before`, where both count the same thing from its start.
+
+    `max_ns` is the upper edge of the highest bucket that grew, at most `now.max_ns`.
+    """
+    grown = {b: n - before.buckets.get(b, 0) for b, n in now.buckets.items()}
+    buckets = {b: n for b, n in grown.items() if n > 0}
+    longest = min(upper_edge_ns(max(buckets)), now.max_ns) if buckets else 0
+    return Sketch(now.count - before.count, now.sum_ns - before.sum_ns, longest, buckets)
+
+
+def from_bytes(data: bytes) -> Sketch:
+    """The sketch in `data`, whole. Raises DecodeError."""
+    if data[:1] != bytes([FORMAT]):
+        raise DecodeError(f"sketch: format {data[:1].hex()}, must be {FORMAT:02x}")
+    numbers = _varints(data[1:])
+    try:
+        count, total, longest, occupied = (next(numbers) for _ in range(4))
+        buckets = _buckets(numbers, occupied)
+    except (StopIteration, RuntimeError) as error:
+        raise DecodeError("sketch: it ends too early") from error
+    if next(numbers, None) is not None:
+        raise DecodeError("sketch: bytes after its end")
+    if sum(buckets.values()) != count:
+        raise DecodeError(f"sketch: {sum(buckets.values())} samples in buckets, says {count}")
+    return Sketch(count, total, longest, buckets)
+
+
+def _buckets(numbers: Iterator[int], occupied: int) -> dict[int, int]:
+    buckets: dict[int, int] = {}
+    bucket = -1
+    for _ in range(occupied):
+        bucket += next(numbers) + 1
+        if bucket >= BUCKETS:
+            raise DecodeError(f"sketch: bucket {bucket}, the last is {BUCKETS - 1}")
+        buckets[bucket] = next(numbers)
+        if buckets[bucket] == 0:
+            raise DecodeError("sketch: an occupied bucket with no sample", Code.NOT_DETERMINISTIC)
+    return buckets
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _varints(data: bytes) -> Iterator[int]:
+    """Each LEB128 number; a number of more than 64 bits or with a needless byte is refused."""
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if shift > 7 * VARINT_BYTES_MAX or number >= 1 << 64:
+            raise DecodeError("sketch: a number of more than 64 bits", Code.OUT_OF_BOUNDS)
+        if byte & 0x80:
+            continue
+        if byte == 0 and shift > 7:
+            raise DecodeError("sketch: a number with a needless byte", Code.NOT_DETERMINISTIC)
+        yield number
+        number = shift = 0
+    if shift:
+        raise DecodeError("sketch: it ends inside a number")
