@@ -1,0 +1,293 @@
+"""An int8 graph as a program: every scale becomes the integers that the engine computes with.
+
+Rules, in order:
+1. The graph keeps shapes.py and int8_rules.py; that is checked first, all breaches at once.
+2. Tensors stand in the order inputs, then as nodes write them; a layer's constants (weights, bias,
+   multipliers, shifts) follow each other and travel in a piece of their own, `layer0`, `layer1` …
+3. Arena offsets are not set here (plan.py does that).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from wherry_native.compiler import requantize
+from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.int8_rules import int8_problems
+from wherry_native.compiler.ir import WEIGHTED, Array, Graph, Node, Quantization, Tensor
+from wherry_native.compiler.shapes import shape_problems
+from wherry_native.compiler.tables import logistic_table, tanh_table
+from wherry_native.program import RANK_MAX, DType, Kind, Op, ProgramDescription
+from wherry_native.program import Node as ProgramNode
+from wherry_native.program import Tensor as ProgramTensor
+
+_DTYPES: Final = {"int8": DType.INT8, "int16": DType.INT16, "int32": DType.INT32}
+_TABLES: Final = {Op.LOGISTIC: logistic_table, Op.TANH: tanh_table}
+
+
+def lower(graph: Graph) -> ProgramDescription:
+    """The program without arena offsets. Raises CompileError with every problem found."""
+    problems = _use_problems(graph) + shape_problems(graph)
+    problems = problems or int8_problems(graph)
+    if problems:
+        raise CompileError(problems)
+    return _Lowering(graph).program()
+
+
+def node_macs(graph: Graph, node: Node) -> int:
+    """Multiply-accumulates of one node: convolutions and fully connected layers only."""
+    if node.op not in WEIGHTED:
+        return 0
+    weights = graph.tensors[node.inputs[1]].shape
+    outputs = graph.tensors[node.output].element_count
+    per_output = (
+        weights[1] * weights[2] if node.op is Op.DEPTHWISE_CONV_2D else (math.prod(weights[1:]))
+    )
+    return outputs * per_output
+
+
+def _use_problems(graph: Graph) -> list[str]:
+    """Tensors that nobody writes, or twice, or before they are there."""
+    problems = []
+    written = {name for name, tensor in graph.tensors.items() if tensor.is_constant}
+    written.update(graph.inputs)
+    for node in graph.nodes:
+        problems += [
+            f"node {node.name!r} ({node.op.name}) reads {name!r} before anything writes it"
+            for name in node.inputs
+            if name not in written
+        ]
+        if node.output in written:
+            problems.append(f"node {node.name!r} ({node.op.name}) writes {node.output!r} again")
+        written.add(node.output)
+    problems += [
+        f"output {name!r} is never written" for name in graph.outputs if name not in written
+    ]
+    for what, names in (("inputs", graph.inputs), ("outputs", graph.outputs)):
+        if not names or len(set(names)) != len(names):
+            problems.append(f"the model has {what} {list(names)}, needs at least one, each once")
+    return problems
+
+
+class _Lowering:
+    """Collects tensors and nodes of the program while it walks the graph once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.tensors: list[ProgramTensor] = []
+        self.nodes: list[ProgramNode] = []
+        self.index: dict[str, int] = {}
+        self.layer_count = 0
+
+    def program(self) -> ProgramDescription:
+        for name in self.graph.inputs:
+            self._add_activation(self.graph.tensors[name])
+        for node in self.graph.nodes:
+            self._add_node(node)
+        return ProgramDescription(
+            name=self.graph.name,
+            tensors=tuple(self.tensors),
+            nodes=tuple(self.nodes),
+            inputs=tuple(self.index[name] for name in self.graph.inputs),
+            outputs=tuple(self.index[name] for name in self.graph.outputs),
+            macs=sum(node_macs(self.graph, node) for node in self.graph.nodes),
+        )
+
+    def _add_node(self, node: Node) -> None:
+        piece = f"layer{self.layer_count}"
+        operands = [self._operand(name, piece) for name in node.inputs]
+        for suffix, data in _extra_constants(self.graph, node):
+            operands.append(self._add_constant(f"{node.name}/{suffix}", data, piece))
+        if any(self.tensors[i].piece == piece for i in operands):
+            self.layer_count += 1
+        output = self._add_activation(self.graph.tensors[node.output])
+        params = _PARAMETERS[node.op](self.graph, node)
+        self.nodes.append(ProgramNode(node.op, node.name, tuple(operands), output, params))
+
+    def _operand(self, name: str, piece: str) -> int:
+        if name not in self.index:
+            tensor = self.graph.tensors[name]
+            self.index[name] = self._add_constant(
+                name, self.graph.constant(name), piece,
+                tensor.quantization if tensor.dtype == "int8" else None,
+            )  # fmt: skip
+        return self.index[name]
+
+    def _add_activation(self, tensor: Tensor) -> int:
+        quantization = _quantization(tensor)
+        self.index[tensor.name] = len(self.tensors)
+        self.tensors.append(
+            ProgramTensor(
+                tensor.name, DType.INT8, _shape(tensor), Kind.ARENA, quantization.zero_point,
+                quantization.scale,
+            )
+        )  # fmt: skip
+        return self.index[tensor.name]
+
+    def _add_constant(
+        self, name: str, data: Array, piece: str, quantization: Quantization | None = None
+    ) -> int:
+        scaled = quantization if quantization and len(quantization.scales) == 1 else None
+        dtype = _DTYPES[str(data.dtype)]
+        little = np.ascontiguousarray(data).astype(data.dtype.newbyteorder("<"), copy=False)
+        self.tensors.append(
+            ProgramTensor(
+                name, dtype, tuple(data.shape), Kind.CONSTANT,
+                scaled.zero_point if scaled else 0, scaled.scale if scaled else 0.0,
+                data=little.tobytes(), piece=piece,
+            )
+        )  # fmt: skip
+        return len(self.tensors) - 1
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    if len(tensor.shape) > RANK_MAX:
+        raise CompileError(f"tensor {tensor.name!r} has rank {len(tensor.shape)}, limit {RANK_MAX}")
+    return tensor.shape
+
+
+def _quantization(tensor: Tensor) -> Quantization:
+    if tensor.quantization is None:
+        raise RuntimeError(f"tensor {tensor.name!r} is not quantized")
+    return tensor.quantization
+
+
+def _extra_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
+    """Constants that the file does not have: absent bias, multipliers and shifts, tables."""
+    if node.op in _TABLES:
+        x = _quantization(graph.tensors[node.inputs[0]])
+        table = np.frombuffer(_TABLES[node.op](x.scale, x.zero_point), np.int8)
+        return [("table", table)]
+    if node.op not in WEIGHTED:
+        return []
+    pairs = np.array(_weight_multipliers(graph, node), np.int32)
+    extra = [("multipliers", pairs[:, 0]), ("shifts", pairs[:, 1])]
+    return extra if len(node.inputs) == 3 else [("bias", np.zeros(len(pairs), np.int32)), *extra]
+
+
+def _weight_multipliers(graph: Graph, node: Node) -> list[tuple[int, int]]:
+    x, weights, y = (_quantization(graph.tensors[name]) for name in (*node.inputs[:2], node.output))
+    channels = graph.tensors[node.output].shape[-1]
+    try:
+        if len(weights.scales) > 1 or node.op is not Op.FULLY_CONNECTED:
+            scales = weights.scales if len(weights.scales) > 1 else weights.scales * channels
+            return requantize.channel_multipliers(x.scale, scales, y.scale)
+        return [requantize.tensor_multiplier(x.scale, weights.scale, y.scale)] * channels
+    except ValueError as error:
+        raise CompileError(f"node {node.name!r} ({node.op.name}): {error}") from error
+
+
+Parameters = dict[str, int]
+
+
+def _act(graph: Graph, node: Node) -> Parameters:
+    y = _quantization(graph.tensors[node.output])
+    low, high = requantize.clamp_range(node.clamp, y.scale, y.zero_point)
+    return {"act_min": low, "act_max": high}
+
+
+def _fully_connected(graph: Graph, node: Node) -> Parameters:
+    return _act(graph, node)
+
+
+def _conv(graph: Graph, node: Node) -> Parameters:
+    window = node.sliding
+    return {
+        "stride_h": window.stride[0], "stride_w": window.stride[1],
+        "dilation_h": window.dilation[0], "dilation_w": window.dilation[1],
+        "pad_top": window.pads[0], "pad_left": window.pads[1], **_act(graph, node),
+    }  # fmt: skip
+
+
+def _pool(graph: Graph, node: Node) -> Parameters:
+    window = node.sliding
+    return {
+        "filter_h": window.size[0], "filter_w": window.size[1],
+        "stride_h": window.stride[0], "stride_w": window.stride[1],
+        "pad_top": window.pads[0], "pad_left": window.pads[1], **_act(graph, node),
+    }  # fmt: skip
+
+
+def _scales(graph: Graph, node: Node) -> list[float]:
+    """Scales of the operands, then of the output."""
+    return [_quantization(graph.tensors[name]).scale for name in (*node.inputs, node.output)]
+
+
+def _sum(graph: Graph, node: Node) -> Parameters:
+    a, b, y = _scales(graph, node)
+    return {**_checked(node, requantize.sum_multipliers, a, b, y), **_act(graph, node)}
+
+
+def _product(graph: Graph, node: Node) -> Parameters:
+    a, b, y = _scales(graph, node)
+    return {**_checked(node, _pair, a * b / y), **_act(graph, node)}
+
+
+def _rescale(graph: Graph, node: Node) -> Parameters:
+    x, y = _scales(graph, node)
+    return {**_checked(node, _pair, x / y), **_act(graph, node)}
+
+
+def _mean(graph: Graph, node: Node) -> Parameters:
+    x, y = _scales(graph, node)
+    count = math.prod(graph.tensors[node.inputs[0]].shape[axis] for axis in node.axes)
+    multiplier, shift = requantize.mean_multiplier(x, y, count)
+    axis_mask = sum(1 << axis for axis in node.axes)
+    return {"axis_mask": axis_mask, "multiplier": multiplier, "shift": shift}
+
+
+def _pair(real: float) -> Parameters:
+    multiplier, shift = requantize.quantize_multiplier(real)
+    return {"multiplier": multiplier, "shift": shift}
+
+
+def _checked(node: Node, function: Callable[..., Parameters], *scales: float) -> Parameters:
+    try:
+        return function(*scales)
+    except ValueError as error:
+        raise CompileError(f"node {node.name!r} ({node.op.name}): {error}") from error
+
+
+def _concatenation(graph: Graph, node: Node) -> Parameters:
+    del graph
+    return {"axis": node.axes[0]}
+
+
+def _pad(graph: Graph, node: Node) -> Parameters:
+    y = _quantization(graph.tensors[node.output])
+    before = {f"before_{i}": node.pads[i][0] if i < len(node.pads) else 0 for i in range(RANK_MAX)}
+    value = y.zero_point + requantize.round_half_away(node.pad_value / y.scale)
+    return {**before, "value": min(max(value, -128), 127)}
+
+
+def _softmax(graph: Graph, node: Node) -> Parameters:
+    return requantize.softmax_multiplier(_scales(graph, node)[0], node.beta)
+
+
+def _nothing(graph: Graph, node: Node) -> Parameters:
+    del graph, node
+    return {}
+
+
+_PARAMETERS: Final[dict[Op, Callable[[Graph, Node], Parameters]]] = {
+    Op.FULLY_CONNECTED: _fully_connected,
+    Op.CONV_2D: _conv,
+    Op.DEPTHWISE_CONV_2D: _conv,
+    Op.AVERAGE_POOL_2D: _pool,
+    Op.MAX_POOL_2D: _pool,
+    Op.MEAN: _mean,
+    Op.ADD: _sum,
+    Op.SUB: _sum,
+    Op.MUL: _product,
+    Op.CONCATENATION: _concatenation,
+    Op.PAD: _pad,
+    Op.RESHAPE: _nothing,
+    Op.SOFTMAX: _softmax,
+    Op.LOGISTIC: _nothing,
+    Op.TANH: _nothing,
+    Op.RELU: _rescale,
+    Op.RELU6: _rescale,
+    Op.QUANTIZE: _rescale,
+}

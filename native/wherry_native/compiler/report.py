@@ -1,0 +1,85 @@
+"""What a compilation says about itself: sizes, work, and how far int8 is from float."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LayerError:
+    """One node's int8 output against the float reference, over all calibration samples.
+    `sqnr_db` is the signal-to-noise ratio in dB, None where there is no error at all;
+    `relative_rms` is the error's root mean square over the signal's."""
+
+    node: str
+    op: str
+    sqnr_db: float | None
+    relative_rms: float
+    max_abs_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Float reference against int8 program on the calibration samples. `argmax_fraction` is the
+    part of samples with the same largest output; errors are in the output's real units."""
+
+    sample_count: int
+    argmax_fraction: float
+    max_abs_error: float
+    mean_abs_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Figures of one compilation. `agreement` and `layers` are empty when no samples were given.
+    `macs` are multiply-accumulates of one inference."""
+
+    name: str
+    source: str
+    operators: Mapping[str, int]
+    macs: int
+    arena_bytes: int
+    image_bytes: int
+    piece_count: int
+    notes: tuple[str, ...] = ()
+    agreement: Agreement | None = None
+    layers: tuple[LayerError, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: plain dicts, lists, strings and numbers."""
+        fields = asdict(self)
+        fields["operators"] = dict(self.operators)
+        fields["notes"] = list(self.notes)
+        fields["layers"] = list(fields["layers"])
+        return fields
+
+    def as_text(self) -> str:
+        """For a person: a few lines."""
+        operators = ", ".join(f"{name} {count}" for name, count in self.operators.items())
+        lines = [
+            f"{self.name} ({self.source}): {operators}",
+            f"image {self.image_bytes} bytes in {self.piece_count} pieces, "
+            f"arena {self.arena_bytes} bytes, {self.macs} multiply-accumulates",
+            *(f"note: {note}" for note in self.notes),
+            *_agreement_lines(self.agreement),
+        ]
+        lines += [
+            f"  {layer.node} ({layer.op}): {_decibels(layer.sqnr_db)}, relative error "
+            f"{layer.relative_rms:.4f}, at most {layer.max_abs_error:.4g}"
+            for layer in self.layers
+        ]
+        return "\n".join(lines)
+
+
+def _agreement_lines(agreement: Agreement | None) -> list[str]:
+    if agreement is None:
+        return ["float against int8: not measured, no calibration samples were given"]
+    return [
+        f"float against int8 on {agreement.sample_count} samples: same argmax in "
+        f"{agreement.argmax_fraction:.2%}, error at most {agreement.max_abs_error:.4g}, "
+        f"mean {agreement.mean_abs_error:.4g}"
+    ]
+
+
+def _decibels(sqnr_db: float | None) -> str:
+    return "exact" if sqnr_db is None else f"{sqnr_db:.1f} dB"

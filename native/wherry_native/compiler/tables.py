@@ -1,0 +1,142 @@
+"""LOGISTIC and TANH of int8 as tables of 256 bytes, bit for bit what TFLite Micro computes.
+
+Everything here is integer arithmetic on 32-bit fixed-point numbers, held in Python ints. `q0` has
+31 fractional bits and lies in [-1, 1); `q2` has 29.
+
+Source: gemmlowp's fixedpoint.h (exp_on_negative_values, one_over_one_plus_x_for_x_in_0_1,
+one_minus_x_over_one_plus_x_for_x_in_0_1) and TFLite's reference integer LOGISTIC and TANH.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from wherry_native.compiler.requantize import input_radius, round_half_away
+
+_INTEGER_BITS: Final = 4
+_INT32_MAX: Final = 2**31 - 1
+_INT32_MIN: Final = -(2**31)
+_ONE_Q2: Final = 1 << 29
+_EXPONENTIALS: Final = (
+    (-2, 1672461947), (-1, 1302514674), (0, 790015084), (1, 290630308), (2, 39332535),
+    (3, 720401), (4, 242),
+)  # fmt: skip
+"""(k, exp(-2**k) in q0)."""
+
+
+def logistic_table(scale: float, zero_point: int) -> bytes:
+    """256 int8 values, entry x + 128 for input x; output scale 1/256, zero point -128."""
+    return _table(scale, zero_point, _logistic, fractional_bits=8, output_zero_point=-128)
+
+
+def tanh_table(scale: float, zero_point: int) -> bytes:
+    """256 int8 values, entry x + 128 for input x; output scale 1/128, zero point 0."""
+    return _table(scale, zero_point, _tanh, fractional_bits=7, output_zero_point=0)
+
+
+def _table(
+    scale: float,
+    zero_point: int,
+    function_q0: Callable[[int], int],
+    *,
+    fractional_bits: int,
+    output_zero_point: int,
+) -> bytes:
+    fraction, left_shift = math.frexp(scale * 2.0 ** (31 - _INTEGER_BITS))
+    multiplier = round_half_away(fraction * 2**31)
+    radius = input_radius(_INTEGER_BITS, left_shift)
+    entries = []
+    for code in range(-128, 128):
+        x = code - zero_point
+        if abs(x) >= radius:
+            entries.append(-128 if x < 0 else 127)
+            continue
+        y = function_q0(_scaled(x, multiplier, left_shift))
+        y = _rounding_divide(y, 31 - fractional_bits) + output_zero_point
+        entries.append(min(max(y, -128), 127))
+    return bytes(entry & 0xFF for entry in entries)
+
+
+def _scaled(x: int, multiplier: int, shift: int) -> int:
+    product = _high_multiply(x << max(shift, 0), multiplier)
+    return _rounding_divide(product, max(-shift, 0))
+
+
+def _high_multiply(a: int, b: int) -> int:
+    """Half of the doubled 64-bit product's high word, rounded; the only overflow saturates."""
+    if a == b == _INT32_MIN:
+        return _INT32_MAX
+    product = a * b
+    nudge = (1 << 30) if product >= 0 else 1 - (1 << 30)
+    return _truncated_divide(product + nudge, 1 << 31)
+
+
+def _truncated_divide(a: int, b: int) -> int:
+    return a // b if a >= 0 else -(-a // b)
+
+
+def _rounding_divide(x: int, exponent: int) -> int:
+    """x / 2**exponent, ties away from zero."""
+    if exponent == 0:
+        return x
+    mask = (1 << exponent) - 1
+    threshold = (mask >> 1) + (x < 0)
+    return (x >> exponent) + ((x & mask) > threshold)
+
+
+def _saturating_left(x: int, exponent: int) -> int:
+    return min(max(x << exponent, _INT32_MIN), _INT32_MAX)
+
+
+def _exp_near_zero(a: int) -> int:
+    """exp(a) for a in [-1/4, 0), in and out in q0: a Taylor series around -1/8."""
+    x = a + (1 << 28)
+    x2 = _high_multiply(x, x)
+    x3 = _high_multiply(x2, x)
+    x4 = _high_multiply(x2, x2)
+    series = _high_multiply(_rounding_divide(x4, 2) + x3, 715827883) + x2
+    series = _rounding_divide(series, 1)
+    return 1895147668 + _high_multiply(1895147668, x + series)
+
+
+def _exp_negative(a: int, integer_bits: int) -> int:
+    """exp(a) in q0, for a <= 0 with `integer_bits` integer bits."""
+    if a == 0:
+        return _INT32_MAX
+    fractional_bits = 31 - integer_bits
+    quarter = 1 << (fractional_bits - 2)
+    a_mod_quarter = (a & (quarter - 1)) - quarter
+    result = _exp_near_zero(_saturating_left(a_mod_quarter, integer_bits))
+    remainder = a_mod_quarter - a
+    for exponent, multiplier in _EXPONENTIALS:
+        if integer_bits > exponent and remainder & (1 << (fractional_bits + exponent)):
+            result = _high_multiply(result, multiplier)
+    return result
+
+
+def _reciprocal(a: int) -> int:
+    """2 / (1 + a) in q2, for a in [0, 1) in q0: three Newton-Raphson steps from 48/17 - 32/17 d."""
+    total = a + _INT32_MAX
+    half_denominator = _truncated_divide(total + (1 if total >= 0 else -1), 2)
+    x = 1515870810 + _high_multiply(half_denominator, -1010580540)
+    for _ in range(3):
+        error = _ONE_Q2 - _high_multiply(half_denominator, x)
+        x += _saturating_left(_high_multiply(x, error), 2)
+    return x
+
+
+def _logistic(a: int) -> int:
+    """1 / (1 + exp(-a)) in q0, for a in Q4.27."""
+    if a == 0:
+        return 1 << 30
+    positive = _saturating_left(_reciprocal(_exp_negative(-abs(a), _INTEGER_BITS)), 1)
+    return positive if a > 0 else _INT32_MAX - positive
+
+
+def _tanh(a: int) -> int:
+    """tanh(a) in q0, for a in Q4.27: (1 - e) / (1 + e) with e = exp(-2 |a|)."""
+    if a == 0:
+        return 0
+    reciprocal = _reciprocal(_exp_negative(-abs(a), _INTEGER_BITS + 1))
+    magnitude = _saturating_left(reciprocal - _ONE_Q2, 2)
+    return magnitude if a > 0 else -magnitude
