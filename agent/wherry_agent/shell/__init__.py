@@ -1,0 +1,1 @@
+"""The shells of the agent: I/O only; they hold no decisions."""

@@ -1,0 +1,1 @@
+"""The device: pure cores against their tables, shells against real files and sockets."""

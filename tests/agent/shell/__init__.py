@@ -1,0 +1,1 @@
+"""The peripherals of the agent: configuration, HTTP door, energy, resources, systemd, sources."""
