@@ -155,7 +155,9 @@ def multiply_accumulates(model: nn.Sequential) -> int:
     return total
 
 
-def describe(recipe: Recipe, model: nn.Sequential, parts: dict[str, np.ndarray]) -> dict[str, object]:
+def describe(
+    recipe: Recipe, model: nn.Sequential, parts: dict[str, np.ndarray]
+) -> dict[str, object]:
     """The row of models.json: what the model is and what its ONNX file scores on the test part."""
     path = HERE / f"digits-{recipe.version}.onnx"
     images, labels = model_input(parts["test_images"]), parts["test_labels"]

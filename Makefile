@@ -1,0 +1,107 @@
+# Wherry. On a fresh machine with Python 3.11+, a C compiler and make:
+#
+#   make demo     the whole voyage on this machine (KEEP=1 leaves it running)
+#   make test     every test
+#
+# Both set up .venv first, once. `make check` holds style and types, `make bench` measures.
+# Settings: PYTHON (for a new .venv), CC, PYTEST (more arguments for pytest), KEEP.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV := .venv
+ORACLES := .venv-oracles
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+export PATH := $(PATH):/usr/sbin:/usr/local/sbin
+export PYTHON CC KEEP
+
+include native/csrc/sources.mk
+ENGINE_FILES := $(shell find native/csrc -name '*.[ch]') $(wildcard native/wherry_native/_*.py)
+PACKAGES := wherry_protocol wherry_native wherry_agent wherry_controller
+BENCHES := $(filter-out bench/_%,$(wildcard bench/*.py))
+
+.PHONY: help setup setup-oracles firmware demo test check check-c bench docs clean distclean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+	@echo "also: setup setup-oracles firmware check bench docs clean distclean"
+
+# --- set-up -------------------------------------------------------------------------------------
+
+setup: $(VENV)/.installed
+
+$(VENV)/.requirements: requirements/dev.txt .ci/setup
+	@.ci/setup venv $(VENV)
+	@echo "setup: installing pinned requirements into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@.ci/setup machine $(BIN)/python
+	@touch $@
+
+# In place, so that edited Python needs no new install; edited C does, and starts from nothing,
+# because setuptools does not see every header.
+$(VENV)/.installed: $(VENV)/.requirements pyproject.toml $(wildcard setup.py) $(ENGINE_FILES)
+	@echo "setup: installing wherry in place"
+	@rm -rf build/temp.* build/lib.* native/wherry_native/_engine.*so
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup-oracles:
+	@$(MAKE) --no-print-directory $(ORACLES)/.requirements || echo "setup: the independent" \
+	  "implementations cannot be installed here; tests that compare with them are skipped" >&2
+
+$(ORACLES)/.requirements: requirements/oracles.txt .ci/setup
+	@.ci/setup venv $(ORACLES)
+	@echo "setup: installing pinned requirements into $(ORACLES)"
+	@$(ORACLES)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/oracles.txt
+	@touch $@
+
+firmware: setup
+	@$(MAKE) --no-print-directory -C firmware-sim PYTHON=$(abspath $(BIN)/python)
+
+# --- use ----------------------------------------------------------------------------------------
+
+demo: setup firmware
+	@$(BIN)/python demo/run.py
+
+# Two workers for what may run beside other tests, then one by one what measures time (`alone`;
+# pytest ends with 5 where there is no such test).
+test: setup setup-oracles firmware
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone" $(PYTEST)
+	@$(BIN)/python -m pytest -m alone $(PYTEST) || [ $$? = 5 ]
+
+bench: setup setup-oracles firmware
+	@failed=""; for program in $(BENCHES); do \
+	  echo "$$program" >&2; $(BIN)/python $$program || failed="$$failed $$program"; done; \
+	if [ -n "$$failed" ]; then echo "bench: limits do not hold or no figure in:$$failed" >&2; \
+	  exit 1; fi
+
+docs: setup
+	@for program in $(wildcard docs/generate_*.py); do $(BIN)/python $$program; done
+
+# --- hold ---------------------------------------------------------------------------------------
+
+check: setup check-c firmware
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES:%=-p %)
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+# Every warning of the engine's own flags, and of the freestanding world it promises to live in.
+check-c:
+	@for source in $(WHERRY_ENGINE_SOURCES); do \
+	  $(or $(CC),cc) $(WHERRY_ENGINE_CFLAGS) -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	    -ffreestanding -fsyntax-only -Inative/csrc/include -Inative/csrc native/csrc/$$source; done
+	@echo "check-c: $(words $(WHERRY_ENGINE_SOURCES)) files without a warning"
+
+clean:
+	rm -rf build dist *.egg-info native/wherry_native/_engine.* .pytest_cache .mypy_cache \
+	  .ruff_cache .hypothesis .import_linter_cache $(VENV)/.installed
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) $(ORACLES)
