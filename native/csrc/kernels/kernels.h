@@ -1,0 +1,24 @@
+/* The portable kernels. Each reads its node and tensors through the call; none can fail. */
+
+#ifndef WHERRY_KERNELS_H
+#define WHERRY_KERNELS_H
+
+#include "../core/call.h"
+
+void wh_fully_connected(const wh_call *call);
+void wh_conv_2d(const wh_call *call);
+void wh_depthwise_conv_2d(const wh_call *call);
+void wh_average_pool_2d(const wh_call *call);
+void wh_max_pool_2d(const wh_call *call);
+void wh_mean(const wh_call *call);
+void wh_add(const wh_call *call);
+void wh_sub(const wh_call *call);
+void wh_mul(const wh_call *call);
+void wh_concatenation(const wh_call *call);
+void wh_pad(const wh_call *call);
+void wh_reshape(const wh_call *call);
+void wh_softmax(const wh_call *call);
+void wh_lookup(const wh_call *call);
+void wh_requantize(const wh_call *call);
+
+#endif

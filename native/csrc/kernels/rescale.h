@@ -1,0 +1,58 @@
+/* Rounding rule D: gemmlowp's double rounding, as TFLite Micro and CMSIS-NN compute it.
+ *
+ * A multiplier is a 31-bit fraction; a positive shift goes left before, a negative one right after.
+ * Right shifts of negative numbers are arithmetic, as on every compiler that we build with. */
+
+#ifndef WHERRY_KERNELS_RESCALE_H
+#define WHERRY_KERNELS_RESCALE_H
+
+#include <stdint.h>
+
+/* round(a m / 2^31), ties up. At least one of the two is not INT32_MIN. */
+static inline int32_t wh_multiply_high(int32_t a, int32_t m)
+{
+    return (int32_t)(((int64_t)a * m + ((int64_t)1 << 30)) >> 31);
+}
+
+/* round(v / 2^exponent), ties away from zero; exponent in [0, 62]. */
+static inline int32_t wh_divide_by_power(int32_t v, int32_t exponent)
+{
+    if (exponent == 0) {
+        return v;
+    }
+    int64_t half = (int64_t)1 << (exponent - 1);
+    return (int32_t)((v + half - (v < 0)) >> exponent);
+}
+
+static inline int32_t wh_shift_left(int32_t v, int32_t shift)
+{
+    return (int32_t)((uint32_t)v << shift);
+}
+
+/* round(acc m 2^shift / 2^31); m in [0, 2^31), shift in [-31, 30]. */
+static inline int32_t wh_rescale(int32_t acc, int32_t m, int32_t shift)
+{
+    int32_t left = shift > 0 ? shift : 0;
+    int32_t right = shift > 0 ? 0 : -shift;
+    return wh_divide_by_power(wh_multiply_high(wh_shift_left(acc, left), m), right);
+}
+
+static inline int32_t wh_clamp(int32_t v, int32_t low, int32_t high)
+{
+    return v < low ? low : v > high ? high : v;
+}
+
+/* v + zero_point, clamped; the sum saturates where TFLite's would overflow. */
+static inline int8_t wh_to_int8(int32_t v, int32_t zero_point, int32_t low, int32_t high)
+{
+    int32_t bounded = wh_clamp(v, -(1 << 24), 1 << 24);
+    return (int8_t)wh_clamp(bounded + zero_point, low, high);
+}
+
+/* Accumulators wrap at 32 bits, whatever the bias is. */
+static inline int32_t wh_wrapping_add(int32_t a, int32_t b)
+{
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+#endif

@@ -1,0 +1,150 @@
+"""The engine from Python: load and check a program image, run it, no numpy.
+
+    program = Program(image)            # raises EngineError with the place of the fault
+    output = program.run(input_bytes)   # all inputs one after another in, all outputs out
+
+A program runs where its image lies: `Program` keeps the buffer alive, and uses it without a copy
+when it begins at a multiple of 16 and nobody can write to it (bytes, or a read-only mmap). What is
+mapped must not be changed as long as the program lives.
+"""
+
+import mmap
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wherry_native._engine import ffi, lib
+
+ABI_VERSION: Final[int] = lib.WH_ENGINE_ABI
+FORMAT_VERSION: Final[int] = lib.WH_PROGRAM_FORMAT
+ALIGNMENT: Final = 16
+
+Image = bytes | bytearray | memoryview | mmap.mmap
+
+_DTYPES: Final = {1: "int8", 2: "int16", 3: "int32"}
+_PARTS: Final = ("the image", "the header", "piece {}", "tensor {}", "node {}", "link {}")
+
+
+class EngineError(Exception):
+    """A status of the C engine: `code` (negative), `name` (WH_ERR_…) and one sentence."""
+
+    def __init__(self, code: int, sentence: str = "") -> None:
+        self.code = code
+        self.name: str = ffi.string(lib.wh_error_name(code)).decode()
+        super().__init__(f"{sentence} ({self.name})" if sentence else self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output. `scale` is real units per step; real = scale * (q - zero_point)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """One operator of a loaded program, for reports."""
+
+    name: str
+    op: str
+
+
+class Program:
+    """A checked program with an arena of its own. Calls from several threads take turns."""
+
+    def __init__(self, image: Image) -> None:
+        """Raises EngineError when the image is no program that this engine may run."""
+        self._buffer = ffi.from_buffer(_runnable(image))
+        created = ffi.new("wh_runner **")
+        where = ffi.new("wh_location *")
+        status = lib.wh_runner_create(self._buffer, len(self._buffer), created, where)
+        if status != 0:
+            raise EngineError(status, _fault(status, where))
+        self._runner = ffi.gc(created[0], lib.wh_runner_free)
+        self._program = lib.wh_runner_program(self._runner)
+        header = self._program.header
+        self.name: str = _name(self._program, header.name)
+        self.inputs = tuple(
+            _info(self._program, lib.wh_input(self._program, i)) for i in range(header.input_count)
+        )
+        self.outputs = tuple(
+            _info(self._program, lib.wh_output(self._program, i))
+            for i in range(header.output_count)
+        )
+        self.arena_bytes: int = header.arena_size
+        self.image_bytes: int = header.image_size
+        self.macs: int = header.macs
+        self.input_bytes: int = lib.wh_input_bytes(self._program)
+        self.output_bytes: int = lib.wh_output_bytes(self._program)
+
+    @property
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        nodes = (self._program.nodes[i] for i in range(self._program.header.node_count))
+        return tuple(
+            NodeInfo(_name(self._program, n.name), ffi.string(lib.wh_op_name(n.op)).decode())
+            for n in nodes
+        )
+
+    def run(self, inputs: bytes) -> bytes:
+        """One inference: all inputs one after another in, all outputs out. Raises EngineError."""
+        output = bytearray(self.output_bytes)
+        self.run_into(inputs, output)
+        return bytes(output)
+
+    def run_into(self, inputs: bytes, outputs: bytearray) -> None:
+        """As `run`, into room of exactly `output_bytes`. Raises EngineError."""
+        status = lib.wh_runner_infer(
+            self._runner, inputs, len(inputs), ffi.from_buffer(outputs), len(outputs)
+        )
+        if status != 0:
+            raise EngineError(status, self._size_fault(inputs, outputs))
+
+    def reset(self) -> None:
+        """Recurrent states become their zero point again."""
+        status = lib.wh_runner_reset(self._runner)
+        if status != 0:
+            raise EngineError(status)
+
+    def _size_fault(self, inputs: bytes, outputs: bytearray) -> str:
+        return (
+            f"program {self.name!r} takes {self.input_bytes} and gives {self.output_bytes} bytes, "
+            f"the call has {len(inputs)} and {len(outputs)}"
+        )
+
+
+def _runnable(image: Image) -> Image | mmap.mmap:
+    """The image itself where it can run in place, else a copy at a page's start."""
+    if len(image) == 0:
+        raise EngineError(lib.WH_ERR_TRUNCATED, "the program image is empty")
+    address = int(ffi.cast("uintptr_t", ffi.from_buffer(image)))
+    is_private = isinstance(image, mmap.mmap) or memoryview(image).readonly
+    if address % ALIGNMENT == 0 and is_private:
+        return image
+    copy = mmap.mmap(-1, len(image))
+    copy[:] = bytes(image)
+    return copy
+
+
+def _fault(status: int, where: Any) -> str:
+    place = _PARTS[where.part].format(where.index)
+    return f"the program image cannot be loaded: {place} is refused"
+
+
+def _name(program: Any, offset: int) -> str:
+    return str(ffi.string(lib.wh_name(program, offset)).decode(errors="replace"))
+
+
+def _info(program: Any, tensor: Any) -> TensorInfo:
+    return TensorInfo(
+        name=_name(program, tensor.name),
+        dtype=_DTYPES[tensor.dtype],
+        shape=tuple(tensor.dims[i] for i in range(tensor.rank)),
+        scale=struct.unpack("<f", struct.pack("<I", tensor.scale_bits))[0],
+        zero_point=tensor.zero_point,
+        size_bytes=tensor.size,
+    )
