@@ -93,7 +93,7 @@ def _one_of(*words: str) -> Check:
     return check
 
 
-def _host(raw: Any, where: str, folder: Path) -> str:  # noqa: ARG001
+def _short_text(raw: Any, where: str, folder: Path) -> str:  # noqa: ARG001
     return _text(raw, where, 255)
 
 
@@ -140,7 +140,7 @@ class HttpConfig:
     """The local door for inference and status. Port 0 takes any free one."""
 
     enabled: bool = _key(_flag, True)
-    host: str = _key(_host, "127.0.0.1")
+    host: str = _key(_short_text, "127.0.0.1")
     port: int = _key(_whole(0, 65_535), 8080)
     body_bytes_max: int = _key(_whole(1024, 64 * MIB), 4 * MIB)
     connections_max: int = _key(_whole(1, 256), 16)
@@ -180,13 +180,17 @@ class BreakerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyConfig:
-    """Where energy figures come from. `auto`: hwmon, else RAPL, else the class's model."""
+    """Where energy figures come from. `auto`: hwmon, else RAPL, else the class's model.
+
+    `rail` names the one hwmon channel to count (its label); without it all channels are added.
+    """
 
     source: str = _key(_one_of("auto", "hwmon", "rapl", "model", "none"), "auto")
     hwmon_root: Path = _key(_path, Path("/sys/class/hwmon"))
     powercap_root: Path = _key(_path, Path("/sys/class/powercap"))
     sample_s: float = _key(_number(0.01, 60.0), 0.5)
     uncertainty: float | None = _key(_number(0.0, 1.0), None)
+    rail: str | None = _key(_short_text, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

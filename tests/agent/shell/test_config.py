@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-
 from wherry_agent.config import Config, ConfigError, parse_config, read_config
 
 STATE = 'state_dir = "state"\n'
