@@ -1,0 +1,60 @@
+"""What every test may ask for: the repository, the oracles, the reference models, a broker.
+
+Each fixture skips with one sentence where the machine lacks the thing, and names the way to it.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Two workers on two cores make single examples slow at times: the whole test has a limit instead.
+settings.register_profile("wherry", deadline=None, print_blob=True)
+settings.load_profile("wherry")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def digits() -> Path:
+    """The folder of the example models (float ONNX), their data and their calibration samples."""
+    return ROOT / "examples" / "digits"
+
+
+@pytest.fixture(scope="session")
+def oracle_python() -> Path:
+    """The interpreter that holds the independent implementations; call it as a subprocess.
+
+    Its folder also holds the programs `imgtool` and `smpmgr`.
+    """
+    python = ROOT / ".venv-oracles" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no .venv-oracles: `make setup-oracles` installs the independent peers")
+    return python
+
+
+@pytest.fixture(scope="session")
+def mlperf_tiny() -> Path:
+    """The folder of the three reference models: $WHERRY_MLPERF_TINY or ../shared/mlperf-tiny."""
+    folder = Path(os.environ.get("WHERRY_MLPERF_TINY", ROOT.parent / "shared" / "mlperf-tiny"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}: set WHERRY_MLPERF_TINY to the models' folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> str:
+    """The path of the mosquitto broker's program."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin"
+    program = shutil.which("mosquitto", path=path)
+    if program is None:
+        pytest.skip("no mosquitto on PATH: `apt install mosquitto` as root")
+    return program

@@ -1,0 +1,1 @@
+"""Tests of the house itself: what is installed, what the example holds."""
