@@ -1,4 +1,5 @@
 """The fixed-point engine (C99 in `native/csrc`), its binding, and the model compiler.
 
-`engine` runs programs, `program` is their format, `compiler` makes them (the extra, not on devices).
+`engine` runs programs, `loop` serves them, `program` is their format, `compiler` makes them (the
+extra, not on devices).
 """

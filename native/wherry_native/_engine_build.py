@@ -34,6 +34,49 @@ int wh_runner_infer(wh_runner *runner, const uint8_t *input, size_t input_size, 
 int wh_runner_reset(wh_runner *runner);
 size_t wh_input_bytes(const wh_program *program);
 size_t wh_output_bytes(const wh_program *program);
+
+#define WH_HISTOGRAM_BUCKETS 2048
+typedef struct { uint64_t count; uint64_t sum_ns; uint64_t max_ns; uint32_t buckets[2048]; ...; }
+    wh_histogram;
+void wh_histogram_add(wh_histogram *h, uint64_t duration_ns);
+void wh_histogram_merge(wh_histogram *into, const wh_histogram *from);
+int wh_histogram_quantile(const wh_histogram *h, uint32_t q, uint64_t *duration_ns);
+uint32_t wh_histogram_bucket(uint64_t duration_ns);
+uint64_t wh_histogram_upper_edge_ns(uint32_t bucket);
+
+typedef struct wh_instance wh_instance;
+typedef struct { uint64_t deadline_ns; uint8_t has_valid_range; int32_t valid_min;
+                 int32_t valid_max; ...; } wh_limits;
+typedef struct { uint64_t inferences; uint64_t errors; uint64_t errors_engine;
+                 uint64_t errors_deadline; uint64_t errors_range; uint64_t refused;
+                 uint64_t cpu_ns; uint64_t cycles; wh_histogram latency; ...; } wh_instance_stats;
+int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits, uint64_t tag,
+                       wh_instance **instance, wh_location *where);
+void wh_instance_free(wh_instance *instance);
+void wh_instance_stats_copy(wh_instance *instance, wh_instance_stats *stats);
+int wh_instance_last_output(wh_instance *instance, uint8_t *output, size_t size);
+
+typedef struct wh_loop wh_loop;
+enum { WH_DEADLINE_MISSED = 1, WH_OUT_OF_RANGE = 2 };
+typedef struct { int32_t status; uint32_t flags; uint64_t sequence; uint64_t tag;
+                 uint64_t latency_ns; uint64_t finished_ns; uint8_t *output; size_t output_size;
+                 ...; } wh_answer;
+typedef struct { uint64_t accepted; uint64_t answered; uint64_t withdrawn; uint64_t rejected;
+                 uint64_t without_model; uint64_t outputs_lost; uint64_t swaps; uint64_t replayed;
+                 uint64_t replay_late; uint32_t queued; ...; } wh_loop_stats;
+int wh_loop_create(uint32_t queue_capacity, uint32_t output_capacity, wh_loop **loop);
+void wh_loop_free(wh_loop *loop);
+int wh_loop_start(wh_loop *loop);
+void wh_loop_stop(wh_loop *loop);
+int wh_loop_swap(wh_loop *loop, wh_instance *instance);
+int wh_loop_infer(wh_loop *loop, const uint8_t *input, size_t input_size, uint64_t timeout_ns,
+                  wh_answer *answer);
+int wh_loop_replay(wh_loop *loop, const uint8_t *samples, size_t sample_size, size_t sample_count,
+                   uint64_t period_ns);
+void wh_loop_stop_replay(wh_loop *loop);
+int wh_loop_take_output(wh_loop *loop, wh_answer *answer);
+void wh_loop_stats_copy(wh_loop *loop, wh_loop_stats *stats);
+void wh_answer_free(wh_answer *answer);
 """
 
 ffibuilder = FFI()

@@ -59,12 +59,12 @@ class Program:
 
     def __init__(self, image: Image) -> None:
         """Raises EngineError when the image is no program that this engine may run."""
-        self._buffer = ffi.from_buffer(_runnable(image))
+        self.image = ffi.from_buffer(_runnable(image))  # a cffi buffer; keeps the image alive
         created = ffi.new("wh_runner **")
         where = ffi.new("wh_location *")
-        status = lib.wh_runner_create(self._buffer, len(self._buffer), created, where)
+        status = lib.wh_runner_create(self.image, len(self.image), created, where)
         if status != 0:
-            raise EngineError(status, _fault(status, where))
+            raise EngineError(status, _fault(where))
         self._runner = ffi.gc(created[0], lib.wh_runner_free)
         self._program = lib.wh_runner_program(self._runner)
         header = self._program.header
@@ -130,7 +130,7 @@ def _runnable(image: Image) -> Image | mmap.mmap:
     return copy
 
 
-def _fault(status: int, where: Any) -> str:
+def _fault(where: Any) -> str:
     place = _PARTS[where.part].format(where.index)
     return f"the program image cannot be loaded: {place} is refused"
 

@@ -32,4 +32,112 @@ size_t wh_output_bytes(const wh_program *program);
 void wh_write_inputs(const wh_program *program, uint8_t *arena, const uint8_t *input);
 void wh_read_outputs(const wh_program *program, const uint8_t *arena, uint8_t *output);
 
+/* --- An instance: a program that an inference loop serves, with its limits and statistics. ------ */
+
+typedef struct wh_instance wh_instance;
+
+typedef struct {
+    uint64_t deadline_ns;     /* an inference that takes longer is an error; 0: none */
+    uint8_t has_valid_range;  /* 0: every output is valid */
+    int32_t valid_min;        /* quantized bounds of every element of the first output */
+    int32_t valid_max;
+} wh_limits;
+
+typedef struct {
+    uint64_t inferences;      /* inputs that this instance ran, whatever came of it */
+    uint64_t errors;          /* of those: at least one of the three below */
+    uint64_t errors_engine;
+    uint64_t errors_deadline;
+    uint64_t errors_range;
+    uint64_t refused;         /* inputs of another length than the program's; no inferences */
+    uint64_t cpu_ns;          /* of the loop's thread, inside inferences */
+    uint64_t cycles;          /* of the time-stamp counter, inside inferences; 0 where there is none */
+    wh_histogram latency;     /* of inferences, from input in the arena to outputs out of it */
+} wh_instance_stats;
+
+/* As wh_runner_create. `tag` is the owner's mark and travels with every answer. */
+WH_MUST_CHECK int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits,
+                                     uint64_t tag, wh_instance **instance, wh_location *where);
+
+/* The instance must be in no loop. */
+void wh_instance_free(wh_instance *instance);
+
+/* A consistent copy, at any time. */
+void wh_instance_stats_copy(wh_instance *instance, wh_instance_stats *stats);
+
+/* Copies the outputs of the latest inference; `size` is that of all outputs. WH_ERR_EMPTY before
+ * the first one. */
+WH_MUST_CHECK int wh_instance_last_output(wh_instance *instance, uint8_t *output, size_t size);
+
+/* --- The loop: one thread that takes inputs in order and lets the active instance answer. -------
+ *
+ * Rules:
+ * 1. Every accepted input is answered exactly once, in order, unless its submitter withdraws it by
+ *    a timeout. Sequence numbers count accepted inputs from 0.
+ * 2. The instance is chosen by one atomic load between two inferences. A swap is one atomic
+ *    exchange; it returns after the loop has let go of the old instance, at most one inference
+ *    later, and never touches the queue.
+ * 3. Without an instance inputs are answered with WH_ERR_NO_MODEL. */
+
+typedef struct wh_loop wh_loop;
+
+enum { WH_DEADLINE_MISSED = 1, WH_OUT_OF_RANGE = 2 };
+
+typedef struct {
+    int32_t status;        /* WH_OK, WH_ERR_NO_MODEL, WH_ERR_INPUT_SIZE or the engine's */
+    uint32_t flags;        /* WH_DEADLINE_MISSED, WH_OUT_OF_RANGE */
+    uint64_t sequence;
+    uint64_t tag;          /* of the instance that answered; 0 without one */
+    uint64_t latency_ns;
+    uint64_t finished_ns;  /* CLOCK_MONOTONIC */
+    uint8_t *output;       /* the receiver's to free by wh_answer_free; NULL on an error */
+    size_t output_size;
+} wh_answer;
+
+typedef struct {
+    uint64_t accepted;         /* inputs that entered the queue */
+    uint64_t answered;
+    uint64_t withdrawn;        /* by a submitter's timeout while queued */
+    uint64_t rejected;         /* the queue was full (for as long as the submitter would wait) */
+    uint64_t without_model;    /* answered with WH_ERR_NO_MODEL */
+    uint64_t outputs_lost;     /* overwritten in the output ring before anyone took them */
+    uint64_t swaps;
+    uint64_t replayed;         /* inputs that the replay source offered */
+    uint64_t replay_late;      /* periods that the replay source could not keep */
+    uint32_t queued;           /* now */
+} wh_loop_stats;
+
+/* `queue_capacity` inputs may wait; `output_capacity` answers are kept for wh_loop_take_output,
+ * the oldest give way; 0 keeps none. */
+WH_MUST_CHECK int wh_loop_create(uint32_t queue_capacity, uint32_t output_capacity, wh_loop **loop);
+
+/* Stops first, if need be. Instances stay their owners'. */
+void wh_loop_free(wh_loop *loop);
+
+WH_MUST_CHECK int wh_loop_start(wh_loop *loop);
+
+/* Ends the replay, answers what is queued, then ends the thread. Submitters get WH_ERR_STOPPED. */
+void wh_loop_stop(wh_loop *loop);
+
+/* NULL takes the model away. WH_ERR_BUSY when the instance already serves a loop. */
+WH_MUST_CHECK int wh_loop_swap(wh_loop *loop, wh_instance *instance);
+
+/* Submits and waits, at most `timeout_ns` for room in the queue and for the answer together; an
+ * inference that has begun is always awaited. Returns WH_OK when there is an answer (whose own
+ * status may be an error), else WH_ERR_QUEUE_FULL, WH_ERR_TIMEOUT, WH_ERR_STOPPED. */
+WH_MUST_CHECK int wh_loop_infer(wh_loop *loop, const uint8_t *input, size_t input_size,
+                                uint64_t timeout_ns, wh_answer *answer);
+
+/* Feeds sample after sample, for ever, one per period, from `samples`, which must stay until
+ * wh_loop_stop_replay has returned. WH_ERR_BUSY when a replay runs already. */
+WH_MUST_CHECK int wh_loop_replay(wh_loop *loop, const uint8_t *samples, size_t sample_size,
+                                 size_t sample_count, uint64_t period_ns);
+void wh_loop_stop_replay(wh_loop *loop);
+
+/* The oldest kept answer, or WH_ERR_EMPTY. */
+WH_MUST_CHECK int wh_loop_take_output(wh_loop *loop, wh_answer *answer);
+
+void wh_loop_stats_copy(wh_loop *loop, wh_loop_stats *stats);
+void wh_answer_free(wh_answer *answer);
+
 #endif

@@ -1,0 +1,217 @@
+/* An instance: program, arena, limits and statistics. */
+
+#define _GNU_SOURCE
+
+#include "instance.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clocks.h"
+
+struct wh_instance {
+    wh_program program;
+    uint8_t *arena;
+    wh_limits limits;
+    uint64_t tag;
+    size_t input_bytes;
+    size_t output_bytes;
+    atomic_flag is_claimed;
+    pthread_mutex_t lock;     /* over stats and last_output */
+    wh_instance_stats stats;
+    uint8_t *last_output;
+};
+
+typedef struct {
+    uint64_t wall_ns, cpu_ns, cycles;
+} instant;
+
+/* The wall clock is read innermost, so that reading the slow clocks is not latency. */
+static instant begin_now(void)
+{
+    instant t;
+    t.cpu_ns = wh_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    t.cycles = wh_cycles();
+    t.wall_ns = wh_clock_ns(CLOCK_MONOTONIC);
+    return t;
+}
+
+static instant end_now(void)
+{
+    instant t;
+    t.wall_ns = wh_clock_ns(CLOCK_MONOTONIC);
+    t.cycles = wh_cycles();
+    t.cpu_ns = wh_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    return t;
+}
+
+static int prepare(wh_instance *made, const void *image, size_t image_size, wh_location *where)
+{
+    int status = wh_program_load(&made->program, image, image_size, where);
+    if (status != WH_OK) {
+        return status;
+    }
+    size_t arena_size = made->program.header->arena_size;
+    made->input_bytes = wh_input_bytes(&made->program);
+    made->output_bytes = wh_output_bytes(&made->program);
+    made->arena = aligned_alloc(WH_ALIGNMENT, arena_size > 0 ? arena_size : WH_ALIGNMENT);
+    made->last_output = malloc(made->output_bytes);
+    if (made->arena == NULL || made->last_output == NULL) {
+        return WH_ERR_MEMORY;
+    }
+    memset(made->arena, 0, arena_size);
+    return wh_reset(&made->program, made->arena, arena_size);
+}
+
+int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits, uint64_t tag,
+                       wh_instance **instance, wh_location *where)
+{
+    *instance = NULL;
+    wh_instance *made = calloc(1, sizeof *made);
+    if (made == NULL) {
+        return WH_ERR_MEMORY;
+    }
+    if (pthread_mutex_init(&made->lock, NULL) != 0) {
+        free(made);
+        return WH_ERR_THREAD;
+    }
+    made->limits = *limits;
+    made->tag = tag;
+    atomic_flag_clear(&made->is_claimed);
+    int status = prepare(made, image, image_size, where);
+    if (status != WH_OK) {
+        wh_instance_free(made);
+        return status;
+    }
+    *instance = made;
+    return WH_OK;
+}
+
+void wh_instance_free(wh_instance *instance)
+{
+    if (instance == NULL) {
+        return;
+    }
+    free(instance->arena);
+    free(instance->last_output);
+    (void)pthread_mutex_destroy(&instance->lock);
+    free(instance);
+}
+
+int wh_instance_claim(wh_instance *instance)
+{
+    return !atomic_flag_test_and_set(&instance->is_claimed);
+}
+
+void wh_instance_release(wh_instance *instance)
+{
+    atomic_flag_clear(&instance->is_claimed);
+}
+
+static int is_out_of_range(const wh_instance *instance)
+{
+    if (!instance->limits.has_valid_range) {
+        return 0;
+    }
+    const wh_tensor *output = wh_output(&instance->program, 0);
+    const int8_t *values = (const int8_t *)(instance->arena + output->offset);
+    for (uint32_t i = 0; i < output->size; i++) {
+        if (values[i] < instance->limits.valid_min || values[i] > instance->limits.valid_max) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void count_inference(wh_instance *instance, const wh_answer *answer, instant begin,
+                            instant end)
+{
+    wh_instance_stats *stats = &instance->stats;
+    int is_late = (answer->flags & WH_DEADLINE_MISSED) != 0;
+    int is_outside = (answer->flags & WH_OUT_OF_RANGE) != 0;
+    (void)pthread_mutex_lock(&instance->lock);
+    stats->inferences += 1;
+    stats->errors_engine += answer->status != WH_OK;
+    stats->errors_deadline += (uint64_t)is_late;
+    stats->errors_range += (uint64_t)is_outside;
+    stats->errors += answer->status != WH_OK || is_late || is_outside;
+    stats->cpu_ns += end.cpu_ns - begin.cpu_ns;
+    stats->cycles += end.cycles - begin.cycles;
+    wh_histogram_add(&stats->latency, answer->latency_ns);
+    if (answer->output != NULL) {
+        memcpy(instance->last_output, answer->output, instance->output_bytes);
+    }
+    (void)pthread_mutex_unlock(&instance->lock);
+}
+
+static void refuse(wh_instance *instance, wh_answer *answer)
+{
+    answer->status = WH_ERR_INPUT_SIZE;
+    answer->finished_ns = wh_clock_ns(CLOCK_MONOTONIC);
+    (void)pthread_mutex_lock(&instance->lock);
+    instance->stats.refused += 1;
+    (void)pthread_mutex_unlock(&instance->lock);
+}
+
+static void run(wh_instance *instance, const uint8_t *input, wh_answer *answer)
+{
+    const wh_program *program = &instance->program;
+    wh_write_inputs(program, instance->arena, input);
+    answer->status = wh_run(program, instance->arena, program->header->arena_size);
+    if (answer->status == WH_OK && answer->output == NULL) {
+        answer->status = WH_ERR_MEMORY;
+    }
+    if (answer->status == WH_OK) {
+        wh_read_outputs(program, instance->arena, answer->output);
+    }
+}
+
+void wh_instance_answer(wh_instance *instance, const uint8_t *input, size_t input_size,
+                        wh_answer *answer)
+{
+    *answer = (wh_answer){.tag = instance->tag};
+    if (input_size != instance->input_bytes) {
+        refuse(instance, answer);
+        return;
+    }
+    answer->output = malloc(instance->output_bytes);
+    answer->output_size = instance->output_bytes;
+    instant begin = begin_now();
+    run(instance, input, answer);
+    instant end = end_now();
+    answer->latency_ns = end.wall_ns - begin.wall_ns;
+    answer->finished_ns = end.wall_ns;
+    if (instance->limits.deadline_ns != 0 && answer->latency_ns > instance->limits.deadline_ns) {
+        answer->flags |= WH_DEADLINE_MISSED;
+    }
+    if (answer->status == WH_OK && is_out_of_range(instance)) {
+        answer->flags |= WH_OUT_OF_RANGE;
+    }
+    if (answer->status != WH_OK) {
+        wh_answer_free(answer);
+    }
+    count_inference(instance, answer, begin, end);
+}
+
+void wh_instance_stats_copy(wh_instance *instance, wh_instance_stats *stats)
+{
+    (void)pthread_mutex_lock(&instance->lock);
+    *stats = instance->stats;
+    (void)pthread_mutex_unlock(&instance->lock);
+}
+
+int wh_instance_last_output(wh_instance *instance, uint8_t *output, size_t size)
+{
+    if (size != instance->output_bytes) {
+        return WH_ERR_OUTPUT_SIZE;
+    }
+    (void)pthread_mutex_lock(&instance->lock);
+    int is_there = instance->stats.inferences > instance->stats.errors_engine;
+    if (is_there) {
+        memcpy(output, instance->last_output, size);
+    }
+    (void)pthread_mutex_unlock(&instance->lock);
+    return is_there ? WH_OK : WH_ERR_EMPTY;
+}
