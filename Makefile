@@ -14,7 +14,7 @@ SHELL := /bin/bash
 VENV := .venv
 ORACLES := .venv-oracles
 BIN := $(VENV)/bin
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := -m pip install -qq --disable-pip-version-check
 
 export PATH := $(PATH):/usr/sbin:/usr/local/sbin
 export PYTHON CC KEEP
