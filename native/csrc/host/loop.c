@@ -12,7 +12,7 @@
 
 #define QUEUE_MAX 65536u
 
-/* --- Making and unmaking ---------------------------------------------------------------------- */
+/* --- Making and unmaking ---------------------------------------------------------------- */
 
 static int init_conditions(wh_loop *loop, pthread_condattr_t *monotonic)
 {
@@ -84,7 +84,7 @@ void wh_loop_free(wh_loop *loop)
     free(loop);
 }
 
-/* --- The queue (lock held) --------------------------------------------------------------------- */
+/* --- The queue (lock held) --------------------------------------------------------------- */
 
 bool wh_loop_has_room(const wh_loop *loop)
 {
@@ -121,7 +121,7 @@ static void withdraw(wh_loop *loop, const wh_waiter *waiter)
     }
 }
 
-/* --- The worker -------------------------------------------------------------------------------- */
+/* --- The worker -------------------------------------------------------------------------- */
 
 static void answer_entry(wh_loop *loop, const wh_entry *entry, wh_answer *answer)
 {
@@ -227,7 +227,7 @@ void wh_loop_stop(wh_loop *loop)
     }
 }
 
-/* --- Swapping ----------------------------------------------------------------------------------- */
+/* --- Swapping ----------------------------------------------------------------------------- */
 
 /* Returns when the worker holds no instance that it loaded before the call. */
 static void wait_until_let_go(wh_loop *loop)
@@ -259,7 +259,7 @@ int wh_loop_swap(wh_loop *loop, wh_instance *instance)
     return WH_OK;
 }
 
-/* --- Submitting --------------------------------------------------------------------------------- */
+/* --- Submitting --------------------------------------------------------------------------- */
 
 /* Lock held. WH_OK when there is room. */
 static int wait_for_room(wh_loop *loop, const struct timespec *deadline)
@@ -328,7 +328,7 @@ int wh_loop_infer(wh_loop *loop, const uint8_t *input, size_t input_size, uint64
     return status;
 }
 
-/* --- Looking ------------------------------------------------------------------------------------ */
+/* --- Looking ------------------------------------------------------------------------------ */
 
 int wh_loop_take_output(wh_loop *loop, wh_answer *answer)
 {

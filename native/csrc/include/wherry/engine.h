@@ -33,7 +33,7 @@ typedef enum {
     WH_ERR_INPUT_SIZE = -3,      /* the input's length is not the program's */
     WH_ERR_OUTPUT_SIZE = -4,     /* the room for the output is not the program's output size */
     /* The image. */
-    WH_ERR_TRUNCATED = -10,      /* the image ends before a table, or its length is not image_size */
+    WH_ERR_TRUNCATED = -10,      /* the image ends before a table, or its length is not that */
     WH_ERR_MAGIC = -11,
     WH_ERR_FORMAT_VERSION = -12,
     WH_ERR_ENGINE_ABI = -13,

@@ -6,7 +6,7 @@
 #include "wherry/engine.h"
 #include "wherry/histogram.h"
 
-/* --- A program with an arena of its own, for one caller at a time; others wait. --------------- */
+/* --- A program with an arena of its own, for one caller at a time; others wait. --------- */
 
 typedef struct wh_runner wh_runner;
 
@@ -32,7 +32,7 @@ size_t wh_output_bytes(const wh_program *program);
 void wh_write_inputs(const wh_program *program, uint8_t *arena, const uint8_t *input);
 void wh_read_outputs(const wh_program *program, const uint8_t *arena, uint8_t *output);
 
-/* --- An instance: a program that an inference loop serves, with its limits and statistics. ------ */
+/* --- An instance: a program that an inference loop serves, with its limits and statistics.  */
 
 typedef struct wh_instance wh_instance;
 
@@ -51,7 +51,7 @@ typedef struct {
     uint64_t errors_range;
     uint64_t refused;         /* inputs of another length than the program's; no inferences */
     uint64_t cpu_ns;          /* of the loop's thread, inside inferences */
-    uint64_t cycles;          /* of the time-stamp counter, inside inferences; 0 where there is none */
+    uint64_t cycles;          /* time-stamp counter, inside inferences; 0 where there is none */
     wh_histogram latency;     /* of inferences, from input in the arena to outputs out of it */
 } wh_instance_stats;
 
