@@ -37,7 +37,7 @@ class Sketch:
         """
         if not 0.0 < q <= 1.0:
             raise ValueError(f"quantile {q}, must be in (0, 1]")
-        rank = ceil(self.count * q)
+        rank = ceil(self.count * q - 1e-9)  # 100 * 0.07 is a little more than 7
         seen = 0
         for bucket in sorted(self.buckets):
             seen += self.buckets[bucket]

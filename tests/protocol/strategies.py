@@ -1,11 +1,12 @@
 """Hypothesis strategies made from the field tables: any legal message of any class."""
 
+from dataclasses import MISSING
 from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
 from wherry_protocol.codec import fields as f
-from wherry_protocol.codec.table import MISSING, Column, columns
+from wherry_protocol.codec.table import Column, columns
 
 # Names of every kind: drawing from the patterns themselves costs a hundred times more.
 NAMES = (

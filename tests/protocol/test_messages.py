@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import MISSING
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wherry_protocol.codec import decode, dumps, encode, loads
 from wherry_protocol.codec.fields import Unknown
-from wherry_protocol.codec.table import MISSING, columns
+from wherry_protocol.codec.table import columns
 from wherry_protocol.errors import Code, DecodeError
-from wherry_protocol.messages.reported import Phase, Reported
+from wherry_protocol.messages.reported import Reported
 
 from tests.protocol import examples
 from tests.protocol.strategies import of_class
@@ -100,9 +101,9 @@ def test_an_unknown_phase_is_kept_as_a_number_in_an_observation() -> None:
     whole = loads(encode(examples.REPORTED), what="example")
     whole[12][0][2] = 77
     reported = decode(Reported, dumps(whole))
-    assert reported.models[0].phase == Unknown(77)
+    phase: object = reported.models[0].phase
+    assert phase == Unknown(77)
     assert encode(reported) == dumps(whole)
-    assert all(phase != Unknown(77) for phase in Phase)
 
 
 def test_an_unknown_mode_is_refused_in_an_instruction() -> None:
