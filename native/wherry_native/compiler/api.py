@@ -5,19 +5,23 @@ it is pure.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wherry_native.compiler.agreement import dequantized, measured
+from wherry_native.compiler.calibration import Samples, read_samples
 from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.fold import folded
 from wherry_native.compiler.int8_rules import without_shell
 from wherry_native.compiler.ir import Graph
 from wherry_native.compiler.lower import lower
+from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.plan import plan
+from wherry_native.compiler.quantize import observed_ranges, quantized
 from wherry_native.compiler.report import Report
-from wherry_native.compiler.tflite_reader import read_tflite
+from wherry_native.compiler.tflite_reader import IDENTIFIER, read_tflite
 from wherry_native.program import (
     Piece,
-    ProgramDescription,
     ProgramFormatError,
     Tensor,
     read_pieces,
@@ -43,22 +47,48 @@ def compile_model(
     """The program of a TFLite int8 or float ONNX file.
 
     `calibration` is a .npy array (first axis the sample) or a .npz with one array per input; a
-    float model needs it. `name` is the program's name, by default the file's without suffix.
-    Raises CompileError when the file cannot be compiled, OSError when it cannot be read.
+    float model needs it, for an int8 model it only feeds the report. `name` is the program's name,
+    by default the file's without suffix. The same files give the same bytes. Raises CompileError
+    when they cannot be compiled, OSError when they cannot be read.
     """
     path = Path(path)
     data = path.read_bytes()
-    del calibration
-    return _compile_tflite(data, name or path.stem)
+    samples = None if calibration is None else Path(calibration)
+    if data[4:8] == IDENTIFIER or path.suffix == ".tflite":
+        return _compile_tflite(data, name or path.stem, samples)
+    return _compile_onnx(data, name or path.stem, samples)
 
 
-def _compile_tflite(data: bytes, name: str) -> CompiledModel:
+def _compile_tflite(data: bytes, name: str, calibration: Path | None) -> CompiledModel:
     graph = without_shell(read_tflite(data, name))
-    return finish(graph, plan(lower(graph)), "TFLite int8")
+    model = _finished(graph, "TFLite int8")
+    if calibration is None:
+        return model
+    return _measured(model, dequantized(graph), graph, read_samples(calibration, graph))
 
 
-def finish(graph: Graph, program: ProgramDescription, source: str) -> CompiledModel:
-    """The compiled model of a planned program."""
+def _compile_onnx(data: bytes, name: str, calibration: Path | None) -> CompiledModel:
+    float_graph = folded(read_onnx(data, name))
+    if calibration is None:
+        raise CompileError(
+            f"{name} is a float model: calibration samples are needed to quantize it, "
+            "give a .npy or .npz file with representative inputs"
+        )
+    samples = read_samples(calibration, float_graph)
+    graph = quantized(float_graph, observed_ranges(float_graph, samples))
+    return _measured(_finished(graph, "ONNX float"), float_graph, graph, samples)
+
+
+def _measured(
+    model: CompiledModel, float_graph: Graph, graph: Graph, samples: Samples
+) -> CompiledModel:
+    agreement, layers = measured(float_graph, graph, samples)
+    return replace(model, report=replace(model.report, agreement=agreement, layers=layers))
+
+
+def _finished(graph: Graph, source: str) -> CompiledModel:
+    """The compiled model of an int8 graph."""
+    program = plan(lower(graph))
     try:
         image = write_program(program)
         pieces = read_pieces(image)

@@ -121,7 +121,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A model. `notes` are sentences for the person who compiles it."""
+    """A model. `notes` are sentences for the person who compiles it. `source_axes` has, per input
+    that was rearranged, the file's axes in the program's order: (0, 2, 3, 1) for N, C, H, W."""
 
     name: str
     tensors: Mapping[str, Tensor]
@@ -129,6 +130,7 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    source_axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if tensor in node.inputs)

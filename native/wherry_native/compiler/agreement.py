@@ -1,0 +1,142 @@
+"""How far the int8 program is from the float graph, measured, per layer and at the outputs.
+
+The program runs in the engine itself, once more with every activation as an output (its own arena
+plan, the same nodes); the float graph runs in reference.py. Nothing here is estimated.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wherry_native.compiler.ir import Array, Graph, Tensor
+from wherry_native.compiler.lower import lower
+from wherry_native.compiler.plan import plan
+from wherry_native.compiler.reference import Floats, run_float
+from wherry_native.compiler.report import Agreement, LayerError
+from wherry_native.engine import Program
+from wherry_native.program import Kind, ProgramDescription, write_program
+
+
+def measured(
+    float_graph: Graph, int8_graph: Graph, samples: Sequence[Mapping[str, Floats]]
+) -> tuple[Agreement, tuple[LayerError, ...]]:
+    """Agreement at the outputs and error per node. Both graphs have the same activations by name,
+    but for conversions that only the int8 graph has."""
+    description = observed(lower(int8_graph))
+    program = Program(write_program(description))
+    layers = {node.output: _Errors() for node in float_graph.nodes}
+    outputs = _Errors()
+    same_argmax = 0
+    for sample in samples:
+        wanted = run_float(float_graph, sample)
+        found = _run_int8(program, description, int8_graph, sample)
+        for name, errors in layers.items():
+            errors.add(wanted[name], found[name])
+        for name in float_graph.outputs:
+            outputs.add(wanted[name], found[name])
+        first = float_graph.outputs[0]
+        same_argmax += int(np.argmax(wanted[first]) == np.argmax(found[first]))
+    agreement = Agreement(
+        sample_count=len(samples),
+        argmax_fraction=same_argmax / len(samples),
+        max_abs_error=outputs.largest,
+        mean_abs_error=outputs.total / max(outputs.count, 1),
+    )
+    return agreement, tuple(
+        layers[node.output].layer(node.name, node.op.name) for node in float_graph.nodes
+    )
+
+
+def observed(program: ProgramDescription) -> ProgramDescription:
+    """The same program with every activation as an output, in their order, planned anew."""
+    outputs = tuple(
+        index
+        for index, tensor in enumerate(program.tensors)
+        if tensor.kind is Kind.ARENA and index not in program.inputs
+    )
+    return plan(replace(program, outputs=outputs))
+
+
+def dequantized(graph: Graph) -> Graph:
+    """The float graph of an int8 graph: the same nodes, constants in real units."""
+    tensors = {name: _as_float(tensor) for name, tensor in graph.tensors.items()}
+    for node in graph.nodes:
+        if len(node.inputs) == 3 and graph.tensors[node.inputs[2]].dtype == "int32":
+            bias, x, weights = (graph.tensors[node.inputs[i]] for i in (2, 0, 1))
+            if bias.data is not None and x.quantization and weights.quantization:
+                scales = np.asarray(weights.quantization.scales) * x.quantization.scale
+                real = (bias.data * scales).astype(np.float32)
+                tensors[bias.name] = replace(tensors[bias.name], data=real)
+    return replace(graph, tensors=tensors)
+
+
+def _as_float(tensor: Tensor) -> Tensor:
+    data = tensor.data
+    if data is not None and tensor.quantization is not None:
+        quantization = tensor.quantization
+        column = [1] * data.ndim
+        if len(quantization.scales) > 1:
+            column[quantization.axis] = -1
+        scales = np.asarray(quantization.scales).reshape(column or [1])
+        zeros = np.asarray(quantization.zero_points).reshape(column or [1])
+        data = ((data.astype(np.float64) - zeros) * scales).astype(np.float32).reshape(data.shape)
+    return replace(tensor, dtype="float32", quantization=None, data=data)
+
+
+@dataclass(slots=True)
+class _Errors:
+    """Sums over all elements and samples of one tensor."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    total: float = 0.0
+    largest: float = 0.0
+    count: int = 0
+
+    def add(self, wanted: Array, found: Array) -> None:
+        exact = wanted.astype(np.float64).reshape(-1)
+        error = np.abs(exact - found.reshape(-1))
+        self.signal += float(exact @ exact)
+        self.noise += float(error @ error)
+        self.total += float(error.sum())
+        self.largest = max(self.largest, float(error.max(initial=0.0)))
+        self.count += error.size
+
+    def layer(self, node: str, op: str) -> LayerError:
+        is_measurable = self.noise > 0 and self.signal > 0
+        return LayerError(
+            node,
+            op,
+            sqnr_db=10 * math.log10(self.signal / self.noise) if is_measurable else None,
+            relative_rms=math.sqrt(self.noise / self.signal) if self.signal > 0 else 0.0,
+            max_abs_error=self.largest,
+        )
+
+
+def _run_int8(
+    program: Program,
+    description: ProgramDescription,
+    graph: Graph,
+    sample: Mapping[str, Floats],
+) -> dict[str, Array]:
+    """Every activation in real units."""
+    inputs = b"".join(_codes(graph.tensors[name], sample[name]) for name in graph.inputs)
+    return dict(_real_values(description, program.run(inputs)))
+
+
+def _codes(tensor: Tensor, values: Floats) -> bytes:
+    if tensor.quantization is None:
+        raise RuntimeError(f"input {tensor.name!r} is not quantized")
+    steps = np.round(values.astype(np.float64) / tensor.quantization.scale)
+    return np.clip(steps + tensor.quantization.zero_point, -128, 127).astype(np.int8).tobytes()
+
+
+def _real_values(description: ProgramDescription, data: bytes) -> Iterator[tuple[str, Array]]:
+    position = 0
+    for index in description.outputs:
+        tensor = description.tensors[index]
+        codes = np.frombuffer(data, np.int8, tensor.size_bytes, position).astype(np.float64)
+        yield tensor.name, (codes - tensor.zero_point) * tensor.scale
+        position += tensor.size_bytes

@@ -1,0 +1,82 @@
+"""Calibration samples: what the model sees in the field, as the files that people have.
+
+A .npy array, or a .npz with one array per input (a single array may have any name). The first
+axis is the sample; the rest has the input's shape in the model file or in the program, or is flat
+in the file's order. Values are in real units; int8 arrays for an int8 model are its codes.
+"""
+
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.ir import Array, Graph, Shape
+from wherry_native.compiler.reference import Floats
+
+Samples = list[dict[str, Floats]]
+
+
+def read_samples(path: Path, graph: Graph) -> Samples:
+    """One dict of inputs per sample, each in the program's shape. Raises CompileError, or OSError
+    when the file cannot be read."""
+    arrays = _by_input(_loaded(path), graph, path)
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) != 1 or min(counts.values()) == 0:
+        raise CompileError(f"{path}: needs the same number of samples, at least 1, has {counts}")
+    rows = {name: _in_program_shape(graph, name, array, path) for name, array in arrays.items()}
+    count = next(iter(counts.values()))
+    return [{name: rows[name][i] for name in graph.inputs} for i in range(count)]
+
+
+def _loaded(path: Path) -> dict[str, Array]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {path.stem: loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise CompileError(f"{path} is no .npy or .npz file of plain arrays") from error
+
+
+def _by_input(arrays: Mapping[str, Array], graph: Graph, path: Path) -> dict[str, Array]:
+    if len(graph.inputs) == 1 and len(arrays) == 1:
+        arrays = {graph.inputs[0]: next(iter(arrays.values()))}
+    missing = [name for name in graph.inputs if name not in arrays]
+    if missing:
+        raise CompileError(f"{path} has arrays {sorted(arrays)}, lacks those of inputs {missing}")
+    for name in graph.inputs:
+        if arrays[name].dtype.kind not in "fiub" or arrays[name].ndim == 0:
+            raise CompileError(f"{path}: array of input {name!r} must be numbers, one row a sample")
+    return {name: arrays[name] for name in graph.inputs}
+
+
+def _in_program_shape(graph: Graph, name: str, array: Array, path: Path) -> Floats:
+    """[samples, *program shape] in real units."""
+    tensor = graph.tensors[name]
+    axes = graph.source_axes.get(name, tuple(range(len(tensor.shape))))
+    in_file = _file_shape(tensor.shape, axes)
+    real = array.astype(np.float32)
+    if tensor.quantization is not None and array.dtype == np.int8:
+        real = (real - tensor.quantization.zero_point) * np.float32(tensor.quantization.scale)
+    sample = array.shape[1:]
+    if sample in (in_file, in_file[1:], (math.prod(in_file),)):
+        moved = real.reshape(-1, *in_file).transpose(0, *(axis + 1 for axis in axes))
+        return np.ascontiguousarray(moved)
+    if sample in (tensor.shape, tensor.shape[1:]):
+        return real.reshape(-1, *tensor.shape)
+    raise CompileError(
+        f"{path}: samples of input {name!r} have shape {list(sample)}, must be "
+        f"{list(in_file[1:]) or list(in_file)}"
+    )
+
+
+def _file_shape(shape: Shape, axes: tuple[int, ...]) -> Shape:
+    """The shape in the file of a tensor that has been transposed by `axes`."""
+    original = [0] * len(shape)
+    for position, axis in enumerate(axes):
+        original[axis] = shape[position]
+    return tuple(original)

@@ -1,0 +1,280 @@
+"""Float ONNX files as float graphs, channels last.
+
+Rules, in order:
+1. A file is parsed and checked; external data and unknown domains are refused.
+2. Outputs that are no float tensors (a classifier's label) are left out and named in a note;
+   what only they need is not looked at.
+3. Nodes that have only constant operands are computed here, once.
+4. Every node that cannot be imported is named, all at once.
+5. An image input is N, H, W, C in the program where the file has N, C, H, W, if that makes the
+   import possible; otherwise as in the file. `source_axes` and a note say so.
+
+Source: ONNX IR and operator specifications.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.ir import Graph, Shape, pruned
+from wherry_native.compiler.onnx_operators import OPERATORS, Call, Context
+from wherry_native.compiler.onnx_values import (
+    ArrangementError,
+    Builder,
+    UnsupportedError,
+    Value,
+    View,
+    channels_last,
+)
+from wherry_native.compiler.shapes import ELEMENTS_MAX
+from wherry_native.program import NODES_MAX, Op
+
+OPSET_MIN: Final = 7
+FOLDED: Final = (
+    "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Floor",
+    "Gather", "Identity", "Mul", "Neg", "Range", "ReduceProd", "Reshape", "Shape", "Slice", "Sqrt",
+    "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+)  # fmt: skip
+"""Operators that are computed here when all operands are constants."""
+
+_FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+_LAYOUT_OPERATORS: Final = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+
+
+def read_onnx(data: bytes, name: str) -> Graph:
+    """The float graph of an ONNX file. Raises CompileError."""
+    model = _parsed(data, name)
+    opset = _opset(model, name)
+    outputs, notes = _float_outputs(model.graph, name)
+    nodes = _needed_nodes(model.graph, outputs)
+    _check_operators(nodes)
+    is_image = any(node.op_type in _LAYOUT_OPERATORS for node in nodes)
+    first = _Import(model.graph, opset, nodes, is_image)
+    if not first.problems:
+        return first.graph(name, outputs, notes)
+    if first.needs_transpose:
+        second = _Import(model.graph, opset, nodes, not is_image)
+        if not second.problems:
+            return second.graph(name, outputs, notes)
+    raise CompileError(first.problems)
+
+
+def _parsed(data: bytes, name: str) -> onnx.ModelProto:
+    try:
+        model = onnx.load_from_string(data)
+    except (DecodeError, ValueError) as error:
+        raise CompileError(f"{name} is no ONNX file: its protobuf cannot be parsed") from error
+    if not model.graph.node:
+        raise CompileError(f"{name} is no ONNX model: it has no nodes")
+    if len(model.graph.node) > NODES_MAX:
+        raise CompileError(f"{name} has {len(model.graph.node)} nodes, limit {NODES_MAX}")
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise CompileError(
+                f"{name} keeps {tensor.name!r} in a file beside it; save the model in one file"
+            )
+    return model
+
+
+def _opset(model: onnx.ModelProto, name: str) -> int:
+    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if not versions or versions[0] < OPSET_MIN:
+        raise CompileError(f"{name} has opset {versions}, must be at least {OPSET_MIN}")
+    return int(versions[0])
+
+
+def _float_outputs(graph: onnx.GraphProto, name: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Output name → name of the value it stands for, and a note per output left out."""
+    maps = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "ZipMap"}
+    outputs, notes = {}, []
+    for output in graph.output:
+        if output.name in maps:
+            outputs[output.name] = maps[output.name]
+        elif output.type.tensor_type.elem_type in _FLOATS:
+            outputs[output.name] = output.name
+        else:
+            notes.append(f"output {output.name!r} of the file is no float tensor and was left out")
+    if not outputs:
+        raise CompileError(f"{name} has no float output")
+    return outputs, tuple(notes)
+
+
+def _needed_nodes(graph: onnx.GraphProto, outputs: Mapping[str, str]) -> list[onnx.NodeProto]:
+    needed = set(outputs.values())
+    nodes = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input)
+    return nodes[::-1]
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return node.name or (node.output[0] if node.output else node.op_type)
+
+
+def _check_operators(nodes: Sequence[onnx.NodeProto]) -> None:
+    problems = [
+        f"node {_label(node)!r}: operator {node.domain + '.' if node.domain else ''}"
+        f"{node.op_type} is not supported"
+        for node in nodes
+        if node.domain not in ("", "ai.onnx") or node.op_type not in (*OPERATORS, *FOLDED)
+    ]
+    if problems:
+        raise CompileError(problems)
+
+
+class _Import:
+    """One pass over the nodes with one choice of input layout."""
+
+    def __init__(
+        self, graph: onnx.GraphProto, opset: int, nodes: Sequence[onnx.NodeProto], is_image: bool
+    ) -> None:
+        self.builder = Builder()
+        self.opset = opset
+        self.problems: list[str] = []
+        self.needs_transpose = False
+        self.values: dict[str, Value] = {}
+        self.source_axes: dict[str, tuple[int, ...]] = {}
+        self.notes: list[str] = []
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
+        for tensor in graph.initializer:
+            self.values[tensor.name] = _array(tensor)
+        for entry in graph.input:
+            if entry.name not in self.values:
+                self._add_input(entry, is_image)
+        self._add_all(nodes)
+
+    def graph(self, name: str, outputs: Mapping[str, str], notes: tuple[str, ...]) -> Graph:
+        """The finished graph. Raises CompileError when an output cannot be had."""
+        for wanted, source in outputs.items():
+            self.outputs.append(self._output(wanted, source))
+        return pruned(
+            Graph(
+                name, self.builder.tensors, tuple(self.builder.nodes), tuple(self.inputs),
+                tuple(self.outputs), (*notes, *self.notes), self.source_axes,
+            )
+        )  # fmt: skip
+
+    def _add_all(self, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Imports what can be imported; what reads a failed node's output is left out silently."""
+        missing: set[str] = set()
+        for node in nodes:
+            if missing.intersection(node.input):
+                missing.update(node.output)
+                continue
+            try:
+                self._add_node(node)
+            except UnsupportedError as error:
+                self.needs_transpose |= isinstance(error, ArrangementError)
+                self.problems.append(f"node {_label(node)!r} ({node.op_type}): {error}")
+                missing.update(node.output)
+
+    def _add_input(self, entry: onnx.ValueInfoProto, is_image: bool) -> None:
+        shape = _input_shape(entry)
+        axes = channels_last(len(shape)) if is_image else tuple(range(len(shape)))
+        self.values[entry.name] = self.builder.add_input(entry.name, shape, axes)
+        self.inputs.append(entry.name)
+        if axes != tuple(range(len(shape))):
+            self.source_axes[entry.name] = axes
+            self.notes.append(_layout_note("input", entry.name, shape, axes))
+
+    def _add_node(self, node: onnx.NodeProto) -> None:
+        operands = tuple(self._operand(name) for name in node.input)
+        if node.op_type in FOLDED and not any(isinstance(value, View) for value in operands):
+            self._fold(node)
+            return
+        if node.op_type not in OPERATORS:
+            raise UnsupportedError("is supported for constants only")
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        call = Call(
+            Context(self.builder, self.values, self.opset), _label(node), node.op_type, operands,
+            attributes,
+        )  # fmt: skip
+        self.values[node.output[0]] = OPERATORS[node.op_type](call)
+
+    def _operand(self, name: str) -> Value | None:
+        if not name:
+            return None
+        if name not in self.values:
+            raise UnsupportedError(f"operand {name!r} is written by no node before it")
+        return self.values[name]
+
+    def _fold(self, node: onnx.NodeProto) -> None:
+        feeds = {name: self.values[name] for name in node.input if name}
+        try:
+            evaluator = ReferenceEvaluator(node, opsets={"": self.opset})
+            results = evaluator.run(None, feeds)
+        except Exception as error:  # the evaluator raises whatever numpy or a bad attribute raises
+            raise UnsupportedError(f"cannot be computed ({type(error).__name__})") from error
+        for name, result in zip(node.output, results, strict=False):
+            self.values[name] = np.asarray(result)
+
+    def _output(self, wanted: str, source: str) -> str:
+        value = self.values.get(source)
+        if isinstance(value, View):
+            value = View(self.builder.renamed.get(value.tensor, value.tensor), value.index)
+        if not isinstance(value, View):
+            raise CompileError(f"output {wanted!r} does not depend on any input")
+        physical = self.builder.tensors[value.tensor].shape
+        for axes in (tuple(range(len(value.shape))), channels_last(len(value.shape))):
+            shape = tuple(value.shape[axis] for axis in axes)
+            if np.array_equal(value.index.transpose(axes).reshape(-1), np.arange(value.index.size)):
+                if axes != tuple(range(len(axes))):
+                    self.notes.append(_layout_note("output", wanted, value.shape, axes))
+                return self._named(value.tensor, wanted, shape, physical)
+        raise CompileError(f"output {wanted!r} would have to be transposed")
+
+    def _named(self, tensor: str, wanted: str, shape: Shape, physical: Shape) -> str:
+        """The output under the file's name: its tensor renamed, or a RESHAPE of it."""
+        if shape != physical or tensor in (*self.inputs, *self.outputs):
+            tensor = self.builder.add_node(Op.RESHAPE, f"{wanted}/shape", [tensor], shape=shape)
+        self.builder.rename(tensor, wanted)
+        return wanted
+
+
+def _array(tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CompileError(
+            f"constant {tensor.name!r} of shape {list(tensor.dims)} cannot be read: its data are "
+            "cut short or of an unknown type"
+        ) from error
+
+
+def _input_shape(entry: onnx.ValueInfoProto) -> Shape:
+    """The static shape; a free first axis is the sample and becomes 1."""
+    kind = entry.type.tensor_type
+    if kind.elem_type not in _FLOATS:
+        raise CompileError(f"input {entry.name!r} is no float tensor (type {kind.elem_type})")
+    shape = [
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else -1
+        for dim in kind.shape.dim
+    ]
+    if shape and shape[0] == -1:
+        shape[0] = 1
+    if not 1 <= len(shape) <= 5 or -1 in shape or np.prod(shape, dtype=object) > ELEMENTS_MAX:
+        named = [d.dim_value or d.dim_param or "?" for d in kind.shape.dim]
+        raise CompileError(
+            f"input {entry.name!r} has shape {named}; needs 1 to 5 axes, all but the first fixed, "
+            f"at most {ELEMENTS_MAX} elements"
+        )
+    return tuple(shape)
+
+
+def _layout_note(what: str, name: str, shape: Shape, axes: tuple[int, ...]) -> str:
+    moved = [axis for axis in axes if shape[axis] != 1]
+    is_same = moved == sorted(moved)
+    return (
+        f"{what} {name!r} has shape {list(shape)} in the file and "
+        f"{[shape[axis] for axis in axes]} in the program (channels last"
+        f"{', the same bytes' if is_same else ''})"
+    )

@@ -1,0 +1,199 @@
+"""Post-training quantization: a float graph and calibration samples give an int8 graph.
+
+Rules, in order:
+1. Every activation's range is the smallest and largest value over all samples, widened to hold 0.
+2. Activations are int8 with one scale and zero point; 0 is exact.
+3. Weights are int8 in [-127, 127], symmetric, one scale per output channel; biases are int32 with
+   scale input scale * weight scale. A weight scale is widened where the bias would not fit.
+4. Pools, RESHAPE and PAD keep their operand's scale; SOFTMAX, LOGISTIC and TANH have the output
+   scales that TFLite fixes; operands of CONCATENATION are brought to the output's scale, by the
+   layer that makes them where that layer serves nobody else, otherwise by a QUANTIZE.
+
+Source: the TFLite 8-bit quantization specification; Jacob et al., "Quantization and Training of
+Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from wherry_native.compiler import ir
+from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.int8_rules import CHANNEL_AXIS, FIXED_OUTPUTS
+from wherry_native.compiler.ir import (
+    WEIGHTED,
+    Array,
+    Graph,
+    Node,
+    Quantization,
+    Tensor,
+    unique_name,
+)
+from wherry_native.compiler.reference import Floats, run_float
+from wherry_native.program import Op
+
+BIAS_MAX: Final = 2**30
+SCALE_MIN: Final = 1e-12
+_KEEPS_SCALE: Final = (Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD)
+_RESCALES: Final = (*WEIGHTED, Op.ADD, Op.SUB, Op.MUL, Op.MEAN, Op.RELU, Op.RELU6, Op.QUANTIZE)
+"""Operators that can write any scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Real values of one tensor; always holds 0."""
+
+    low: float = 0.0
+    high: float = 0.0
+
+    def widened(self, values: Array) -> "Range":
+        return Range(min(self.low, float(values.min())), max(self.high, float(values.max())))
+
+    def joined(self, other: "Range") -> "Range":
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+    def quantization(self) -> Quantization:
+        """int8 steps from low to high, 0 on a step."""
+        scale = float(np.float32(max((self.high - self.low) / 255, SCALE_MIN)))
+        zero_point = int(np.clip(np.round(-128 - self.low / scale), -128, 127))
+        return Quantization((scale,), (zero_point,))
+
+
+def observed_ranges(graph: Graph, samples: Iterable[Mapping[str, Floats]]) -> dict[str, Range]:
+    """The range of every activation over the samples. Raises CompileError when a value is not
+    finite."""
+    ranges: dict[str, Range] = {}
+    for number, sample in enumerate(samples):
+        for name, values in run_float(graph, sample).items():
+            if not np.isfinite(values).all():
+                raise CompileError(
+                    f"calibration sample {number} gives values that are not finite in {name!r}"
+                )
+            ranges[name] = ranges.get(name, Range()).widened(values)
+    return ranges
+
+
+def quantized(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
+    """The int8 graph. `ranges` has every activation."""
+    return _Quantizer(graph, ranges).graph()
+
+
+class _Quantizer:
+    """Walks the float graph once, in order, and writes the int8 graph."""
+
+    def __init__(self, graph: Graph, ranges: Mapping[str, Range]) -> None:
+        self.source = graph
+        self.ranges = _with_joined(graph, ranges)
+        self.tensors: dict[str, Tensor] = {}
+        self.nodes: list[Node] = []
+
+    def graph(self) -> Graph:
+        for name in self.source.inputs:
+            self._add_activation(name, self.ranges[name].quantization())
+        for node in self.source.nodes:
+            self._add_node(node)
+        return replace(self.source, tensors=self.tensors, nodes=tuple(self.nodes))
+
+    def _add_node(self, node: Node) -> None:
+        if node.op in WEIGHTED:
+            inputs: tuple[str, ...] = (node.inputs[0], *self._weights(node))
+        else:
+            inputs = tuple(self._operand(name) for name in node.inputs)
+        output = self._output_quantization(node)
+        self._add_activation(node.output, output)
+        if node.op is Op.CONCATENATION:
+            inputs = tuple(self._brought_to(name, output) for name in inputs)
+        self.nodes.append(replace(node, inputs=inputs))
+
+    def _output_quantization(self, node: Node) -> Quantization:
+        if node.op in FIXED_OUTPUTS:
+            return FIXED_OUTPUTS[node.op]
+        if node.op in _KEEPS_SCALE:
+            return self._activation(node.inputs[0])
+        return self.ranges[node.output].quantization()
+
+    def _activation(self, name: str) -> Quantization:
+        quantization = self.tensors[name].quantization
+        if quantization is None:
+            raise RuntimeError(f"tensor {name!r} is not quantized yet")
+        return quantization
+
+    def _add_activation(self, name: str, quantization: Quantization) -> None:
+        self.tensors[name] = replace(
+            self.source.tensors[name], dtype="int8", quantization=quantization
+        )
+
+    def _operand(self, name: str) -> str:
+        """An operand; a constant one becomes int8 here."""
+        data = self.source.tensors[name].data
+        if data is not None and name not in self.tensors:
+            quantization = Range().widened(data).quantization()
+            steps = np.round(data.astype(np.float64) / quantization.scale)
+            codes = np.clip(steps + quantization.zero_point, -128, 127).astype(np.int8)
+            self.tensors[name] = ir.constant(name, codes, quantization)
+        return name
+
+    def _brought_to(self, name: str, wanted: Quantization) -> str:
+        if self._activation(name) == wanted:
+            return name
+        rescaled = unique_name(f"{name}/rescaled", (*self.tensors, *self.source.tensors))
+        self.tensors[rescaled] = replace(
+            self.tensors[name], name=rescaled, quantization=wanted, data=None
+        )
+        self.nodes.append(Node(Op.QUANTIZE, rescaled, (name,), rescaled))
+        return rescaled
+
+    def _weights(self, node: Node) -> tuple[str, ...]:
+        """Names of the int8 weights and the int32 bias of a layer."""
+        weights = self.source.constant(node.inputs[1]).astype(np.float64)
+        axis = CHANNEL_AXIS[node.op]
+        channels = weights.shape[axis]
+        bias = np.zeros(channels)
+        if len(node.inputs) == 3:
+            bias = self.source.constant(node.inputs[2]).astype(np.float64)
+        if not np.isfinite(weights).all() or not np.isfinite(bias).all():
+            raise CompileError(f"node {node.name!r} has weights that are not finite")
+        input_scale = self._activation(node.inputs[0]).scale
+        scales = weight_scales(weights, bias, input_scale, axis)
+        column = [1] * weights.ndim
+        column[axis] = channels
+        codes = np.clip(np.round(weights / scales.reshape(column)), -127, 127).astype(np.int8)
+        steps = np.round(bias / (input_scale * scales)).astype(np.int64).astype(np.int32)
+        return (
+            self._add_constant(f"{node.name}/weights", codes, scales, axis),
+            self._add_constant(f"{node.name}/bias", steps, input_scale * scales, 0),
+        )
+
+    def _add_constant(self, wanted: str, data: Array, scales: Array, axis: int) -> str:
+        name = unique_name(wanted, self.tensors)
+        exact = tuple(float(np.float32(scale)) for scale in scales)
+        self.tensors[name] = ir.constant(name, data, Quantization(exact, (0,) * len(exact), axis))
+        return name
+
+
+def weight_scales(weights: Array, bias: Array, input_scale: float, axis: int) -> Array:
+    """One float32 scale per channel: the largest weight becomes 127, and the bias fits int32."""
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    largest = np.abs(weights).max(axis=others, initial=0.0)
+    needed = np.maximum(largest / 127, np.abs(bias) / (input_scale * BIAS_MAX))
+    needed = np.where(needed > 0, needed, 1.0)  # a dead channel: any scale says 0
+    return np.maximum(needed, SCALE_MIN).astype(np.float32).astype(np.float64)
+
+
+def _with_joined(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """Ranges in which operands of a CONCATENATION that can take its output's range have it."""
+    joined = dict(ranges)
+    for node in graph.nodes:
+        if node.op is not Op.CONCATENATION:
+            continue
+        for name in node.inputs:
+            joined[node.output] = joined[node.output].joined(joined[name])
+        for name in node.inputs:
+            producer = graph.producer(name)
+            if producer is None or producer.op not in _RESCALES:
+                continue
+            if graph.consumers(name) == (node,) and name not in graph.outputs:
+                joined[name] = joined[node.output]
+    return joined

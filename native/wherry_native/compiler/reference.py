@@ -1,0 +1,169 @@
+"""The float graph, executed with numpy: what the int8 program is measured against.
+
+Arrays are float32, one sample at a time, shapes as in the graph.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from wherry_native.compiler.ir import Graph, Node
+from wherry_native.program import Op
+
+Floats = npt.NDArray[Any]
+"""float32 values."""
+
+
+def run_float(graph: Graph, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Every activation of the graph by name, for one sample. Raises KeyError when an input is
+    missing."""
+    values = {
+        name: np.asarray(tensor.data, np.float32)
+        for name, tensor in graph.tensors.items()
+        if tensor.data is not None
+    }
+    results: dict[str, Floats] = {}
+    for name in graph.inputs:
+        shape = graph.tensors[name].shape
+        results[name] = np.asarray(inputs[name], np.float32).reshape(shape)
+    for node in graph.nodes:
+        operands = [results[name] if name in results else values[name] for name in node.inputs]
+        shape = graph.tensors[node.output].shape
+        output = np.asarray(_RULES[node.op](node, operands), np.float32).reshape(shape)
+        results[node.output] = output.clip(node.clamp.low, node.clamp.high)
+    return results
+
+
+def _patches(node: Node, x: Floats, fill: float, size: tuple[int, int]) -> Floats:
+    """[n, oh, ow, c, kh, kw] windows of x, padded with `fill`."""
+    window = node.sliding
+    top, left, bottom, right = window.pads
+    padded = np.pad(
+        x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=np.float32(fill)
+    )
+    reach = [(k - 1) * d + 1 for k, d in zip(size, window.dilation, strict=True)]
+    views = np.lib.stride_tricks.sliding_window_view(padded, tuple(reach), axis=(1, 2))
+    return views[
+        :, :: window.stride[0], :: window.stride[1], :, :: window.dilation[0], :: window.dilation[1]
+    ]
+
+
+def _conv_2d(node: Node, operands: Sequence[Floats]) -> Floats:
+    x, weights = operands[0], operands[1]
+    count, height, width, depth = weights.shape
+    patches = _patches(node, x, 0.0, (height, width))
+    groups = x.shape[3] // depth
+    parts = []
+    for group in range(groups):
+        inputs = patches[:, :, :, group * depth : (group + 1) * depth]
+        filters = weights[group * count // groups : (group + 1) * count // groups]
+        parts.append(np.einsum("nhwcij,oijc->nhwo", inputs, filters, optimize=True))
+    return _biased(np.concatenate(parts, axis=3), operands)
+
+
+def _depthwise(node: Node, operands: Sequence[Floats]) -> Floats:
+    x, weights = operands[0], operands[1]
+    channels = x.shape[3]
+    filters = weights[0].reshape(*weights.shape[1:3], channels, -1)
+    patches = _patches(node, x, 0.0, (weights.shape[1], weights.shape[2]))
+    return _biased(
+        np.einsum("nhwcij,ijcm->nhwcm", patches, filters, optimize=True).reshape(
+            *patches.shape[:3], -1
+        ),
+        operands,
+    )
+
+
+def _fully_connected(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    rows = operands[0].reshape(-1, operands[1].shape[1])
+    return _biased(rows @ operands[1].T, operands)
+
+
+def _biased(y: Floats, operands: Sequence[Floats]) -> Floats:
+    return y + operands[2] if len(operands) == 3 else y
+
+
+def _average_pool(node: Node, operands: Sequence[Floats]) -> Floats:
+    size = node.sliding.size
+    total = _patches(node, operands[0], 0.0, size).sum(axis=(4, 5))
+    count = _patches(node, np.ones_like(operands[0]), 0.0, size).sum(axis=(4, 5))
+    return np.asarray(total / np.maximum(count, 1))
+
+
+def _max_pool(node: Node, operands: Sequence[Floats]) -> Floats:
+    patches = _patches(node, operands[0], -math.inf, node.sliding.size)
+    return np.asarray(patches.max(axis=(4, 5)))
+
+
+def _mean(node: Node, operands: Sequence[Floats]) -> Floats:
+    return np.asarray(operands[0].mean(axis=node.axes, dtype=np.float32))
+
+
+def _add(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    return np.asarray(operands[0] + operands[1])
+
+
+def _subtract(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    return np.asarray(operands[0] - operands[1])
+
+
+def _multiply(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    return np.asarray(operands[0] * operands[1])
+
+
+def _concatenation(node: Node, operands: Sequence[Floats]) -> Floats:
+    return np.concatenate(operands, axis=node.axes[0])
+
+
+def _pad(node: Node, operands: Sequence[Floats]) -> Floats:
+    return np.pad(operands[0], node.pads, constant_values=np.float32(node.pad_value))
+
+
+def _softmax(node: Node, operands: Sequence[Floats]) -> Floats:
+    scaled = operands[0] * np.float32(node.beta)
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def _logistic(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    return 0.5 * (1.0 + np.tanh(0.5 * operands[0]))
+
+
+def _tanh(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    return np.tanh(operands[0])
+
+
+def _same(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    return operands[0]
+
+
+_RULES: Final[dict[Op, Callable[[Node, Sequence[Floats]], Floats]]] = {
+    Op.CONV_2D: _conv_2d,
+    Op.DEPTHWISE_CONV_2D: _depthwise,
+    Op.FULLY_CONNECTED: _fully_connected,
+    Op.AVERAGE_POOL_2D: _average_pool,
+    Op.MAX_POOL_2D: _max_pool,
+    Op.MEAN: _mean,
+    Op.ADD: _add,
+    Op.SUB: _subtract,
+    Op.MUL: _multiply,
+    Op.CONCATENATION: _concatenation,
+    Op.PAD: _pad,
+    Op.RESHAPE: _same,
+    Op.SOFTMAX: _softmax,
+    Op.LOGISTIC: _logistic,
+    Op.TANH: _tanh,
+    Op.RELU: _same,
+    Op.RELU6: _same,
+    Op.QUANTIZE: _same,
+}
