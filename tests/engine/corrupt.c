@@ -84,9 +84,10 @@ static void corrupt_byte(uint8_t *image, size_t size, size_t at)
 
 static void corrupt_word(uint8_t *image, size_t size, size_t at)
 {
-    static const uint32_t values[] = {0,           1,           2,           15,         16,
-                                      17,          255,         65535,       65536,      0x7FFFFFF0u,
-                                      0x7FFFFFFFu, 0x80000000u, 0xFFFFFFF0u, 0xFFFFFFFFu};
+    static const uint32_t values[] = {
+        0, 1, 2, 15, 16, 17, 255,
+        65535, 65536, 0x7FFFFFF0u, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFF0u, 0xFFFFFFFFu,
+    };
     uint32_t original;
     memcpy(&original, image + at, sizeof original);
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {

@@ -176,7 +176,8 @@ def every_operator() -> bytes:
     )  # fmt: skip
     for op in (Op.RELU, Op.RELU6, Op.QUANTIZE):
         name = op.name.lower()
-        b.node(op, name, (deep,), b.alias(name, (1, 4, 4, 8), deep), multiplier=HALF, shift=1, **ACT)
+        result = b.alias(name, (1, 4, 4, 8), deep)
+        b.node(op, name, (deep,), result, multiplier=HALF, shift=1, **ACT)
         deep = len(b.tensors) - 1
     pooled = b.activation("maximum", (1, 2, 2, 8), zero_point=2)
     b.node(Op.MAX_POOL_2D, "maximum", (deep,), pooled, **pool_params(2))

@@ -11,8 +11,8 @@ typedef struct {
     int32_t end;    /* one beyond the last tap inside; == first when none is */
 } wh_window;
 
-static inline wh_window wh_window_at(int32_t position, int32_t stride, int32_t pad, int32_t dilation,
-                                     int32_t taps, int32_t size)
+static inline wh_window wh_window_at(int32_t position, int32_t stride, int32_t pad,
+                                     int32_t dilation, int32_t taps, int32_t size)
 {
     wh_window window;
     window.origin = position * stride - pad;

@@ -54,7 +54,7 @@ typedef struct {
     uint8_t reserved0;
     int32_t zero_point;       /* 0 for constants that are not activations */
     uint32_t scale_bits;      /* IEEE 754 float32, the I/O contract; never computed with */
-    uint32_t offset;          /* bytes from the start: of the image for constants, else of the arena */
+    uint32_t offset;          /* bytes from the start of the image (constants) or arena */
     uint32_t size;            /* bytes: product of dims times the dtype's size */
     uint32_t dims[WH_RANK_MAX];
     uint32_t name;
@@ -105,7 +105,7 @@ typedef enum {
     WH_MAX_POOL_2D = 5,
     /* x → y; axis_mask (bit i: axis i is reduced), m, s (with 1/count in them) */
     WH_MEAN = 6,
-    /* a, b → y, broadcast as in numpy; left_shift, m_a, s_a, m_b, s_b, m_y, s_y, act_min, act_max */
+    /* a, b → y, broadcast as numpy; left_shift, m_a, s_a, m_b, s_b, m_y, s_y, act_min, act_max */
     WH_ADD = 7,
     WH_SUB = 8,
     /* a, b → y, broadcast; m, s, act_min, act_max */
