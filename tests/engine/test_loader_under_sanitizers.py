@@ -25,9 +25,7 @@ def test_every_corrupted_byte_is_refused_or_harmless(
     image = getattr(programs, name)()
     path = tmp_path / "image"
     path.write_bytes(image)
-    done = subprocess.run(
-        [corrupt, path], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run([corrupt, path], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     loaded, refused = map(int, done.stdout.split())
     # Weights may be anything, so many corruptions load; the structure's are mostly refused.

@@ -1,0 +1,62 @@
+"""Every operator of the ABI against TFLite Micro's reference kernels (PyPI `tflite-micro`), byte by
+byte, on small random models. The oracle runs in an environment of its own."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wherry_native.compiler import compile_model
+from wherry_native.engine import Program
+from wherry_native.program import Op
+
+from tests.engine.operator_cases import DRAWS, Case, cases
+
+CASES_PER_OPERATOR = 40
+
+
+def test_every_operator_of_the_abi_is_compared() -> None:
+    assert set(DRAWS) == {op.name for op in Op}
+
+
+@pytest.fixture(scope="module")
+def oracle_outputs(
+    oracle_python: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with every case's model and the outputs that TFLite Micro gives it."""
+    folder = tmp_path_factory.mktemp("operators")
+    for operator in DRAWS:
+        for case in cases(operator, CASES_PER_OPERATOR):
+            _write(folder, case)
+    done = subprocess.run(
+        [oracle_python, root / "tests/engine/tflm_oracle.py", folder],
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    last = (done.stdout.split() or ["none"])[-1]
+    assert done.returncode == 0, f"the oracle failed at {last}: {done.stderr[-2000:]}"
+    return folder
+
+
+def _write(folder: Path, case: Case) -> None:
+    (folder / f"{case.name}.tflite").write_bytes(case.model)
+    arrays = {
+        f"{sample}_{index}": array
+        for sample, inputs in enumerate(case.inputs)
+        for index, array in enumerate(inputs)
+    }
+    np.savez(folder / f"{case.name}.npz", **arrays)
+
+
+@pytest.mark.parametrize("operator", DRAWS)
+def test_operator_gives_the_same_bytes_as_tflite_micro(oracle_outputs: Path, operator: str) -> None:
+    seen: set[int] = set()
+    for case in cases(operator, CASES_PER_OPERATOR):
+        program = Program(compile_model(oracle_outputs / f"{case.name}.tflite").image)
+        expected = np.load(oracle_outputs / f"{case.name}.out.npy")
+        for inputs, output in zip(case.inputs, expected, strict=True):
+            given = program.run(b"".join(array.tobytes() for array in inputs))
+            differing = np.flatnonzero(np.frombuffer(given, np.int8) != output.ravel())
+            assert differing.size == 0, f"{case.name}: {differing.size} of {output.size} differ"
+            seen.update(output.ravel().tolist())
+    # Outputs that are all saturated would compare nothing.
+    assert len(seen) > 40
