@@ -1,0 +1,301 @@
+"""The agent's core: `start` after every boot, then `step` for everything that happens.
+
+    agent, effects = start(found, moment)
+    agent, effects = step(agent, Connected(1), moment)
+
+Pure: the shell brings the time, randomness, bytes and figures, and executes the effects in
+order. Rules live where their subject lives: `desired`, `update`, `trial`, `boot`, `transfer`,
+`reports`, `clock`, `questions`, `installs`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from wherry_protocol import trust as chain
+from wherry_protocol.errors import Code
+from wherry_protocol.manifest import Manifest
+from wherry_protocol.messages.observed import Kind, Severity
+from wherry_protocol.messages.reported import Phase
+
+from wherry_agent.core import boot as boots
+from wherry_agent.core import inbox, installs, questions, reporting
+from wherry_agent.core import reports as spool
+from wherry_agent.core import transfer as transfers
+from wherry_agent.core.clock import FleetClock
+from wherry_agent.core.effects import (
+    Collect,
+    Effect,
+    Isolate,
+    LoadCandidate,
+    Subscribe,
+    Swap,
+    Tell,
+    WatchTrial,
+)
+from wherry_agent.core.inputs import (
+    Answered,
+    Assembled,
+    BlobFinished,
+    Connected,
+    Disconnected,
+    Figures,
+    Input,
+    Loaded,
+    Moment,
+    Noticed,
+    PersistFailed,
+    Received,
+    Sampled,
+    SegmentRead,
+    SelfTested,
+    StepFailed,
+    Stopping,
+    StorageSeen,
+    StoreFailed,
+    Surveyed,
+    Ticked,
+)
+from wherry_agent.core.record import AgentRecord, Slot, unit_record
+from wherry_agent.core.reports import Reports, Segment
+from wherry_agent.core.state import Agent, Identity, Settings, UnitState, kept_bundles
+from wherry_agent.core.transfer import Transfer
+from wherry_agent.core.trial import Trial
+from wherry_agent.core.turn import Turn
+from wherry_agent.core.update import ModelState
+
+STORAGE_WAIT_US: Final = 30_000_000
+Stepped = tuple[Agent, tuple[Effect, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the shell found on disk and made for this boot.
+
+    `manifests` holds, by digest, the manifest of every slot whose bytes were hashed and hold.
+    """
+
+    identity: Identity
+    settings: Settings
+    record: AgentRecord
+    manifests: Mapping[bytes, Manifest]
+    segments: tuple[Segment, ...]
+    boot_id: bytes
+    nonce: bytes
+
+
+def start(found: Found, moment: Moment) -> Stepped:
+    """The agent after a boot, and what has to be loaded. Raises TrustError for a bad chain."""
+    boot_count = found.record.boot_count + 1
+    agent = Agent(
+        identity=found.identity,
+        settings=found.settings,
+        boot_id=found.boot_id,
+        boot_count=boot_count,
+        trust=chain.start(found.identity.org, found.record.roots),
+        clock=FleetClock(
+            nonce=found.nonce, floor_s=found.record.time_floor_s, fresh_us=moment.now_us
+        ),
+        units={},
+        transfer=Transfer(found.identity.topics, progress_us=found.settings.transfer_progress_us),
+        reports=Reports(
+            boot_id=found.boot_id,
+            boot_count=boot_count,
+            hold_us=found.settings.report_hold_us,
+            spool_bytes_max=found.settings.spool_bytes_max,
+            segments=found.segments,
+        ),
+        stop_sequence=found.record.stop_sequence,
+        is_stopped=found.record.is_stopped,
+    )
+    turn = Turn(agent, moment)
+    for name in found.identity.classes:
+        turn.put(UnitState(memory=replace(unit_record(found.record, name), models=())))
+    starting = [
+        (name, boots.boot(model, frozenset(found.manifests)))
+        for name in found.identity.classes
+        for model in unit_record(found.record, name).models
+    ]
+    for name, booted in starting:
+        _put_booted(turn, name, booted, found.manifests)
+    turn.persist()  # the start is counted before anything serves
+    turn.tell(Tell(Kind.STARTED, Severity.INFO, f"agent {found.settings.agent_version} started"))
+    for name, booted in starting:
+        _serve_booted(turn, name, booted)
+    for name in found.identity.classes:
+        if unit_record(found.record, name).is_isolated:
+            turn.do(Isolate(name, True))
+    turn.do(Collect(kept_bundles(turn.agent)))
+    return turn.agent, tuple(turn.effects)
+
+
+def _put_booted(
+    turn: Turn, name: str, booted: boots.Booted, manifests: Mapping[bytes, Manifest]
+) -> None:
+    record = booted.record
+    slots = [slot for slot in (record.active, record.previous, record.candidate) if slot]
+    known = {
+        slot.manifest_digest: manifests[slot.manifest_digest]
+        for slot in slots
+        if slot.manifest_digest in manifests
+    }
+    state = ModelState(record=record)
+    if record.trial is not None and record.active is not None:
+        trial = Trial(record.trial.limits, turn.now_us, record.trial.start_count)
+        manifest = known[record.active.manifest_digest]
+        state = ModelState(record=record, phase=Phase.TRIAL, manifest=manifest, trial=trial)
+    unit = turn.unit(name)
+    models = {**unit.models, record.model: state}
+    turn.put(replace(unit, models=models, manifests={**unit.manifests, **known}))
+
+
+def _serve_booted(turn: Turn, name: str, booted: boots.Booted) -> None:
+    """Load and swap in what the boot table chose; a trial keeps its way back loaded."""
+    record = booted.record
+    unit = turn.unit(name)
+    if booted.code is not Code.OK:
+        kind = Kind.REVERTED if booted.code is Code.UNCONFIRMED_STARTS else Kind.STORAGE
+        turn.tell(Tell(kind, Severity.ERROR, booted.reason, booted.code, record.model), name)
+    if record.active is None:
+        return
+    _load(turn, unit, record.model, record.active)
+    turn.do(Swap(name, record.model, record.active.manifest_digest))
+    if record.trial is not None:
+        turn.do(WatchTrial(name, record.model, record.active.manifest_digest))
+        if record.previous is not None and record.previous.manifest_digest in unit.manifests:
+            _load(turn, unit, record.model, record.previous)
+
+
+def _load(turn: Turn, unit: UnitState, model: str, slot: Slot) -> None:
+    manifest = unit.manifests[slot.manifest_digest]
+    turn.do(LoadCandidate(unit.name, model, slot, manifest, None))
+
+
+def step(agent: Agent, given: Input, moment: Moment) -> Stepped:
+    """The next agent and what the shell must do. Raises KeyError for an input nobody handles."""
+    turn = Turn(agent, moment)
+    HANDLERS[type(given)](turn, given)
+    reporting.publish_due(turn)
+    return turn.agent, tuple(turn.effects)
+
+
+def roll_back(before: Agent, after: Agent) -> Agent:
+    """The agent when a `Persist` of the step from `before` to `after` failed.
+
+    Nothing was decided, but numbers that may have gone out are never used twice.
+    """
+    units = {
+        name: replace(unit, outgoing=replace(after.units[name].outgoing, is_dirty=True))
+        for name, unit in before.units.items()
+    }
+    return replace(before, units=units, reports=after.reports, buckets=after.buckets)
+
+
+# --- handlers
+
+
+def _connected(turn: Turn, given: Connected) -> None:  # noqa: ARG001
+    turn.agent = replace(turn.agent, is_connected=True)
+    turn.touch_all(is_urgent=True)
+    transfer, asked_again = transfers.resubscribe(turn.agent.transfer, turn.now_us)
+    held, sent_again = spool.connect(turn.agent.reports, turn.now_us)
+    turn.agent = replace(turn.agent, transfer=transfer, reports=held)
+    turn.do(Subscribe(inbox.subscriptions(turn)), *asked_again, *sent_again)
+
+
+def _disconnected(turn: Turn, given: Disconnected) -> None:  # noqa: ARG001
+    turn.agent = replace(
+        turn.agent, is_connected=False, reports=spool.disconnect(turn.agent.reports)
+    )
+
+
+def _ticked(turn: Turn, given: Ticked) -> None:
+    for name in list(turn.agent.units):
+        for model, state in list(turn.unit(name).models.items()):
+            if state.phase is Phase.TRIAL:
+                installs.step_model(turn, name, model, given)
+    installs.begin_due(turn)
+    installs.watch_progress(turn)
+    held, effects = spool.tick(turn.agent.reports, turn.now_us)
+    turn.agent = replace(turn.agent, reports=held)
+    turn.do(*effects)
+    _watch_trust(turn)
+
+
+def _watch_trust(turn: Turn) -> None:
+    is_stale = turn.agent.clock.is_stale(turn.now_us)
+    if is_stale != turn.agent.is_trust_stale:
+        turn.agent = replace(turn.agent, is_trust_stale=is_stale)
+        turn.touch_all(is_urgent=True)
+        if is_stale:
+            text = "no newer fleet time has come: somebody may be withholding messages"
+            turn.tell(Tell(Kind.TRUST, Severity.WARNING, text, Code.STALE_TRUST))
+
+
+def _persist_failed(turn: Turn, given: PersistFailed) -> None:
+    """The disk does not take the record: let go of installs, try them again in a while."""
+    turn.agent = replace(turn.agent, persisted=None)
+    turn.tell(Tell(Kind.STORAGE, Severity.CRITICAL, given.text, Code.STORAGE))
+    for name in list(turn.agent.units):
+        installs.halt(turn, name, Code.STORAGE, given.text)
+        unit = turn.unit(name)
+        waiting = {
+            model: replace(one, until_us=turn.now_us + STORAGE_WAIT_US)
+            if one.code is Code.STORAGE
+            else one
+            for model, one in unit.waiting.items()
+        }
+        turn.put(replace(unit, waiting=waiting))
+    turn.persist()
+    if turn.agent.is_connected:
+        turn.do(Subscribe(inbox.subscriptions(turn)))
+
+
+def _sampled(turn: Turn, given: Sampled) -> None:
+    turn.report_telemetry(given.unit, given.pack)
+
+
+def _noticed(turn: Turn, given: Noticed) -> None:
+    tell = Tell(given.kind, given.severity, given.text, given.code, given.model)
+    turn.tell(tell, given.unit)
+
+
+def _segment_read(turn: Turn, given: SegmentRead) -> None:
+    held, effects = spool.segment_read(turn.agent.reports, given.name, given.data)
+    turn.agent = replace(turn.agent, reports=held)
+    turn.do(*effects)
+
+
+def _storage_seen(turn: Turn, given: StorageSeen) -> None:
+    turn.agent = replace(turn.agent, free_bytes=given.free_bytes)
+
+
+def _stopping(turn: Turn, given: Stopping) -> None:  # noqa: ARG001
+    turn.tell(Tell(Kind.STOPPING, Severity.INFO, "agent stops"))
+    turn.persist()
+    held, effects = spool.spool_all(turn.agent.reports)
+    turn.agent = replace(turn.agent, reports=held)
+    turn.do(*effects)
+
+
+HANDLERS: Final[dict[type[Input], Callable[[Turn, Any], None]]] = {
+    Ticked: _ticked,
+    Connected: _connected,
+    Disconnected: _disconnected,
+    Received: inbox.receive,
+    Surveyed: installs.surveyed,
+    BlobFinished: installs.blob_finished,
+    StoreFailed: installs.store_failed,
+    PersistFailed: _persist_failed,
+    SegmentRead: _segment_read,
+    Assembled: installs.from_unit,
+    Loaded: installs.from_unit,
+    SelfTested: installs.from_unit,
+    StepFailed: installs.from_unit,
+    Figures: installs.from_unit,
+    Answered: questions.answered,
+    Sampled: _sampled,
+    Noticed: _noticed,
+    StorageSeen: _storage_seen,
+    Stopping: _stopping,
+}

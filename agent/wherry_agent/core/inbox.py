@@ -1,0 +1,275 @@
+"""Inbox: from a topic and bytes that nobody vouches for to what the agent does about them.
+
+Rules:
+1. A topic that is not ours is ignored. A payload that is not believed changes nothing, is told
+   as REFUSED (token-bucketed), and leaves what serves alone.
+2. A desired document that cannot be judged yet is kept, and looked at again when the time, the
+   root chain or a stop has changed. Only the last one is kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from wherry_protocol import trust as chain
+from wherry_protocol.blobs import unwrap_key
+from wherry_protocol.errors import Code, TrustError, WherryError
+from wherry_protocol.messages.desired import Desired
+from wherry_protocol.messages.limits import DESIRED_BYTES_MAX
+from wherry_protocol.messages.observed import Ack, Kind, Severity
+from wherry_protocol.messages.trust import FleetTime, ReportRequest, Stop
+from wherry_protocol.topics import parse_chunk_topic, parse_device_topic
+
+from wherry_agent.core import clock as clocks
+from wherry_agent.core import desired as documents
+from wherry_agent.core import installs, questions
+from wherry_agent.core import reports as spool
+from wherry_agent.core import transfer as transfers
+from wherry_agent.core.desired import Addressee, Believed, Novelty, Refusal
+from wherry_agent.core.effects import Configure, Isolate, Subscribe, Tell
+from wherry_agent.core.inputs import Received
+from wherry_agent.core.turn import Turn
+
+SECOND_US = 1_000_000
+
+
+def receive(turn: Turn, given: Received) -> None:
+    """Handle one message."""
+    chunk = parse_chunk_topic(given.topic)
+    if chunk is not None:
+        installs.chunk_arrived(turn, chunk[0], chunk[1], given.payload)
+        return
+    if not given.payload:
+        return  # a retained message was cleared
+    topics = turn.agent.identity.topics
+    fleet_wide = {
+        topics.time: _take_fleet_time,
+        topics.stop: _take_stop,
+        topics.report: _take_report_request,
+    }
+    if given.topic in fleet_wide:
+        _guarded(turn, fleet_wide[given.topic], given.payload)
+    elif given.topic.startswith(f"{topics.prefix}/trust/root/"):
+        _guarded(turn, _take_root, given.payload)
+    else:
+        _receive_own(turn, given)
+
+
+def _receive_own(turn: Turn, given: Received) -> None:
+    """A topic below this connection."""
+    address = parse_device_topic(given.topic)
+    identity = turn.agent.identity
+    if address is None or (address.org, address.connection) != (identity.org, identity.connection):
+        return
+    if address.unit is None:
+        if address.leaf == "ack":
+            _guarded(turn, _take_ack, given.payload)
+    elif address.unit in turn.agent.units:
+        if address.leaf == "desired":
+            take_document(turn, address.unit, given.payload)
+        elif address.leaf == "rpc" and questions.asked(turn, address.unit, given.payload):
+            time_known(turn)
+
+
+def _guarded(turn: Turn, take: Callable[[Turn, bytes], None], payload: bytes) -> None:
+    """A message that is not believed is told, and that is all."""
+    try:
+        take(turn, payload)
+    except WherryError as error:
+        turn.refuse(str(error), error.code)
+
+
+def subscriptions(turn: Turn) -> tuple[str, ...]:
+    """What a connection subscribes to, beside chunks."""
+    identity = turn.agent.identity
+    topics = identity.topics
+    own = [topics.ack(identity.connection)]
+    for unit in turn.agent.units:
+        own += [topics.desired(identity.connection, unit), topics.rpc(identity.connection, unit)]
+    next_root = topics.root(turn.agent.trust.root.number + 1)
+    return (next_root, topics.time, topics.stop, topics.report, *own)
+
+
+# --- desired
+
+
+def take_document(turn: Turn, unit_name: str, payload: bytes) -> None:
+    """Judge a desired document, and act on it if it is believed."""
+    unit = turn.unit(unit_name)
+    if len(payload) <= DESIRED_BYTES_MAX:
+        turn.put(replace(unit, document=payload))
+    addressee = Addressee(
+        turn.agent.identity.connection, unit_name, turn.now_s, turn.agent.clock.newest_root
+    )
+    judged = documents.judge(payload, turn.agent.trust, addressee, unit.memory)
+    if isinstance(judged, Refusal):
+        _refuse_document(turn, unit_name, judged)
+    else:
+        _follow_document(turn, unit_name, judged)
+
+
+def _refuse_document(turn: Turn, unit_name: str, refusal: Refusal) -> None:
+    unit = turn.unit(unit_name)
+    if refusal != unit.refusal:
+        turn.put(replace(unit, refusal=refusal))
+        turn.touch(unit_name, is_urgent=refusal.code is not Code.TIME_UNKNOWN)
+    if refusal.code is not Code.TIME_UNKNOWN:
+        turn.refuse(refusal.text, refusal.code, unit_name)
+
+
+def _follow_document(turn: Turn, unit_name: str, believed: Believed) -> None:
+    desired = believed.desired
+    unit = turn.unit(unit_name)
+    memory = replace(
+        unit.memory,
+        revision=desired.revision,
+        desired_digest=believed.digest,
+        is_isolated=desired.is_isolated,
+    )
+    is_first = unit.desired is None
+    turn.put(replace(unit, memory=memory, desired=desired, refusal=None))
+    _take_class(turn, unit_name, desired)
+    _renew_keys(turn, desired)
+    turn.persist()
+    if believed.novelty is Novelty.NEW or unit.refusal is not None:
+        turn.touch(unit_name)
+    if is_first or unit.desired is None or unit.desired.telemetry != desired.telemetry:
+        turn.do(Configure(unit_name, desired.telemetry))
+    if memory.is_isolated != unit.memory.is_isolated:
+        _isolate(turn, unit_name, memory.is_isolated)
+    for assignment in desired.assignments:
+        installs.assign(turn, unit_name, assignment)
+
+
+def _take_class(turn: Turn, unit_name: str, desired: Desired) -> None:
+    """The director may refine the numbers of the unit's class, never give it another class."""
+    identity = turn.agent.identity
+    if desired.hardware_class.name == identity.classes[unit_name].name:
+        classes = {**identity.classes, unit_name: desired.hardware_class}
+        turn.agent = replace(turn.agent, identity=replace(identity, classes=classes))
+
+
+def _renew_keys(turn: Turn, desired: Desired) -> None:
+    """Wants that are under way take the content keys of the newest document."""
+    keys = {}
+    for digest in turn.agent.transfer.wants:
+        if digest not in desired.blob_keys:
+            continue
+        try:
+            wrapped = desired.blob_keys[digest]
+            keys[digest] = unwrap_key(turn.agent.identity.keys.wrap_key, wrapped)
+        except WherryError as error:
+            turn.refuse(str(error), error.code, desired.unit)
+    transfer = transfers.renew_keys(turn.agent.transfer, keys)
+    turn.agent = replace(turn.agent, transfer=replace(transfer, window=desired.chunk_window))
+
+
+def _isolate(turn: Turn, unit_name: str, is_isolated: bool) -> None:
+    turn.do(Isolate(unit_name, is_isolated))
+    text = "isolated by the director" if is_isolated else "no longer isolated"
+    turn.tell(Tell(Kind.TRUST, Severity.WARNING, text, Code.STOPPED), unit_name)
+    if is_isolated:
+        installs.halt(turn, unit_name, Code.STOPPED, "the unit is isolated")
+    else:
+        installs.resume(turn, unit_name)
+
+
+def look_again(turn: Turn) -> None:
+    """Judge the kept documents again: what they waited for may have come."""
+    for name in list(turn.agent.units):
+        unit = turn.unit(name)
+        if unit.document is not None and (unit.refusal is not None or unit.desired is None):
+            take_document(turn, name, unit.document)
+
+
+# --- trust
+
+
+def time_known(turn: Turn) -> None:
+    """The director has answered the boot nonce."""
+    turn.persist()
+    turn.touch_all()
+    look_again(turn)
+
+
+def _take_fleet_time(turn: Turn, payload: bytes) -> None:
+    time = chain.open_director(turn.agent.trust, FleetTime, payload)
+    clock = clocks.announced(turn.agent.clock, time, turn.now_us)
+    if clock is turn.agent.clock:
+        return
+    floor_before = turn.agent.persisted.time_floor_s if turn.agent.persisted else 0
+    turn.agent = replace(turn.agent, clock=clock)
+    if clock.floor_s - floor_before >= clocks.FLOOR_STEP_S:
+        turn.persist()
+
+
+def _take_root(turn: Turn, payload: bytes) -> None:
+    before = turn.agent.trust
+    after = chain.advance(before, payload, turn.now_s)
+    if after is before:
+        return
+    turn.agent = replace(turn.agent, trust=after)
+    if after.root.epoch != before.root.epoch:
+        _forget_epoch(turn)
+    turn.persist()
+    turn.touch_all(is_urgent=True)
+    text = f"root {after.root.number} of epoch {after.root.epoch} accepted"
+    turn.tell(Tell(Kind.TRUST, Severity.INFO, text))
+    # Whatever the new keys signed comes again: documents, time, stop and the next root.
+    turn.do(Subscribe(subscriptions(turn)))
+    look_again(turn)
+
+
+def _forget_epoch(turn: Turn) -> None:
+    """Fast-forward recovery: what the old director numbered does not bind the new one."""
+    for name in list(turn.agent.units):
+        unit = turn.unit(name)
+        memory = replace(unit.memory, revision=0, desired_digest=None)
+        turn.put(replace(unit, memory=memory, document=None, desired=None))
+    clock = replace(turn.agent.clock, floor_s=0, latest_s=0, base_s=None)
+    was_stopped = turn.agent.is_stopped
+    turn.agent = replace(turn.agent, clock=clock, stop_sequence=0, is_stopped=False)
+    if was_stopped:
+        _resume_all(turn)
+
+
+def _take_stop(turn: Turn, payload: bytes) -> None:
+    stop = chain.open_director(turn.agent.trust, Stop, payload)
+    if stop.sequence == turn.agent.stop_sequence:
+        return
+    if stop.sequence < turn.agent.stop_sequence:
+        raise TrustError(
+            f"stop {stop.sequence} is older than {turn.agent.stop_sequence}", Code.REPLAY
+        )
+    turn.agent = replace(turn.agent, stop_sequence=stop.sequence, is_stopped=stop.is_stopped)
+    turn.persist()
+    turn.touch_all(is_urgent=True)
+    word = "stopped" if stop.is_stopped else "go on"
+    text = f"updates {word} by the director: {stop.reason}"
+    turn.tell(Tell(Kind.TRUST, Severity.WARNING, text, Code.STOPPED))
+    if stop.is_stopped:
+        for name in list(turn.agent.units):
+            installs.halt(turn, name, Code.STOPPED, f"updates are stopped: {stop.reason}")
+    else:
+        _resume_all(turn)
+
+
+def _resume_all(turn: Turn) -> None:
+    for name in list(turn.agent.units):
+        installs.resume(turn, name)
+
+
+def _take_report_request(turn: Turn, payload: bytes) -> None:
+    request = chain.open_director(turn.agent.trust, ReportRequest, payload)
+    due_us = turn.now_us + int(turn.moment.random * request.spread_s * SECOND_US)
+    for name in list(turn.agent.units):
+        unit = turn.unit(name)
+        turn.put(replace(unit, outgoing=replace(unit.outgoing, due_us=due_us)))
+
+
+def _take_ack(turn: Turn, payload: bytes) -> None:
+    ack = chain.open_director(turn.agent.trust, Ack, payload)
+    if ack.connection != turn.agent.identity.connection:
+        raise TrustError(f"ack: meant for {ack.connection}", Code.WRONG_TARGET)
+    held, effects = spool.acknowledge(turn.agent.reports, ack.boot_id, ack.sequence, turn.now_us)
+    turn.agent = replace(turn.agent, reports=held)
+    turn.do(*effects)

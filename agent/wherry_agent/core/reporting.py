@@ -1,0 +1,152 @@
+"""`reported`: what a unit says it is, signed by the device, sent on change.
+
+Rules:
+1. At most one per second and unit, except for outcomes and refusals, which go at once.
+2. It is sent again on every connection, and when the director asks everybody.
+3. (boot_count, sequence) only rises.
+"""
+
+from dataclasses import replace
+
+from wherry_protocol.blobs import chunk_count
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import (
+    MissingChunks,
+    ModelReport,
+    Phase,
+    Reported,
+    SlotReport,
+)
+from wherry_protocol.messages.trust import TrustRole
+from wherry_protocol.sealed import seal
+
+from wherry_agent.core import transfer as transfers
+from wherry_agent.core.effects import Publish
+from wherry_agent.core.record import Slot
+from wherry_agent.core.state import PROTOCOL_MAX, PROTOCOL_MIN, Agent, UnitState
+from wherry_agent.core.turn import Turn
+from wherry_agent.core.update import ModelState
+
+INTERVAL_US = 1_000_000
+REASON_MAX = 256
+
+
+def publish_due(turn: Turn) -> None:
+    """Send every unit's `reported` that is due at this moment."""
+    if not turn.agent.is_connected:
+        return
+    for name in list(turn.agent.units):
+        if _is_due(turn.unit(name), turn.now_us):
+            _publish(turn, name)
+
+
+def _is_due(unit: UnitState, now_us: int) -> bool:
+    out = unit.outgoing
+    if out.due_us is not None and now_us >= out.due_us:
+        return True
+    if not out.is_dirty:
+        return False
+    return out.is_urgent or out.sent_us is None or now_us - out.sent_us >= INTERVAL_US
+
+
+def _publish(turn: Turn, name: str) -> None:
+    unit = turn.unit(name)
+    sequence = unit.outgoing.sequence + 1
+    message = build(turn.agent, unit, sequence, turn.now_us)
+    due_us = unit.outgoing.due_us
+    outgoing = replace(
+        unit.outgoing,
+        sequence=sequence,
+        sent_us=turn.now_us,
+        is_dirty=False,
+        is_urgent=False,
+        due_us=None if due_us is not None and turn.now_us >= due_us else due_us,
+    )
+    turn.put(replace(unit, outgoing=outgoing))
+    identity = turn.agent.identity
+    topic = identity.topics.reported(identity.connection, name)
+    payload = seal(message, TrustRole.DEVICE, identity.signing_key)
+    turn.do(Publish(topic, payload, is_retained=True))
+
+
+def build(agent: Agent, unit: UnitState, sequence: int, now_us: int) -> Reported:
+    """The unit's report at this moment."""
+    time_s = agent.clock.now_s(now_us)
+    refusal = unit.refusal
+    return Reported(
+        org=agent.identity.org,
+        connection=agent.identity.connection,
+        unit=unit.name,
+        boot_id=agent.boot_id,
+        boot_count=agent.boot_count,
+        sequence=sequence,
+        monotonic_us=now_us,
+        time_s=time_s,
+        epoch=agent.trust.root.epoch,
+        revision=unit.memory.revision,
+        root_number=agent.trust.root.number,
+        models=tuple(_model(agent, unit, unit.models[name]) for name in sorted(unit.models)),
+        missing=_missing(agent, unit, now_us),
+        nonce=agent.clock.nonce if time_s is None else None,
+        agent_version=agent.settings.agent_version,
+        engine_abi_min=agent.settings.abi_min,
+        engine_abi_max=agent.settings.abi_max,
+        protocol_min=PROTOCOL_MIN,
+        protocol_max=PROTOCOL_MAX,
+        hardware_class=agent.identity.classes[unit.name].name,
+        refusal_code=refusal.code if refusal else Code.OK,
+        refusal=refusal.text[:REASON_MAX] if refusal else "",
+        refused_revision=refusal.revision if refusal else 0,
+        storage_free_bytes=agent.free_bytes,
+        is_isolated=unit.memory.is_isolated,
+        stop_sequence=agent.stop_sequence,
+        is_trust_stale=agent.is_trust_stale,
+        reports_dropped=agent.reports.dropped_count,
+    )
+
+
+def _model(agent: Agent, unit: UnitState, state: ModelState) -> ModelReport:
+    record = state.record
+    waiting = unit.waiting.get(state.model)
+    trial = state.trial
+    return ModelReport(
+        model=state.model,
+        phase=state.phase,
+        outcome=record.outcome,
+        assignment_id=record.assignment_id,
+        active=_slot(record.active),
+        previous=_slot(record.previous),
+        candidate=_slot(record.candidate),
+        code=waiting.code if waiting else record.code,
+        reason=(waiting.reason if waiting else record.reason)[:REASON_MAX],
+        progress_permille=progress_permille(agent, unit, state),
+        good_inferences=trial.good_count if trial else 0,
+        start_count=trial.start_count if trial else 0,
+    )
+
+
+def _slot(slot: Slot | None) -> SlotReport | None:
+    if slot is None:
+        return None
+    return SlotReport(manifest_digest=slot.manifest_digest, version=slot.version)
+
+
+def progress_permille(agent: Agent, unit: UnitState, state: ModelState) -> int:
+    """How much of the bundle is here, by chunks."""
+    if state.phase is Phase.IDLE:
+        return 0
+    plan = unit.plans.get(state.model)
+    if state.phase is not Phase.FETCHING or plan is None:
+        return 1000 if state.phase is not Phase.FETCHING else 0
+    if plan.is_manifest or plan.is_surveying:
+        return 0
+    total = sum(chunk_count(blob.size_bytes) for blob in plan.blobs)
+    wants = agent.transfer.wants
+    lacking = sum(wants[digest].missing_count for digest in plan.unfetched if digest in wants)
+    return 1000 * (total - lacking) // total if total else 1000
+
+
+def _missing(agent: Agent, unit: UnitState, now_us: int) -> tuple[MissingChunks, ...]:
+    """What this unit's installs lack, if nothing comes any more."""
+    wanted = {blob.digest for plan in unit.plans.values() for blob in plan.blobs}
+    return tuple(one for one in transfers.missing(agent.transfer, now_us) if one.digest in wanted)

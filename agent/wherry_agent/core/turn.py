@@ -1,0 +1,124 @@
+"""One turn of the agent: the state so far and the effects so far, while one input is handled.
+
+The only mutable thing in the core. It lives from `agent.step`'s beginning to its end, so that
+from outside a step is a function from (state, input, moment) to (state, effects).
+"""
+
+from dataclasses import replace
+
+from wherry_protocol.codec import Message
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.observed import Event, Kind, Origin, Severity, Telemetry
+from wherry_protocol.names import SELF
+from wherry_protocol.sealed import seal_mac
+from wherry_protocol.senml import Record
+
+from wherry_agent.core import reports as spool
+from wherry_agent.core import tokens
+from wherry_agent.core.effects import Effect, Persist, Tell
+from wherry_agent.core.inputs import Moment
+from wherry_agent.core.state import Agent, UnitState, record_of
+from wherry_agent.core.tokens import Bucket
+
+TEXT_MAX = 512
+
+
+class Turn:
+    """`agent` and `effects` of the input that is being handled at `moment`."""
+
+    def __init__(self, agent: Agent, moment: Moment) -> None:
+        self.agent = agent
+        self.moment = moment
+        self.effects: list[Effect] = []
+
+    @property
+    def now_us(self) -> int:
+        return self.moment.now_us
+
+    @property
+    def now_s(self) -> int | None:
+        """Fleet time, or None while it is unknown."""
+        return self.agent.clock.now_s(self.now_us)
+
+    def unit(self, name: str) -> UnitState:
+        return self.agent.units[name]
+
+    def put(self, unit: UnitState) -> None:
+        """The unit's new state."""
+        self.agent = replace(self.agent, units={**self.agent.units, unit.name: unit})
+
+    def do(self, *effects: Effect) -> None:
+        self.effects.extend(effects)
+
+    def persist(self) -> None:
+        """What follows happens only once the state is durable; nothing is written if it is."""
+        record = record_of(self.agent)
+        if record != self.agent.persisted:
+            self.agent = replace(self.agent, persisted=record)
+            self.do(Persist(record))
+
+    def touch(self, unit: str, *, is_urgent: bool = False) -> None:
+        """`reported` of this unit has changed."""
+        state = self.unit(unit)
+        before = state.outgoing
+        outgoing = replace(before, is_dirty=True, is_urgent=before.is_urgent or is_urgent)
+        self.put(replace(state, outgoing=outgoing))
+
+    def touch_all(self, *, is_urgent: bool = False) -> None:
+        for name in self.agent.units:
+            self.touch(name, is_urgent=is_urgent)
+
+    def tell(self, tell: Tell, unit: str = SELF) -> None:
+        """Queue an event, unless its kind and code came too often of late."""
+        key = (int(tell.kind), int(tell.code))
+        per_minute = self.agent.settings.events_per_minute
+        bucket = self.agent.buckets.get(key, Bucket(float(per_minute), self.now_us))
+        bucket, is_allowed, suppressed = tokens.take(bucket, self.now_us, per_minute)
+        self.agent = replace(self.agent, buckets={**self.agent.buckets, key: bucket})
+        if is_allowed:
+            self._report_event(tell, unit, suppressed)
+
+    def refuse(self, text: str, code: Code, unit: str = SELF) -> None:
+        """Tell of a message that was not believed."""
+        self.tell(Tell(Kind.REFUSED, Severity.WARNING, text[:TEXT_MAX], code), unit)
+
+    def _report_event(self, tell: Tell, unit: str, suppressed: int) -> None:
+        event = Event(
+            origin=self._origin(unit),
+            kind=tell.kind,
+            severity=tell.severity,
+            code=tell.code,
+            text=tell.text[:TEXT_MAX],
+            model=tell.model,
+            manifest_digest=tell.manifest_digest,
+            suppressed=suppressed,
+        )
+        self._report(event, self.agent.identity.topics.event(self._connection, unit))
+
+    def report_telemetry(self, unit: str, pack: tuple[Record, ...]) -> None:
+        """Send a SenML pack as the next report."""
+        telemetry = Telemetry(origin=self._origin(unit), pack=pack)
+        self._report(telemetry, self.agent.identity.topics.telemetry(self._connection, unit))
+
+    def _report(self, message: Message, topic: str) -> None:
+        payload = seal_mac(message, self.agent.identity.keys.mac_key)
+        held, effects = spool.add(self.agent.reports, topic, payload, self.now_us)
+        self.agent = replace(self.agent, reports=held)
+        self.do(*effects)
+
+    @property
+    def _connection(self) -> str:
+        return self.agent.identity.connection
+
+    def _origin(self, unit: str) -> Origin:
+        reports = self.agent.reports
+        return Origin(
+            org=self.agent.identity.org,
+            connection=self._connection,
+            unit=unit,
+            boot_id=self.agent.boot_id,
+            sequence=reports.next_sequence,
+            oldest=reports.oldest,
+            monotonic_us=self.now_us,
+            time_s=self.now_s,
+        )
