@@ -12,7 +12,7 @@ import pytest
 import wherry_protocol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wherry_protocol.codec import decode, dumps, encode, loads
+from wherry_protocol.codec import decode, dumps, encode, from_plain, loads, to_plain
 from wherry_protocol.codec.fields import Unknown
 from wherry_protocol.codec.table import columns
 from wherry_protocol.errors import Code, DecodeError
@@ -112,3 +112,26 @@ def test_an_unknown_mode_is_refused_in_an_instruction() -> None:
     whole[8][0][5] = 77
     with pytest.raises(DecodeError, match=r"Desired.assignments\[0\].mode: 77 is not a known Mode"):
         decode(type(desired), dumps(whole))
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_survives_as_plain_json(name: str) -> None:
+    message = MESSAGES[name]
+    plain = json.loads(json.dumps(to_plain(message)))
+    assert from_plain(type(message), plain, name) == message
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"revison": 3}, "Desired: unknown key 'revison', known are assignments, blob_keys"),
+        ({"revision": -1}, r"Desired.revision: -1, must be in 0\.\."),
+        ({"org": None}, "Desired.org: missing"),
+        ({"blob_keys": {"zz": "00"}}, "Desired.blob_keys: must be hexadecimal text"),
+        ({"assignments": 3}, "Desired.assignments: must be a list of at most 32"),
+    ],
+)
+def test_a_mistake_in_plain_text_is_named(change: dict[str, Any], says: str) -> None:
+    desired = examples.INSTRUCTIONS[4]
+    with pytest.raises(DecodeError, match=says):
+        from_plain(type(desired), to_plain(desired) | change, "Desired")

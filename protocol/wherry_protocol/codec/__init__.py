@@ -20,6 +20,7 @@ from wherry_protocol.codec.fields import (
     Uint,
     Unknown,
 )
+from wherry_protocol.codec.plain import from_plain, to_plain
 from wherry_protocol.codec.table import (
     Message,
     content_type,
@@ -51,8 +52,10 @@ __all__ = [
     "dumps",
     "encode",
     "field",
+    "from_plain",
     "instruction",
     "loads",
     "observation",
     "part",
+    "to_plain",
 ]
