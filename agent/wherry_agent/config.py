@@ -188,7 +188,7 @@ class EnergyConfig:
     source: str = _key(_one_of("auto", "hwmon", "rapl", "model", "none"), "auto")
     hwmon_root: Path = _key(_path, Path("/sys/class/hwmon"))
     powercap_root: Path = _key(_path, Path("/sys/class/powercap"))
-    sample_s: float = _key(_number(0.01, 60.0), 0.5)
+    sample_s: float = _key(_number(0.01, 2.0), 0.5)
     uncertainty: float | None = _key(_number(0.0, 1.0), None)
     rail: str | None = _key(_short_text, None)
 

@@ -8,8 +8,8 @@ Rules, in order:
    An interval that is covered by less than `COVERED_MIN` has no figure, only a reason.
 3. Measured energy of an interval, less the idle power that the hardware class states (0 where it
    states none), is shared among the models by their CPU time and divided by their inferences.
-4. Modelled energy is cycles times the class's nJ per cycle, with the class's uncertainty; it is
-   `calibrated` only where the class names the day of its calibration.
+4. Modelled energy is cycles (ticks of the loop's counter) times the class's nJ per cycle, with
+   the class's uncertainty; it is `calibrated` only where the class names the day of that.
 5. Only measured and calibrated figures may revert a model (`may_revert`).
 6. No inferences, no figure per inference.
 
@@ -160,6 +160,8 @@ def _measured(
 def _modelled(work: Work, span_us: int, basis: Basis) -> EnergyFigure | Unavailable:
     if basis.model is None:
         return Unavailable(basis.reason)
+    if work.inferences > 0 and work.cycles <= 0:
+        return Unavailable("this processor gives programs no cycle counter")
     source = DATASHEET if basis.model.calibrated_s is None else CALIBRATED
     energy_uj = work.cycles * basis.model.nj_per_cycle / 1000
     known = replace(basis, source=source, uncertainty=basis.model.uncertainty)
