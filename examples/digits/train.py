@@ -47,9 +47,9 @@ def small() -> nn.Sequential:
 
 
 def large() -> nn.Sequential:
-    """About 28 times the multiply-accumulates of `small`: right more often, and really slower."""
-    head = [nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48 * 2 * 2, 10), nn.Softmax(dim=1)]
-    body = [*block(1, 16), *block(16, 32), nn.MaxPool2d(2), *block(32, 32), *block(32, 48)]
+    """More than 200 times the multiply-accumulates of `small`: right more often, really slower."""
+    head = [nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * 2 * 2, 10), nn.Softmax(dim=1)]
+    body = [*block(1, 64), *block(64, 64), *block(64, 64), nn.MaxPool2d(2), *block(64, 64)]
     return nn.Sequential(*body, *head)
 
 
