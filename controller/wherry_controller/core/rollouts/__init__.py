@@ -1,0 +1,29 @@
+"""Rollouts: which devices get a bundle, when, and whether it may stay there.
+
+`draft` makes one, `decide` moves it on, `changes` and `restore` keep it in a store.
+"""
+
+from wherry_controller.core.rollouts.decide import decide
+from wherry_controller.core.rollouts.drafting import Candidate, draft
+from wherry_controller.core.rollouts.keeping import changes, from_json, restore, to_json
+from wherry_controller.core.rollouts.plan import Plan, parse_plan
+from wherry_controller.core.rollouts.report import member_row, report, waiting_for
+from wherry_controller.core.rollouts.state import OPEN, Rollout, State
+
+__all__ = [
+    "OPEN",
+    "Candidate",
+    "Plan",
+    "Rollout",
+    "State",
+    "changes",
+    "decide",
+    "draft",
+    "from_json",
+    "member_row",
+    "parse_plan",
+    "report",
+    "restore",
+    "to_json",
+    "waiting_for",
+]

@@ -1,0 +1,225 @@
+"""A rollout as JSON, in parts, so that keeping an event costs what the event changed.
+
+Parts: `head`, `member/<unit>` and `pool/<arm>/<class>/<bucket>`; each is one JSON text. Fields
+that have their default are left out of members and pools. `restore(parts)` is the same rollout:
+a controller that restarts in mid-rollout decides as if it had not.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, Final
+
+from wherry_protocol.errors import Code, DecodeError
+from wherry_protocol.messages.desired import TrialLimits
+
+from wherry_controller.core.rollouts.gates import Check, Consequence, Verdict
+from wherry_controller.core.rollouts.limits import GateLimits
+from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
+from wherry_controller.core.rollouts.plan import Plan
+from wherry_controller.core.rollouts.pools import Key, Pool, Pools
+from wherry_controller.core.rollouts.state import (
+    ClassTerms,
+    LinkClock,
+    Progress,
+    Rollout,
+    State,
+)
+from wherry_controller.core.rollouts.strategies import Stage
+
+FORMAT: Final = 1
+HEAD: Final = "head"
+HEAD_FIELDS: Final = (
+    "rollout_id",
+    "model",
+    "version",
+    "digest",
+    "salt",
+    "created_by",
+    "created_s",
+    "plan",
+    "terms",
+    "state",
+    "state_reason",
+    "progress",
+    "link",
+    "checks",
+    "told",
+)
+
+
+def changes(rollout: Rollout) -> dict[str, str | None]:
+    """The parts that changed since the last call, to be kept; None: the part is gone."""
+    found: dict[str, str | None] = {HEAD: _head(rollout)}
+    for unit in sorted(rollout.changed):
+        found[f"member/{unit}"] = _text(_sparse(rollout.members[unit]))
+    for key in sorted(rollout.pools.changed):
+        pool = rollout.pools.pools.get(key)
+        found[_pool_name(key)] = None if pool is None else _text(_sparse(pool))
+    rollout.changed.clear()
+    rollout.pools.changed.clear()
+    return found
+
+
+def all_parts(rollout: Rollout) -> dict[str, str]:
+    """Every part; O(members), for the first time and for backups."""
+    members = {f"member/{unit}": _text(_sparse(m)) for unit, m in rollout.members.items()}
+    pools = {_pool_name(key): _text(_sparse(pool)) for key, pool in rollout.pools.pools.items()}
+    return {HEAD: _head(rollout), **members, **pools}
+
+
+def to_json(rollout: Rollout) -> str:
+    """The whole rollout as one JSON text."""
+    return _text(all_parts(rollout))
+
+
+def from_json(text: str) -> Rollout:
+    """The rollout of `to_json`. Raises DecodeError."""
+    try:
+        return restore(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise DecodeError(f"kept rollout: {error}") from error
+
+
+def restore(parts: Mapping[str, str]) -> Rollout:
+    """The rollout of its parts. Raises DecodeError where they are not ours or are newer."""
+    try:
+        head = json.loads(parts[HEAD])
+        if head["format"] != FORMAT:
+            raise DecodeError(
+                f"kept rollout: format {head['format']}, this controller reads {FORMAT}",
+                Code.UNSUPPORTED_FORMAT,
+            )
+        members = [
+            _made(Member, json.loads(text), MEMBER_FIELDS)
+            for name, text in parts.items()
+            if name.startswith("member/")
+        ]
+        return Rollout(
+            members={member.unit: member for member in members},
+            pools=_pools(parts),
+            **{name: HEAD_DECODERS.get(name, _same)(head[name]) for name in HEAD_FIELDS},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodeError(f"kept rollout: {error!r}") from error
+
+
+def _head(rollout: Rollout) -> str:
+    values = {name: _plain(getattr(rollout, name)) for name in HEAD_FIELDS}
+    return _text({"format": FORMAT, **values})
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values of our own data: bytes as hex, enums by value, sets sorted."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+def _sparse(value: Any) -> dict[str, Any]:
+    """The fields that differ from a freshly made one."""
+    values = ((field, getattr(value, field.name)) for field in fields(value))
+    return {
+        field.name: _plain(item)
+        for field, item in values
+        if item != field.default and item not in ({}, set())
+    }
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _octets(value: str | None) -> bytes | None:
+    return None if value is None else bytes.fromhex(value)
+
+
+Decoders = Mapping[str, Callable[[Any], Any]]
+
+MEMBER_FIELDS: Final[Decoders] = {
+    "phase": MemberPhase,
+    "way_back": Return,
+    "before": _octets,
+    "assignment_id": _octets,
+    "return_assignment_id": _octets,
+}
+POOL_FIELDS: Final[Decoders] = {
+    "latency_buckets": lambda buckets: {int(bucket): count for bucket, count in buckets.items()},
+    "units": set,
+}
+
+
+def _made(cls: type[Any], values: Mapping[str, Any], decoders: Decoders) -> Any:
+    return cls(**{name: decoders.get(name, _same)(value) for name, value in values.items()})
+
+
+def _pool_name(key: Key) -> str:
+    arm, hardware_class, index = key
+    return f"pool/{arm}/{hardware_class}/{index}"
+
+
+def _pools(parts: Mapping[str, str]) -> Pools:
+    pools = Pools()
+    for name, text in parts.items():
+        if name.startswith("pool/"):
+            _, arm, hardware_class, index = name.split("/")
+            pools.pools[arm, hardware_class, int(index)] = _made(
+                Pool, json.loads(text), POOL_FIELDS
+            )
+    for key in sorted(pools.pools):
+        pools.indexes.setdefault(key[:2], []).append(key[2])
+    return pools
+
+
+def _plan(values: dict[str, Any]) -> Plan:
+    gate = dict(values["gate"])
+    gate["require"] = tuple(gate["require"])
+    return Plan(
+        **{
+            **values,
+            "stages": tuple(Stage(**stage) for stage in values["stages"]),
+            "gate": GateLimits(**gate),
+            "trial": TrialLimits(**values["trial"]),
+            "overrides": tuple(values["overrides"]),
+        }
+    )
+
+
+def _terms(values: dict[str, Any]) -> dict[str, ClassTerms]:
+    return {
+        name: ClassTerms(TrialLimits(**terms["trial"]), terms["energy_uj"])
+        for name, terms in values.items()
+    }
+
+
+def _checks(rows: list[dict[str, Any]]) -> tuple[Check, ...]:
+    decoders: Decoders = {"verdict": Verdict, "consequence": Consequence}
+    return tuple(_made(Check, row, decoders) for row in rows)
+
+
+HEAD_DECODERS: Final[Decoders] = {
+    "digest": bytes.fromhex,
+    "salt": bytes.fromhex,
+    "plan": _plan,
+    "terms": _terms,
+    "state": State,
+    "progress": lambda values: Progress(**values),
+    "link": lambda values: LinkClock(**values),
+    "checks": _checks,
+    "told": set,
+}

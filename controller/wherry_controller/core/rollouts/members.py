@@ -1,0 +1,128 @@
+"""One device in a rollout: the table of its phases, and of its way back.
+
+Rules:
+1. A phase that has ended never changes, whatever arrives later; it is only recorded as late.
+2. While in flight a device may be seen in any order (reports are lost, power is cut).
+3. Success is proved (`decide` checks running digest and good inferences before PROVED).
+4. The way back is a second table, so that what happened in the rollout stays on record.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class MemberPhase(Enum):
+    """Where a device stands in the rollout."""
+
+    PENDING = "pending"
+    OFFERED = "offered"
+    FETCHING = "fetching"
+    STAGED = "staged"
+    TRIAL = "trial"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    REVERTED = "reverted"
+    SILENT = "silent"
+    SKIPPED = "skipped"
+
+
+class Signal(Enum):
+    """What can happen to a member."""
+
+    OFFER = "offer"
+    FETCHES = "fetches"
+    STAGES = "stages"
+    TRIES = "tries"
+    PROVED = "proved"
+    REJECTS = "rejects"
+    REVERTS = "reverts"
+    DEADLINE = "deadline"
+    PASSED_OVER = "passed over"
+
+
+IN_FLIGHT: Final = frozenset(
+    {MemberPhase.OFFERED, MemberPhase.FETCHING, MemberPhase.STAGED, MemberPhase.TRIAL}
+)
+ENDED: Final = frozenset(MemberPhase) - IN_FLIGHT - {MemberPhase.PENDING}
+FAILED: Final = frozenset({MemberPhase.REJECTED, MemberPhase.REVERTED})
+
+_SEEN: Final = {
+    Signal.FETCHES: MemberPhase.FETCHING,
+    Signal.STAGES: MemberPhase.STAGED,
+    Signal.TRIES: MemberPhase.TRIAL,
+    Signal.PROVED: MemberPhase.CONFIRMED,
+    Signal.REJECTS: MemberPhase.REJECTED,
+    Signal.REVERTS: MemberPhase.REVERTED,
+    Signal.DEADLINE: MemberPhase.SILENT,
+    Signal.PASSED_OVER: MemberPhase.SKIPPED,
+}
+
+# (phase, signal) -> next phase
+MEMBER_TRANSITIONS: Final[dict[tuple[MemberPhase, Signal], MemberPhase]] = {
+    **{(MemberPhase.PENDING, signal): MemberPhase.PENDING for signal in Signal},
+    (MemberPhase.PENDING, Signal.OFFER): MemberPhase.OFFERED,
+    (MemberPhase.PENDING, Signal.PASSED_OVER): MemberPhase.SKIPPED,
+    **{(phase, Signal.OFFER): phase for phase in IN_FLIGHT},
+    **{(phase, signal): seen for phase in IN_FLIGHT for signal, seen in _SEEN.items()},
+    **{(phase, signal): phase for phase in ENDED for signal in Signal},
+}
+
+
+class Return(Enum):
+    """Where a device stands on its way back to what it ran before."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    SENT = "sent"
+    BACK = "back"
+    LOST = "lost"
+
+
+class ReturnSignal(Enum):
+    """What can happen on the way back."""
+
+    QUEUE = "queue"
+    SEND = "send"
+    PROVED = "proved"
+    FAILED = "failed"
+
+
+RETURN_ENDED: Final = frozenset({Return.BACK, Return.LOST})
+
+RETURN_TRANSITIONS: Final[dict[tuple[Return, ReturnSignal], Return]] = {
+    **{(state, signal): state for state in Return for signal in ReturnSignal},
+    (Return.NONE, ReturnSignal.QUEUE): Return.QUEUED,
+    (Return.QUEUED, ReturnSignal.SEND): Return.SENT,
+    (Return.QUEUED, ReturnSignal.FAILED): Return.LOST,
+    (Return.SENT, ReturnSignal.PROVED): Return.BACK,
+    (Return.SENT, ReturnSignal.FAILED): Return.LOST,
+}
+
+
+@dataclass(slots=True)
+class Member:
+    """One unit's place in one rollout. Mutable: it belongs to one Rollout and only to it.
+
+    `before` is the manifest digest that it ran when it was assigned (None: nothing, or not
+    known yet). `deadline_s` is on the link clock, `return_deadline_s` too.
+    """
+
+    index: int
+    unit: str
+    hardware_class: str
+    phase: MemberPhase = MemberPhase.PENDING
+    reason: str = ""
+    code: int = 0
+    before: bytes | None = None
+    assignment_id: bytes | None = None
+    deadline_s: float | None = None
+    is_online: bool = True
+    has_swapped: bool = False  # it was seen serving the new version
+    has_relapsed: bool = False  # it was confirmed and reverted by itself later
+    is_late: bool = False  # it converged after it had been counted as silent
+    way_back: Return = Return.NONE
+    return_reason: str = ""
+    return_assignment_id: bytes | None = None
+    return_deadline_s: float | None = None
+    memory_share: float | None = None  # of its budget, as seen since it swapped

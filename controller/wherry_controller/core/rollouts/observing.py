@@ -1,0 +1,218 @@
+"""What observations change. None of these decides anything: `advancing` does, right after."""
+
+from typing import Final
+
+from wherry_protocol.codec import Unknown
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome, Phase
+
+from wherry_controller.core.rollouts.effects import Effects
+from wherry_controller.core.rollouts.events import (
+    Assigned,
+    Crashed,
+    LinkChanged,
+    Memory,
+    Observed,
+    PassedOver,
+    Performance,
+    Presence,
+    Tick,
+)
+from wherry_controller.core.rollouts.members import (
+    IN_FLIGHT,
+    Member,
+    MemberPhase,
+    Return,
+    ReturnSignal,
+    Signal,
+)
+from wherry_controller.core.rollouts.pools import Arm, Figures
+from wherry_controller.core.rollouts.state import (
+    ACTIVE,
+    Rollout,
+    set_online,
+    set_relapsed,
+    signal_member,
+    signal_return,
+)
+
+BACK_LATE: Final = "back late"
+CRASH_CODES: Final = (Code.ENGINE_CRASH, Code.UNCONFIRMED_STARTS)
+OUTCOME_SIGNALS: Final = {Outcome.REJECTED: Signal.REJECTS, Outcome.REVERTED: Signal.REVERTS}
+PHASE_SIGNALS: Final = {
+    Phase.FETCHING: Signal.FETCHES,
+    Phase.VERIFYING: Signal.FETCHES,
+    Phase.STAGED: Signal.STAGES,
+    Phase.SELF_TESTING: Signal.STAGES,
+    Phase.TRIAL: Signal.TRIES,
+}
+
+
+def assigned(rollout: Rollout, event: Assigned, _now_s: float) -> Effects:
+    """Learn the id under which the unit will report."""
+    member = rollout.members.get(event.unit)
+    if member is None:
+        return []
+    rollout.changed.add(member.unit)
+    if member.way_back is Return.SENT:
+        member.return_assignment_id = event.assignment_id
+        _withdrawn(rollout, member)
+        return []
+    member.assignment_id = event.assignment_id
+    member.before = event.before
+    if event.history is not None:
+        rollout.pools.add(Arm.BEFORE, member.hardware_class, 0, member.unit, event.history)
+    return []
+
+
+def _withdrawn(rollout: Rollout, member: Member) -> None:
+    """A unit that ran nothing before cannot prove that it is back."""
+    if member.before is None and member.has_swapped:
+        reason = "it ran no model before, so the new one stays: isolate it or assign another"
+        signal_return(rollout, member, ReturnSignal.FAILED, reason)
+    elif member.before is None:
+        signal_return(rollout, member, ReturnSignal.PROVED)
+
+
+def passed_over(rollout: Rollout, event: PassedOver, _now_s: float) -> Effects:
+    """Somebody of higher authority decides for this unit, or it cannot take the bundle."""
+    member = rollout.members.get(event.unit)
+    if member is None:
+        return []
+    if member.way_back is not Return.NONE:
+        signal_return(rollout, member, ReturnSignal.FAILED, event.reason)
+    else:
+        signal_member(rollout, member, Signal.PASSED_OVER, event.reason)
+    return []
+
+
+def observed(rollout: Rollout, event: Observed, now_s: float) -> Effects:
+    """Move a member along by what its unit reports of our assignment (others say nothing)."""
+    member = rollout.members.get(event.unit)
+    if member is None or event.assignment_id is None:
+        return []
+    if event.assignment_id == member.return_assignment_id:
+        _observed_return(rollout, member, event)
+    elif event.assignment_id == member.assignment_id:
+        _observed_member(rollout, member, event, now_s)
+    return []
+
+
+def _observed_member(rollout: Rollout, member: Member, event: Observed, now_s: float) -> None:
+    signal = signal_of(rollout, member, event)
+    if event.running == rollout.digest and not member.has_swapped:
+        member.has_swapped = True
+        rollout.changed.add(member.unit)
+    if signal is None:
+        return
+    if member.phase is MemberPhase.SILENT:
+        if signal is Signal.PROVED and not member.is_late:
+            member.is_late = True
+            rollout.changed.add(member.unit)
+        return
+    if member.phase is MemberPhase.CONFIRMED and signal is Signal.REVERTS:
+        if not member.has_relapsed:
+            set_relapsed(rollout, member, event.reason)
+            _count_crash(rollout, member.unit, member.hardware_class, event.code, now_s)
+        return
+    if signal_member(rollout, member, signal, event.reason):
+        member.code = _number(event.code)
+        if signal is Signal.REVERTS:
+            _count_crash(rollout, member.unit, member.hardware_class, event.code, now_s)
+
+
+def signal_of(rollout: Rollout, member: Member, event: Observed) -> Signal | None:
+    """What an observation means; None: nothing new, or a claim without its proof."""
+    if isinstance(event.outcome, Unknown) or isinstance(event.phase, Unknown):
+        return None
+    if event.outcome is Outcome.CONFIRMED:
+        return Signal.PROVED if is_proved(rollout, member, event) else None
+    return OUTCOME_SIGNALS.get(event.outcome) or PHASE_SIGNALS.get(event.phase)
+
+
+def is_proved(rollout: Rollout, member: Member, event: Observed) -> bool:
+    """The digest runs and served its good inferences (or golden vectors, where allowed)."""
+    trial = rollout.terms[member.hardware_class].trial
+    has_served = event.good_inferences >= trial.good_inferences_min or trial.may_confirm_by_golden
+    return event.running == rollout.digest and has_served
+
+
+def _observed_return(rollout: Rollout, member: Member, event: Observed) -> None:
+    if event.outcome is Outcome.CONFIRMED and event.running == member.before:
+        if member.way_back is Return.LOST and member.return_reason != BACK_LATE:
+            member.return_reason = BACK_LATE
+            rollout.changed.add(member.unit)
+        signal_return(rollout, member, ReturnSignal.PROVED)
+    elif event.outcome in OUTCOME_SIGNALS:
+        signal_return(rollout, member, ReturnSignal.FAILED, event.reason or "it refused")
+
+
+def presence(rollout: Rollout, event: Presence, _now_s: float) -> Effects:
+    """A member's link came or went."""
+    member = rollout.members.get(event.unit)
+    if member is not None:
+        set_online(rollout, member, event.is_online)
+    return []
+
+
+def performance(rollout: Rollout, event: Performance, now_s: float) -> Effects:
+    """Count a window into its arm."""
+    if rollout.state not in ACTIVE or event.hardware_class not in rollout.terms:
+        return []
+    member = rollout.members.get(event.unit)
+    index = bucket_of(rollout, min(event.ended_s, now_s))
+    if event.digest == rollout.digest:
+        if member is not None and member.phase not in (MemberPhase.PENDING, MemberPhase.SKIPPED):
+            rollout.pools.add(Arm.NEW, event.hardware_class, index, event.unit, event.figures)
+        return []
+    rollout.pools.add(Arm.CONTROL, event.hardware_class, index, event.unit, event.figures)
+    if member is not None and member.phase in IN_FLIGHT:
+        rollout.pools.add(Arm.BEFORE, event.hardware_class, 0, event.unit, event.figures)
+    return []
+
+
+def crashed(rollout: Rollout, event: Crashed, now_s: float) -> Effects:
+    """Count a crash of the new version, and look at it at once."""
+    if event.digest == rollout.digest and event.unit in rollout.members:
+        _count_crash(rollout, event.unit, event.hardware_class, Code.ENGINE_CRASH, now_s)
+    return []
+
+
+def _count_crash(
+    rollout: Rollout, unit: str, hardware_class: str, code: Code | Unknown, now_s: float
+) -> None:
+    if code in CRASH_CODES and rollout.state in ACTIVE:
+        crash = Figures(0, crashes=1)
+        rollout.pools.add(Arm.NEW, hardware_class, bucket_of(rollout, now_s), unit, crash)
+        rollout.progress.next_check_s = now_s
+
+
+def memory(rollout: Rollout, event: Memory, _now_s: float) -> Effects:
+    """Note a member's memory, once it has swapped."""
+    member = rollout.members.get(event.unit)
+    if member is not None and member.has_swapped and event.budget_bytes > 0:
+        member.memory_share = event.used_bytes / event.budget_bytes
+        rollout.changed.add(member.unit)
+    return []
+
+
+def link_changed(rollout: Rollout, event: LinkChanged, now_s: float) -> Effects:
+    """Our own link: while it is down, nobody else is silent."""
+    rollout.link.change(event.is_up, now_s)
+    return []
+
+
+def tick(rollout: Rollout, event: Tick, _now_s: float) -> Effects:
+    """Time passes; learn how silent the control group is."""
+    rollout.progress.control_units = event.control_units
+    rollout.progress.control_silent = event.control_silent
+    return []
+
+
+def bucket_of(rollout: Rollout, at_s: float) -> int:
+    """The time bucket of a moment."""
+    return int(at_s // rollout.plan.gate.interval_s)
+
+
+def _number(code: Code | Unknown) -> int:
+    return code.value

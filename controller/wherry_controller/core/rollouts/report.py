@@ -1,0 +1,107 @@
+"""What a rollout tells people: counts, the names that matter, and what it waits for."""
+
+from typing import Any, Final
+
+from wherry_controller.core.rollouts.gates import Check, blocking
+from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
+from wherry_controller.core.rollouts.state import Rollout, State
+from wherry_controller.core.subset import WHOLE_BP
+
+NAMES_MAX: Final = 1_000
+
+
+def report(rollout: Rollout) -> dict[str, Any]:
+    """The rollout as JSON values; lists of names hold at most NAMES_MAX."""
+    members = rollout.members.values()
+    return {
+        "rollout": rollout.rollout_id,
+        "model": rollout.model,
+        "version": rollout.version,
+        "digest": rollout.digest.hex(),
+        "state": rollout.state.value,
+        "reason": rollout.state_reason,
+        "strategy": rollout.plan.strategy,
+        "preset": rollout.plan.preset,
+        "overrides": list(rollout.plan.overrides),
+        "stage": rollout.progress.stage_index + 1,
+        "stages": len(rollout.plan.stages),
+        "subset": rollout.progress.subset_bp / WHOLE_BP,
+        "opened": rollout.progress.opened_count,
+        "members": {phase.value: rollout.counts[phase] for phase in MemberPhase},
+        "returns": {state.value: rollout.returns[state] for state in Return},
+        "failed": _named(m for m in members if m.phase in FAILED or m.has_relapsed),
+        "silent": _named(m for m in members if m.phase is MemberPhase.SILENT),
+        "late": _named(m for m in members if m.is_late),
+        "not_back": dict(sorted(lost_units(rollout).items())[:NAMES_MAX]),
+        "checks": [check_row(check) for check in rollout.checks],
+    }
+
+
+def _named(members: Any) -> dict[str, str]:
+    chosen = sorted((member.unit, member.reason or member.phase.value) for member in members)
+    return dict(chosen[:NAMES_MAX])
+
+
+def lost_units(rollout: Rollout) -> dict[str, str]:
+    """unit -> why it is not back."""
+    members = rollout.members.values()
+    return {m.unit: m.return_reason for m in members if m.way_back is Return.LOST}
+
+
+def check_row(check: Check) -> dict[str, Any]:
+    """One check as JSON values."""
+    return {
+        "check": check.name,
+        "class": check.hardware_class,
+        "verdict": check.verdict.value,
+        "consequence": check.consequence.value,
+        "text": check.text,
+        "figures": dict(check.figures),
+    }
+
+
+def member_row(member: Member) -> dict[str, Any]:
+    """One member as JSON values, for people."""
+    return {
+        "unit": member.unit,
+        "class": member.hardware_class,
+        "phase": member.phase.value,
+        "reason": member.reason,
+        "code": member.code,
+        "is_late": member.is_late,
+        "way_back": member.way_back.value,
+        "return_reason": member.return_reason,
+    }
+
+
+def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
+    """What has to happen before the rollout goes on, one sentence each."""
+    if rollout.state is not State.RUNNING:
+        ended = rollout.state in (State.SUCCEEDED, State.REVERTED, State.ABORTED)
+        return [] if ended else [_operator_sentence(rollout)]
+    progress, stage = rollout.progress, rollout.plan.stages[rollout.progress.stage_index]
+    started_s = now_s if progress.started_s is None else progress.started_s
+    if progress.stage_opened_s is None:
+        return [f"its stage opens in {started_s + stage.not_before_s - now_s:.0f} s"]
+    if progress.settled_s is None:
+        left = progress.opened_count - progress.offer_index
+        return [f"{rollout.in_flight} devices to confirm or fail, {left} to be offered"]
+    found = []
+    if now_s < progress.settled_s + stage.soak_s:
+        found.append(f"{progress.settled_s + stage.soak_s - now_s:.0f} s of soak")
+    if stage.is_gated:
+        blocked = blocking(rollout.checks, rollout.plan.gate.require)
+        found += [f"{check.name}: {check.text}" for check in blocked]
+        found += [] if rollout.checks else ["the gate's first check"]
+    return found
+
+
+def _operator_sentence(rollout: Rollout) -> str:
+    if rollout.state is State.REVERTING:
+        left = len(rollout.return_queue) + rollout.returns[Return.SENT]
+        return f"{left} devices to come back"
+    return {
+        State.DRAFT: "somebody to approve it",
+        State.APPROVED: "somebody to start it",
+        State.PAUSED: f"an operator ({rollout.state_reason})",
+    }[rollout.state]
