@@ -1,6 +1,7 @@
 """The histogram of durations that the C engine fills; buckets as in docs/SPEC-program.md."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
 from wherry_native._engine import ffi, lib
@@ -22,7 +23,7 @@ class LatencyHistogram:
         0 where nothing was counted. Raises ValueError when q is out of range."""
         if not 0 < q <= 1:
             raise ValueError(f"a quantile is in (0, 1], not {q}")
-        rank = max(1, -(-self.count * round(q * 65536) // 65536))
+        rank = ceil(self.count * q - 1e-9)  # 100 * 0.07 is a little more than 7
         seen = 0
         for index, count in self.buckets:
             seen += count
