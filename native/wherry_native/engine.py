@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wherry_native._engine import ffi, lib
+from wherry_native.program import ProgramFormatError, read_program
 
 ABI_VERSION: Final[int] = lib.WH_ENGINE_ABI
 FORMAT_VERSION: Final[int] = lib.WH_PROGRAM_FORMAT
@@ -64,7 +65,7 @@ class Program:
         where = ffi.new("wh_location *")
         status = lib.wh_runner_create(self.image, len(self.image), created, where)
         if status != 0:
-            raise EngineError(status, _fault(where))
+            raise EngineError(status, _fault(self.image, where))
         self._runner = ffi.gc(created[0], lib.wh_runner_free)
         self._program = lib.wh_runner_program(self._runner)
         header = self._program.header
@@ -130,8 +131,15 @@ def _runnable(image: Image) -> Image | mmap.mmap:
     return copy
 
 
-def _fault(where: Any) -> str:
+def _fault(image: Any, where: Any) -> str:
+    """One sentence with the place, and its name where the tables can be read."""
     place = _PARTS[where.part].format(where.index)
+    try:
+        description = read_program(ffi.buffer(image)[:])
+        named = {"tensor": description.tensors, "node": description.nodes}[place.split()[0]]
+        place += f" {named[where.index].name!r}"
+    except (ProgramFormatError, KeyError):
+        pass  # other parts have no names, and names may be what is broken
     return f"the program image cannot be loaded: {place} is refused"
 
 
