@@ -143,10 +143,16 @@ def test_every_package_says_what_it_is_for(files: list[Path]) -> None:
     assert silent == [], "give __init__.py a docstring"
 
 
-def test_every_folder_of_tests_is_a_package(files: list[Path]) -> None:
-    folders = {path.parent for path in code(files, ".py") if path.name.startswith("test_")}
-    bare = [relative(folder) for folder in folders if not (folder / "__init__.py").exists()]
-    assert bare == [], "two test files of one name would clash: add __init__.py"
+def test_every_folder_of_python_is_a_package(files: list[Path]) -> None:
+    roots = {"protocol", "native", "agent", "controller", "tests"}
+    folders = {
+        path.parent
+        for path in code(files, ".py")
+        if len(path.relative_to(ROOT).parts) > 2 or relative(path).startswith("tests/")
+    }
+    inside = {folder for folder in folders if relative(folder).split("/")[0] in roots}
+    bare = sorted(relative(folder) for folder in inside if not (folder / "__init__.py").exists())
+    assert bare == [], "it would not be installed, or clash with another of its name: __init__.py"
 
 
 def texts(files: list[Path]) -> list[Path]:
