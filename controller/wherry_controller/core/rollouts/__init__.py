@@ -3,6 +3,7 @@
 `draft` makes one, `decide` moves it on, `changes` and `restore` keep it in a store.
 """
 
+from wherry_controller.core.rollouts.claims import Authority, Claim, Holding, is_granted, refusal
 from wherry_controller.core.rollouts.decide import decide
 from wherry_controller.core.rollouts.drafting import Candidate, draft
 from wherry_controller.core.rollouts.keeping import changes, from_json, restore, to_json
@@ -12,7 +13,10 @@ from wherry_controller.core.rollouts.state import OPEN, Rollout, State
 
 __all__ = [
     "OPEN",
+    "Authority",
     "Candidate",
+    "Claim",
+    "Holding",
     "Plan",
     "Rollout",
     "State",
@@ -20,8 +24,10 @@ __all__ = [
     "decide",
     "draft",
     "from_json",
+    "is_granted",
     "member_row",
     "parse_plan",
+    "refusal",
     "report",
     "restore",
     "to_json",
