@@ -29,6 +29,7 @@ from wherry_protocol.bundle import Bundle, ImageSignatures, program_image
 from wherry_protocol.codec import decode, encode, from_plain, to_plain
 from wherry_protocol.errors import Code, DecodeError
 from wherry_protocol.manifest import Manifest, Role
+from wherry_protocol.messages.desired import ImageSignature
 
 from wherry_controller.modelkit.packaging import GOLDEN_INPUTS, GOLDEN_OUTPUTS, Parts, assemble
 
@@ -130,7 +131,7 @@ def _program(files: Files) -> bytes:
 
 
 def _with_signatures(bundle: Bundle, files: Files) -> Bundle:
-    images = ()
+    images: tuple[ImageSignature, ...] = ()
     if IMAGE_SIGNATURES in files:
         images = decode(ImageSignatures, files[IMAGE_SIGNATURES]).signatures
     return replace(bundle, signatures=files.get(SIGNATURES, b""), image_signatures=images)

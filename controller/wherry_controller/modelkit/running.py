@@ -1,6 +1,6 @@
 """Run a bundle's program on arrays: int8 in, int8 out, or real units in, real units out."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,9 @@ from wherry_protocol.errors import ContractError
 from wherry_controller.modelkit.packaging import load_program
 
 Array = npt.NDArray[Any]
-DTYPES = {"int8": np.int8, "int16": np.int16, "int32": np.int32}
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    name: np.dtype(name) for name in ("int8", "int16", "int32")
+}
 
 
 def run_bundle(bundle: Bundle, inputs: Array) -> Array:
@@ -56,8 +58,9 @@ def _steps(inputs: Array, tensor: TensorInfo) -> Array:
         raise ContractError(
             f"inputs are {inputs.dtype}, must be {tensor.dtype} (steps) or float (real units)"
         )
-    limits = np.iinfo(DTYPES[tensor.dtype])
+    limit = 1 << (8 * DTYPES[tensor.dtype].itemsize - 1)
     if not np.isfinite(inputs).all():
         raise ContractError("inputs hold a value that is not finite")
     steps = np.rint(inputs.astype(np.float64) / tensor.scale) + tensor.zero_point
-    return np.clip(steps, limits.min, limits.max).astype(DTYPES[tensor.dtype])
+    clipped: Array = np.clip(steps, -limit, limit - 1).astype(DTYPES[tensor.dtype])
+    return clipped
