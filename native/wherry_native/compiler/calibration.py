@@ -5,6 +5,7 @@ axis is the sample; the rest has the input's shape in the model file or in the p
 in the file's order. Values are in real units; int8 arrays for an int8 model are its codes.
 """
 
+import io
 import math
 import zipfile
 from collections.abc import Mapping
@@ -32,13 +33,14 @@ def read_samples(path: Path, graph: Graph) -> Samples:
 
 
 def _loaded(path: Path) -> dict[str, Array]:
+    data = path.read_bytes()
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {path.stem: loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
         raise CompileError(f"{path} is no .npy or .npz file of plain arrays") from error
 
 

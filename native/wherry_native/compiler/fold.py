@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from wherry_native.compiler import ir
+from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.ir import (
     OPEN,
     WEIGHTED,
@@ -38,10 +39,15 @@ _CLAMPED: Final = (*WEIGHTED, *_AFFINE, Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D)
 
 
 def folded(graph: Graph) -> Graph:
-    """The smaller graph; its outputs are the same but for float rounding."""
-    for rules in _RULES:
-        while (changed := _first_change(graph, rules)) is not None:
-            graph = changed
+    """The smaller graph; its outputs are the same but for float rounding. Raises CompileError when
+    merged weights overflow."""
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            for rules in _RULES:
+                while (changed := _first_change(graph, rules)) is not None:
+                    graph = changed
+    except FloatingPointError as error:
+        raise CompileError(f"{graph.name}: weights leave the range of float32: {error}") from error
     return pruned(graph)
 
 

@@ -25,6 +25,7 @@ from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.ir import Graph, Shape, pruned
 from wherry_native.compiler.onnx_operators import OPERATORS, Call, Context
 from wherry_native.compiler.onnx_values import (
+    ELEMENTS_MAX,
     ArrangementError,
     Builder,
     UnsupportedError,
@@ -32,7 +33,6 @@ from wherry_native.compiler.onnx_values import (
     View,
     channels_last,
 )
-from wherry_native.compiler.shapes import ELEMENTS_MAX
 from wherry_native.program import NODES_MAX, Op
 
 OPSET_MIN: Final = 7
@@ -42,6 +42,12 @@ FOLDED: Final = (
     "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 )  # fmt: skip
 """Operators that are computed here when all operands are constants."""
+
+DAMAGED: Final = (
+    TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, FloatingPointError,
+    ValueError,
+)  # fmt: skip
+"""What a node with attributes or constants of the wrong kind makes Python and numpy raise."""
 
 _FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 _LAYOUT_OPERATORS: Final = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
@@ -121,8 +127,8 @@ def _label(node: onnx.NodeProto) -> str:
 
 def _check_operators(nodes: Sequence[onnx.NodeProto]) -> None:
     problems = [
-        f"node {_label(node)!r}: operator {node.domain + '.' if node.domain else ''}"
-        f"{node.op_type} is not supported"
+        f"node {_label(node)!r}: operator "
+        f"{f'{node.domain}.' if node.domain else ''}{node.op_type} is not supported"
         for node in nodes
         if node.domain not in ("", "ai.onnx") or node.op_type not in (*OPERATORS, *FOLDED)
     ]
@@ -171,10 +177,17 @@ class _Import:
                 missing.update(node.output)
                 continue
             try:
-                self._add_node(node)
+                with np.errstate(over="raise", invalid="raise", divide="raise"):
+                    self._add_node(node)
             except UnsupportedError as error:
                 self.needs_transpose |= isinstance(error, ArrangementError)
                 self.problems.append(f"node {_label(node)!r} ({node.op_type}): {error}")
+                missing.update(node.output)
+            except DAMAGED as error:
+                self.problems.append(
+                    f"node {_label(node)!r} ({node.op_type}): an attribute or a constant is "
+                    f"damaged ({type(error).__name__})"
+                )
                 missing.update(node.output)
 
     def _add_input(self, entry: onnx.ValueInfoProto, is_image: bool) -> None:

@@ -12,16 +12,19 @@ Rules, in order:
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from wherry_native.compiler import ir
 from wherry_native.compiler.ir import Array, Node, Shape, Tensor
-from wherry_native.compiler.shapes import ELEMENTS_MAX, ShapeError, output_shape
+from wherry_native.compiler.shapes import ShapeError, output_shape
 from wherry_native.program import Op
 
 Axes = tuple[int, ...]
+
+ELEMENTS_MAX: Final = 1 << 23
+"""Of one value: every element's position is written down while a file is read."""
 
 
 class UnsupportedError(ValueError):
@@ -63,7 +66,10 @@ class Builder:
         return view_of(name, physical, axes)
 
     def add_constant(self, name: str, data: Array) -> str:
-        """A float32 constant; returns its name, made unique."""
+        """A float32 constant; returns its name, made unique. Raises UnsupportedError when a value
+        is not finite."""
+        if not np.isfinite(data).all():
+            raise UnsupportedError("has constants that are not finite")
         name = ir.unique_name(name, self.tensors)
         self.tensors[name] = ir.constant(name, data.astype(np.float32))
         return name
@@ -119,7 +125,9 @@ class Builder:
 def view_of(tensor: str, physical: Shape, axes: Axes) -> View:
     """The view of a tensor that is its ONNX value transposed by `axes`."""
     inverse = np.argsort(axes)
-    return View(tensor, np.arange(math.prod(physical)).reshape(physical).transpose(inverse))
+    return View(
+        tensor, np.arange(math.prod(physical), dtype=np.int32).reshape(physical).transpose(inverse)
+    )
 
 
 def is_arranged(view: View, axes: Axes) -> bool:

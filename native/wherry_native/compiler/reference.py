@@ -32,7 +32,8 @@ def run_float(graph: Graph, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
     for node in graph.nodes:
         operands = [results[name] if name in results else values[name] for name in node.inputs]
         shape = graph.tensors[node.output].shape
-        output = np.asarray(_RULES[node.op](node, operands), np.float32).reshape(shape)
+        with np.errstate(all="ignore"):  # what is not finite stays so, callers look at the values
+            output = np.asarray(_RULES[node.op](node, operands), np.float32).reshape(shape)
         results[node.output] = output.clip(node.clamp.low, node.clamp.high)
     return results
 

@@ -1,0 +1,169 @@
+"""Post-training quantization: float models become programs that the engine runs and that agree."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wherry_native.compiler import CompiledModel, CompileError, compile_model
+from wherry_native.compiler.quantize import Range, weight_scales
+from wherry_native.engine import Program
+from wherry_native.program import Op, read_program
+
+from tests.compiler.onnx_models import NETWORKS, ModelWriter
+
+SAMPLE_COUNT = 40
+
+
+def _compiled(folder: Path, model, samples=None) -> CompiledModel:  # type: ignore[no-untyped-def]
+    random = np.random.default_rng(11)
+    entry = model.graph.input[0]
+    shape = [d.dim_value or 1 for d in entry.type.tensor_type.shape.dim]
+    if samples is None:
+        samples = random.normal(0, 1, (SAMPLE_COUNT, *shape[1:])).astype(np.float32)
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    np.savez(folder / "samples.npz", **{entry.name: samples})
+    return compile_model(folder / "m.onnx", calibration=folder / "samples.npz")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_quantized_network_runs_in_the_engine_and_agrees_with_float(
+    name: str, tmp_path: Path
+) -> None:
+    model = _compiled(tmp_path, NETWORKS[name]())
+    program = Program(model.image)
+    output = program.run(bytes(program.input_bytes))
+    assert len(output) == program.output_bytes
+    agreement = model.report.agreement
+    assert agreement is not None
+    assert agreement.sample_count == SAMPLE_COUNT
+    assert agreement.argmax_fraction >= 0.9
+    for layer in model.report.layers:
+        assert layer.relative_rms < 0.1, layer
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_same_files_give_the_same_bytes(name: str, tmp_path: Path) -> None:
+    model = NETWORKS[name]()
+    assert _compiled(tmp_path, model).image == _compiled(tmp_path, model).image
+
+
+def test_wrong_weights_show_in_the_report(tmp_path: Path) -> None:
+    """The measured error is no constant: one outlier weight ruins its channel, and that shows."""
+    w = ModelWriter(seed=7)
+    weights = w.random.normal(0, 1, (16, 4)).astype(np.float32)
+    good = w.model({"x": [1, 16]}, [w.node("Gemm", "x", w.constant(weights))])
+    spoiled = weights.copy()
+    spoiled[0, 1] = 4000
+    v = ModelWriter(seed=7)
+    bad = v.model({"x": [1, 16]}, [v.node("Gemm", "x", v.constant(spoiled))])
+    samples = np.random.default_rng(3).normal(0, 1, (20, 16)).astype(np.float32)
+    samples[:, 0] = 0  # the outlier never counts, its neighbours pay for it
+    errors = [_compiled(tmp_path, m, samples).report.layers[0].relative_rms for m in (good, bad)]
+    assert errors[1] > 10 * errors[0]
+
+
+def test_concatenation_operands_get_one_scale(tmp_path: Path) -> None:
+    program = read_program(_compiled(tmp_path, NETWORKS["joined"]()).image)
+    node = next(node for node in program.nodes if node.op is Op.CONCATENATION)
+    contracts = {
+        (program.tensors[i].scale, program.tensors[i].zero_point)
+        for i in (*node.operands, node.output)
+    }
+    assert len(contracts) == 1
+    assert any(node.op is Op.QUANTIZE for node in program.nodes)  # behind the sigmoid
+
+
+def test_dead_channel_and_constant_zero_input_still_compile(tmp_path: Path) -> None:
+    w = ModelWriter(seed=8)
+    weights = np.zeros((3, 2), np.float32)
+    weights[:, 0] = 1.0
+    x = w.node("Gemm", "x", w.constant(weights), w.constant(np.array([0, 5.0], np.float32)))
+    model = _compiled(tmp_path, w.model({"x": [1, 3]}, [x]), np.zeros((4, 3), np.float32))
+    program = Program(model.image)
+    output = np.frombuffer(program.run(bytes(program.input_bytes)), np.int8).astype(float)
+    contract = model.outputs[0]
+    real = (output - contract.zero_point) * contract.scale
+    assert real[1] == pytest.approx(5.0, abs=contract.scale)
+
+
+def test_retrained_head_changes_only_its_own_piece(tmp_path: Path) -> None:
+    def model(seed: int):  # type: ignore[no-untyped-def]
+        w = ModelWriter(seed=20)
+        x = w.node("Relu", w.node("Gemm", "x", w.weights(8, 6), w.weights(6)))
+        w.random = np.random.default_rng(seed)
+        return w.model({"x": [1, 8]}, [w.node("Softmax", w.node("Gemm", x, w.weights(6, 3)))])
+
+    first, second = (_compiled(tmp_path, model(seed)) for seed in (1, 2))
+    pairs = itertools.zip_longest(_pieces(first), _pieces(second))
+    assert [a == b for a, b in pairs] == [False, True, False]
+
+
+def _pieces(model: CompiledModel) -> list[bytes]:
+    return [
+        model.image[piece.offset_bytes : piece.offset_bytes + piece.size_bytes]
+        for piece in model.pieces
+    ]
+
+
+finite = st.floats(-1e6, 1e6, width=32)
+
+
+@given(finite, finite)
+def test_zero_is_exact_and_the_range_is_covered(low: float, high: float) -> None:
+    span = Range().widened(np.array([low, high]))
+    quantization = span.quantization()
+    reach = [quantization.scale * (q - quantization.zero_point) for q in (-128, 127)]
+    assert -128 <= quantization.zero_point <= 127
+    assert reach[0] <= span.low + quantization.scale
+    assert reach[1] >= span.high - quantization.scale
+
+
+@given(
+    st.lists(st.floats(-100, 100, width=32), min_size=4, max_size=4),
+    st.lists(st.floats(-1e7, 1e7, width=32), min_size=2, max_size=2),
+    st.floats(2.0**-20, 2.0**3),
+)
+def test_weights_fit_int8_and_biases_fit_int32(
+    weights: list[float], bias: list[float], input_scale: float
+) -> None:
+    matrix, vector = np.array(weights).reshape(2, 2), np.array(bias)
+    scales = weight_scales(matrix, vector, input_scale, axis=0)
+    assert (np.abs(matrix / scales[:, None]) <= 127.001).all()
+    assert (np.abs(vector / (input_scale * scales)) < 2**31).all()
+
+
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        (np.zeros((3, 5), np.float32), r"have shape \[5\], must be \[10\]"),
+        (np.zeros((0, 10), np.float32), "at least 1"),
+        (np.full((2, 10), np.nan, np.float32), "not finite"),
+        (np.array(["a"] * 10), "must be numbers"),
+    ],
+)
+def test_unusable_calibration_is_refused(
+    samples: np.ndarray, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CompileError, match=sentence):
+        _compiled(tmp_path, NETWORKS["perceptron"](), samples)
+
+
+def test_calibration_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(NETWORKS["perceptron"]().SerializeToString())
+    for content in (b"", b"garbage", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00"):
+        (tmp_path / "samples.npz").write_bytes(content)
+        with pytest.raises(CompileError, match=r"no \.npy or \.npz file"):
+            compile_model(tmp_path / "m.onnx", calibration=tmp_path / "samples.npz")
+
+
+def test_calibration_of_an_image_may_come_in_either_layout(tmp_path: Path) -> None:
+    samples = np.random.default_rng(2).normal(0, 1, (6, 3, 8, 6)).astype(np.float32)
+    model = NETWORKS["pytorch"]()
+    images = [
+        _compiled(tmp_path, model, given).image
+        for given in (samples, samples.transpose(0, 2, 3, 1), samples.reshape(6, -1))
+    ]
+    assert images[0] == images[1] == images[2]
