@@ -1,1 +1,40 @@
-"""The standing guard: it watches every unit and model always, in or out of a rollout."""
+"""The standing guard: it watches every unit and model always, in or out of a rollout.
+
+`step` takes what was seen of one (unit, model) and says what to do; limits are data.
+"""
+
+from wherry_controller.core.guard.keeping import watch_from_json, watch_to_json
+from wherry_controller.core.guard.limits import GuardLimits, Terms
+from wherry_controller.core.guard.standing import (
+    Cleared,
+    EngineCrash,
+    Heard,
+    HoldRollouts,
+    Level,
+    Raised,
+    RollBack,
+    TimePassed,
+    Used,
+    Watch,
+    Window,
+    step,
+)
+
+__all__ = [
+    "Cleared",
+    "EngineCrash",
+    "GuardLimits",
+    "Heard",
+    "HoldRollouts",
+    "Level",
+    "Raised",
+    "RollBack",
+    "Terms",
+    "TimePassed",
+    "Used",
+    "Watch",
+    "Window",
+    "step",
+    "watch_from_json",
+    "watch_to_json",
+]

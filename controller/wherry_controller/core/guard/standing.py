@@ -1,0 +1,274 @@
+"""One model on one unit, watched always.
+
+Rules:
+1. Each figure has a level: OK, WATCH, ALERT or ROLLBACK; the highest limit that is breached.
+2. People are told when a level rises or falls back, never for a level that stays.
+3. ROLLBACK is asked for once, until another digest has served (the shell rolls back only where
+   the digest is still the one that is assigned).
+4. Errors roll back only when every measured window of 120 s is above the limit; latency (mean),
+   energy (measured or calibrated) and an engine crash do so at once.
+5. Silence and every level above OK stop rollouts from widening; they are let go on recovery.
+6. A figure that is missing leaves its level as it is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
+
+from wherry_controller.core.guard.limits import GuardLimits, Terms
+
+
+class Level(IntEnum):
+    OK = 0
+    WATCH = 1
+    ALERT = 2
+    ROLLBACK = 3
+
+
+class Figure(Enum):
+    ERRORS = "errors"
+    LATENCY = "latency"
+    ENERGY = "energy"
+    MEMORY = "memory"
+    CRASH = "crash"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One report of one unit on one model. None: the figure cannot be had."""
+
+    digest: bytes
+    inferences: int
+    errors: int
+    interval_s: float
+    latency_us_mean: float | None = None
+    latency_us_p95: float | None = None
+    energy_uj: float | None = None
+    is_energy_trusted: bool = False  # measured or calibrated
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The unit's memory as a share of its budget."""
+
+    memory_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCrash:
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Anything at all came from the unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """`is_link_up`: the controller's own link; while it is down nobody is silent."""
+
+    is_link_up: bool
+
+
+Event = Window | Used | EngineCrash | Heard | TimePassed
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A figure's level rose: tell people."""
+
+    figure: Figure
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """A figure's level fell (to OK, or to WATCH from above)."""
+
+    figure: Figure
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRollouts:
+    """Rollouts of this model shall not widen, as long as it `is_held`."""
+
+    is_held: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Put the former version back under the guard's authority, in place of `digest`."""
+
+    digest: bytes
+    text: str
+
+
+Action = Raised | Cleared | HoldRollouts | RollBack
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The guard's memory of one (unit, model)."""
+
+    levels: dict[Figure, Level] = field(default_factory=dict)
+    digest: bytes = b""  # that the last window was of
+    bad_s: float = 0.0  # how long every measured window was above the error limit
+    bad_until_s: float | None = None
+    heard_s: float | None = None
+    unheard_s: float = 0.0  # while our own link was up
+    checked_s: float | None = None
+    rolled_back: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One figure's level now, and the sentence for it."""
+
+    figure: Figure
+    level: Level
+    text: str
+
+
+def step(
+    watch: Watch, event: Event, limits: GuardLimits, terms: Terms, now_s: float
+) -> tuple[Watch, tuple[Action, ...]]:
+    """The guard after an event at `now_s` (Unix seconds; for a Window its end), and what to do."""
+    if isinstance(event, TimePassed):
+        return _silence(watch, event, limits, now_s)
+    watch = replace(watch, heard_s=now_s, unheard_s=0.0, checked_s=now_s)
+    heard = Reading(Figure.SILENCE, Level.OK, "")
+    if isinstance(event, Window):
+        watch = _streak(watch, event, limits, now_s)
+        readings = [heard, *_read_window(watch, event, limits, terms)]
+        if event.digest != watch.rolled_back:
+            watch = replace(watch, rolled_back=None)
+        return _settle(watch, readings, event.digest)
+    if isinstance(event, EngineCrash):
+        crash = Reading(Figure.CRASH, Level.ROLLBACK, "the engine crashed")
+        return _settle(watch, [heard, crash], event.digest)
+    if isinstance(event, Used):
+        return _settle(watch, [heard, _read_memory(event, limits)], None)
+    return _settle(watch, [heard], None)
+
+
+def _streak(watch: Watch, window: Window, limits: GuardLimits, now_s: float) -> Watch:
+    """How long this digest's error rate has been above the rollback limit (rule 4)."""
+    if window.digest != watch.digest:
+        watch = replace(watch, digest=window.digest, bad_s=0.0, bad_until_s=None)
+    if window.inferences < limits.samples_min:
+        return watch
+    if window.errors <= limits.error_rollback * window.inferences:
+        return replace(watch, bad_s=0.0, bad_until_s=None)
+    began_s = now_s - window.interval_s
+    is_gap = watch.bad_until_s is None or began_s - watch.bad_until_s > limits.streak_gap_s
+    bad_s = window.interval_s + (0.0 if is_gap else watch.bad_s)
+    return replace(watch, bad_s=bad_s, bad_until_s=now_s)
+
+
+def _read_window(
+    watch: Watch, window: Window, limits: GuardLimits, terms: Terms
+) -> Iterable[Reading]:
+    if window.inferences < limits.samples_min:
+        return
+    yield _read_errors(watch, window, limits)
+    yield from _read_latency(window, limits, terms)
+    yield from _read_energy(window, limits, terms)
+    if window.digest != watch.rolled_back:
+        yield Reading(Figure.CRASH, Level.OK, "")
+
+
+def _read_errors(watch: Watch, window: Window, limits: GuardLimits) -> Reading:
+    rate = window.errors / window.inferences
+    text = f"error rate {rate:.4f} of {window.inferences}"
+    if rate > limits.error_rollback and watch.bad_s >= limits.error_rollback_s:
+        text += f", above {limits.error_rollback:g} for {watch.bad_s:g} s"
+        return Reading(Figure.ERRORS, Level.ROLLBACK, text)
+    if rate > limits.error_alert:
+        return Reading(Figure.ERRORS, Level.ALERT, f"{text}, above {limits.error_alert:g}")
+    if rate >= limits.error_watch:
+        text += f", should be below {limits.error_watch:g}"
+        return Reading(Figure.ERRORS, Level.WATCH, text)
+    return Reading(Figure.ERRORS, Level.OK, text)
+
+
+def _read_latency(window: Window, limits: GuardLimits, terms: Terms) -> Iterable[Reading]:
+    mean, p95 = window.latency_us_mean, window.latency_us_p95
+    budget, baseline = terms.budget_latency_us, terms.baseline_latency_us
+    if mean is not None and budget is not None and mean > budget * limits.latency_rollback:
+        text = f"mean latency {mean:.0f} us, above {limits.latency_rollback:g}x {budget:.0f} us"
+        yield Reading(Figure.LATENCY, Level.ROLLBACK, text)
+    elif p95 is not None and budget is not None and p95 > budget * limits.latency_alert:
+        text = f"p95 latency {p95:.0f} us, above {limits.latency_alert:g}x {budget:.0f} us"
+        yield Reading(Figure.LATENCY, Level.ALERT, text)
+    elif p95 is not None and baseline is not None and p95 >= baseline * limits.latency_watch:
+        text = f"p95 latency {p95:.0f} us, at {limits.latency_watch:g}x {baseline:.0f} us or above"
+        yield Reading(Figure.LATENCY, Level.WATCH, text)
+    elif p95 is not None and (budget is not None or baseline is not None):
+        yield Reading(Figure.LATENCY, Level.OK, f"p95 latency {p95:.0f} us")
+
+
+def _read_energy(window: Window, limits: GuardLimits, terms: Terms) -> Iterable[Reading]:
+    energy, budget = window.energy_uj, terms.budget_energy_uj
+    if energy is None or budget is None:
+        return
+    text = f"{energy:.1f} uJ per inference, the budget is {budget:.1f} uJ"
+    if energy > budget * limits.energy_rollback and window.is_energy_trusted:
+        yield Reading(Figure.ENERGY, Level.ROLLBACK, text)
+    elif energy > budget * limits.energy_alert:
+        yield Reading(Figure.ENERGY, Level.ALERT, text)
+    elif energy > budget * limits.energy_watch:
+        yield Reading(Figure.ENERGY, Level.WATCH, text)
+    else:
+        yield Reading(Figure.ENERGY, Level.OK, text)
+
+
+def _read_memory(event: Used, limits: GuardLimits) -> Reading:
+    text = f"{event.memory_share:.0%} of the memory budget used"
+    if event.memory_share >= limits.memory_alert:
+        return Reading(Figure.MEMORY, Level.ALERT, text)
+    is_high = event.memory_share > limits.memory_watch
+    return Reading(Figure.MEMORY, Level.WATCH if is_high else Level.OK, text)
+
+
+def _silence(
+    watch: Watch, event: TimePassed, limits: GuardLimits, now_s: float
+) -> tuple[Watch, tuple[Action, ...]]:
+    if watch.heard_s is None:
+        return watch, ()
+    since_s = watch.heard_s if watch.checked_s is None else watch.checked_s
+    added_s = max(0.0, now_s - since_s) if event.is_link_up else 0.0
+    watch = replace(watch, unheard_s=watch.unheard_s + added_s, checked_s=now_s)
+    if watch.unheard_s < limits.silent_s:
+        return watch, ()
+    text = f"nothing heard for {limits.silent_s:g} s"
+    return _settle(watch, [Reading(Figure.SILENCE, Level.ALERT, text)], None)
+
+
+def _settle(
+    watch: Watch, readings: Iterable[Reading], digest: bytes | None
+) -> tuple[Watch, tuple[Action, ...]]:
+    """Compare the readings with the levels so far (rules 2, 3 and 5)."""
+    before = watch.levels
+    after = dict(before)
+    actions: list[Action] = []
+    for reading in readings:
+        level = before.get(reading.figure, Level.OK)
+        after[reading.figure] = reading.level
+        if reading.level > level:
+            actions.append(Raised(reading.figure, reading.level, reading.text))
+        elif reading.level < level:
+            actions.append(Cleared(reading.figure, reading.level))
+        if reading.level is Level.ROLLBACK and digest is not None and digest != watch.rolled_back:
+            actions.append(RollBack(digest, reading.text))
+            watch = replace(watch, rolled_back=digest)
+    was_held, is_held = any(before.values()), any(after.values())
+    if was_held != is_held:
+        text = "; ".join(a.text for a in actions if isinstance(a, Raised))
+        actions.append(HoldRollouts(is_held, text or "all figures are back within their limits"))
+    levels = {figure: level for figure, level in after.items() if level}
+    return replace(watch, levels=levels), tuple(actions)
