@@ -60,11 +60,11 @@ class Builder:
         shape = (len(values),)
         return self._add(Tensor(name, DType.INT32, shape, Kind.CONSTANT, data=data, piece=piece))
 
-    def channels(self, name: str, count: int) -> tuple[int, int, int]:
-        """Bias, multipliers and shifts."""
+    def channels(self, name: str, count: int, shift_min: int = -9) -> tuple[int, int, int]:
+        """Bias, multipliers and shifts (from shift_min to shift_min + 3)."""
         bias = [self.source.randrange(-500, 500) for _ in range(count)]
         multipliers = [self.source.randrange(HALF, 2 * HALF) for _ in range(count)]
-        shifts = [self.source.randrange(-10, -6) for _ in range(count)]
+        shifts = [self.source.randrange(shift_min, shift_min + 4) for _ in range(count)]
         return (
             self.int32(f"{name}/bias", bias, name),
             self.int32(f"{name}/multiplier", multipliers, name),
@@ -125,7 +125,7 @@ def describe_fully_connected(inputs: int = 4, outputs: int = 3) -> ProgramDescri
     x = b.activation("x", (1, inputs), zero_point=-1)
     w = b.int8("fc/weights", (outputs, inputs), "fc")
     y = b.activation("y", (1, outputs), zero_point=3)
-    b.node(Op.FULLY_CONNECTED, "fc", (x, w, *b.channels("fc", outputs)), y, **ACT)
+    b.node(Op.FULLY_CONNECTED, "fc", (x, w, *b.channels("fc", outputs, shift_min=-6)), y, **ACT)
     return b.description("one layer", (x,), (y,))
 
 

@@ -1,0 +1,256 @@
+"""The inference loop: every input is answered in order, and a swap loses none of them."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from wherry_native.engine import EngineError, Program
+from wherry_native.loop import Instance, Loop
+
+from tests.engine import programs
+from tests.engine.build import compile_c
+
+SAMPLE = bytes([1, 2, 3, 4])
+WAIT_S = 10.0
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop(queue_capacity=4)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program(programs.fully_connected())
+
+
+def until(is_met: Callable[[], bool]) -> None:
+    """Polls with a deadline."""
+    deadline = time.monotonic() + WAIT_S
+    while not is_met():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.001)
+
+
+def test_loop_answers_as_the_program_does(loop: Loop, program: Program) -> None:
+    loop.swap(Instance(program, tag=7))
+    output = loop.infer(SAMPLE, WAIT_S)
+    assert output.output == program.run(SAMPLE)
+    assert (output.status, output.status_name, output.tag) == (0, "WH_OK", 7)
+
+
+def test_without_an_instance_inputs_are_answered_with_no_model(loop: Loop) -> None:
+    output = loop.infer(SAMPLE, WAIT_S)
+    assert (output.status_name, output.output, output.tag) == ("WH_ERR_NO_MODEL", b"", 0)
+    assert loop.stats().without_model == 1
+
+
+def test_input_of_another_length_is_refused_and_no_error_of_the_model(
+    loop: Loop, program: Program
+) -> None:
+    instance = Instance(program, tag=1)
+    loop.swap(instance)
+    assert loop.infer(b"123", WAIT_S).status_name == "WH_ERR_INPUT_SIZE"
+    stats = instance.stats()
+    assert (stats.refused, stats.inferences, stats.errors) == (1, 0, 0)
+
+
+def test_instance_counts_what_it_did(loop: Loop, program: Program) -> None:
+    instance = Instance(program, tag=1)
+    loop.swap(instance)
+    assert instance.last_output() is None
+    for _ in range(20):
+        output = loop.infer(SAMPLE, WAIT_S)
+    stats = instance.stats()
+    assert (stats.inferences, stats.errors, stats.latency.count) == (20, 0, 20)
+    assert stats.cpu_ns > 0
+    assert stats.latency.max_ns >= output.latency_ns > 0
+    assert stats.latency.quantile_ns(0.5) <= stats.latency.quantile_ns(1.0)
+    assert instance.last_output() == program.run(SAMPLE)
+
+
+def test_late_inference_is_an_error_that_is_still_answered(loop: Loop) -> None:
+    slow = Program(programs.fully_connected(inputs=4096, outputs=512))
+    instance = Instance(slow, tag=1, deadline_us=1)
+    loop.swap(instance)
+    output = loop.infer(bytes(4096), WAIT_S)
+    assert output.is_deadline_missed
+    assert len(output.output) == 512
+    assert (instance.stats().errors, instance.stats().errors_deadline) == (1, 1)
+
+
+def test_output_on_the_bounds_is_valid_and_one_beyond_is_an_error(
+    loop: Loop, program: Program
+) -> None:
+    values = [b - 256 if b > 127 else b for b in program.run(SAMPLE)]
+    low, high = min(values), max(values)
+    assert low < high
+    inside = Instance(program, tag=1, valid_min=low, valid_max=high)
+    below = Instance(program, tag=2, valid_min=low + 1, valid_max=high)
+    above = Instance(program, tag=3, valid_min=low, valid_max=high - 1)
+    for instance, is_outside in ((inside, False), (below, True), (above, True)):
+        loop.swap(instance)
+        assert loop.infer(SAMPLE, WAIT_S).is_out_of_range is is_outside
+        assert instance.stats().errors_range == is_outside
+
+
+def test_one_inference_that_is_late_and_outside_is_one_error(loop: Loop) -> None:
+    slow = Program(programs.fully_connected(inputs=4096, outputs=512))
+    instance = Instance(slow, tag=1, deadline_us=1, valid_min=127, valid_max=127)
+    loop.swap(instance)
+    loop.infer(bytes(4096), WAIT_S)
+    stats = instance.stats()
+    assert (stats.errors, stats.errors_deadline, stats.errors_range) == (1, 1, 1)
+
+
+def test_swap_returns_the_old_instance_for_good(loop: Loop, program: Program) -> None:
+    first, second = Instance(program, tag=1), Instance(program, tag=2)
+    assert loop.swap(first) is None
+    loop.infer(SAMPLE, WAIT_S)
+    assert loop.swap(second) is first
+    assert loop.infer(SAMPLE, WAIT_S).tag == 2
+    assert first.stats().inferences == 1
+    assert loop.swap(first) is second
+    assert loop.swap(None) is first
+    assert loop.infer(SAMPLE, WAIT_S).status_name == "WH_ERR_NO_MODEL"
+
+
+def test_instance_serves_one_loop_only(loop: Loop, program: Program) -> None:
+    instance = Instance(program, tag=1)
+    loop.swap(instance)
+    other = Loop(1)
+    for place in (loop, other):
+        with pytest.raises(EngineError) as e:
+            place.swap(instance)
+        assert e.value.name == "WH_ERR_BUSY"
+
+
+def test_replay_feeds_its_samples_in_order_again_and_again(loop: Loop) -> None:
+    program = Program(programs.identity(2))
+    loop.swap(Instance(program, tag=1))
+    loop.replay(bytes([0, 1, 2, 3, 4, 5]), 2, period_us=200)
+    until(lambda: loop.stats().answered >= 7)
+    loop.stop_replay()
+    outputs = loop.drain_outputs(7)
+    assert b"".join(o.output for o in outputs) == bytes([0, 1, 2, 3, 4, 5] * 3)[:14]
+    assert [o.sequence for o in outputs] == list(range(7))
+
+
+def test_stopping_a_replay_answers_what_it_fed(loop: Loop, program: Program) -> None:
+    loop.swap(Instance(program, tag=1))
+    loop.replay(SAMPLE * 3, 4, period_us=50)
+    until(lambda: loop.stats().answered >= 20)
+    loop.stop_replay()
+    stats = loop.stats()
+    assert stats.answered == stats.accepted
+    assert stats.replayed == stats.accepted + stats.rejected
+    loop.replay(SAMPLE, 4, period_us=50)  # and another may begin
+
+
+def test_second_replay_is_refused_while_one_runs(loop: Loop) -> None:
+    loop.replay(SAMPLE, 4, period_us=1000)
+    with pytest.raises(EngineError) as e:
+        loop.replay(SAMPLE, 4, period_us=1000)
+    assert e.value.name == "WH_ERR_BUSY"
+
+
+@pytest.mark.parametrize("samples", [b"", b"12345"])
+def test_samples_that_do_not_divide_are_refused(loop: Loop, samples: bytes) -> None:
+    with pytest.raises(ValueError, match="no multiple of 4"):
+        loop.replay(samples, 4, period_us=1000)
+
+
+def test_stopped_loop_takes_no_input() -> None:
+    loop = Loop(4)
+    with pytest.raises(EngineError) as e:
+        loop.infer(SAMPLE, 0.1)
+    assert e.value.name == "WH_ERR_STOPPED"
+    loop.start()
+    assert loop.infer(SAMPLE, WAIT_S).status_name == "WH_ERR_NO_MODEL"
+    loop.stop()
+    with pytest.raises(EngineError):
+        loop.infer(SAMPLE, 0.1)
+
+
+def test_kept_outputs_are_bounded_and_the_oldest_give_way(program: Program) -> None:
+    loop = Loop(4, output_capacity=3)
+    loop.start()
+    loop.swap(Instance(program, tag=1))
+    for _ in range(5):
+        loop.infer(SAMPLE, WAIT_S)
+    assert [o.sequence for o in loop.drain_outputs(10)] == [2, 3, 4]
+    assert loop.stats().outputs_lost == 2
+    assert loop.drain_outputs(10) == []
+    loop.stop()
+
+
+def _occupy(loop: Loop, input_bytes: int) -> threading.Thread:
+    """A submitter whose inference takes long; returns once it is in work."""
+    accepted = loop.stats().accepted
+    thread = threading.Thread(target=loop.infer, args=(bytes(input_bytes), WAIT_S))
+    thread.start()
+    until(lambda: loop.stats().accepted > accepted and loop.stats().queued == 0)
+    return thread
+
+
+def test_full_queue_rejects_and_a_timeout_withdraws() -> None:
+    inputs = 65536
+    slow = Program(programs.fully_connected(inputs=inputs, outputs=2000))
+    loop = Loop(queue_capacity=1)
+    loop.start()
+    loop.swap(Instance(slow, tag=1))
+    working = _occupy(loop, inputs)
+    with pytest.raises(EngineError) as e:
+        loop.infer(bytes(inputs), 0.001)  # has room, gets no turn
+    assert e.value.name == "WH_ERR_TIMEOUT"
+    with pytest.raises(EngineError) as e:
+        loop.infer(bytes(inputs), 0.001)  # the withdrawn entry still holds the only place
+    assert e.value.name == "WH_ERR_QUEUE_FULL"
+    working.join()
+    stats = loop.stats()
+    assert (stats.withdrawn, stats.rejected, stats.answered) == (1, 1, 1)
+    loop.stop()
+
+
+def test_stopping_answers_what_is_queued() -> None:
+    slow = Program(programs.fully_connected(inputs=65536, outputs=500))
+    loop = Loop(queue_capacity=4)
+    loop.start()
+    loop.swap(Instance(slow, tag=1))
+    answers: list[int] = []
+    submit = lambda: answers.append(loop.infer(bytes(65536), WAIT_S).status)  # noqa: E731
+    threads = [threading.Thread(target=submit) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: loop.stats().accepted == 3)
+    loop.stop()
+    for thread in threads:
+        thread.join()
+    assert answers == [0, 0, 0]
+
+
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_swaps_under_a_feed_drop_nothing_and_free_nothing_in_use(
+    root: Path, tmp_path: Path, sanitizer: str
+) -> None:
+    program = compile_c(
+        root, tmp_path / "swapping", root / "tests/engine/swapping.c",
+        f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", with_host=True,
+    )  # fmt: skip
+    images = (programs.fully_connected(4, 3), programs.fully_connected(4, 300))
+    for index, image in enumerate(images):
+        (tmp_path / str(index)).write_bytes(image)
+    done = subprocess.run(
+        [program, tmp_path / "0", tmp_path / "1", "400"],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    answered, swaps = map(int, done.stdout.split())
+    assert swaps == 401
+    assert answered >= 400
