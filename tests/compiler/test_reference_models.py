@@ -49,3 +49,13 @@ def test_arena_is_smaller_than_all_activations_together(name: str) -> None:
     assert program.arena_bytes == model.report.arena_bytes
     assert program.arena_bytes % 16 == 0
     assert program.arena_bytes >= max(t.size_bytes for t in (*model.inputs, *model.outputs))
+
+
+@pytest.mark.parametrize("name", MACS)
+def test_int8_samples_reach_the_program_unchanged(name: str, tmp_path: Path) -> None:
+    with np.load(FOLDER / f"{name}.vectors.npz") as vectors:
+        samples = vectors["inputs"][-3:]
+    np.save(tmp_path / "samples.npy", samples)
+    model = compile_model(FOLDER / f"{name}.tflite", calibration=tmp_path / "samples.npy")
+    assert model.sample_inputs == tuple(sample.tobytes() for sample in samples)
+    assert model.report.agreement is not None

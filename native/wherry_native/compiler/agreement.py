@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wherry_native.compiler.calibration import program_input
 from wherry_native.compiler.ir import Array, Graph, Tensor
 from wherry_native.compiler.lower import lower
 from wherry_native.compiler.plan import plan
@@ -122,15 +123,7 @@ def _run_int8(
     sample: Mapping[str, Floats],
 ) -> dict[str, Array]:
     """Every activation in real units."""
-    inputs = b"".join(_codes(graph.tensors[name], sample[name]) for name in graph.inputs)
-    return dict(_real_values(description, program.run(inputs)))
-
-
-def _codes(tensor: Tensor, values: Floats) -> bytes:
-    if tensor.quantization is None:
-        raise RuntimeError(f"input {tensor.name!r} is not quantized")
-    steps = np.round(values.astype(np.float64) / tensor.quantization.scale)
-    return np.clip(steps + tensor.quantization.zero_point, -128, 127).astype(np.int8).tobytes()
+    return dict(_real_values(description, program.run(program_input(graph, sample))))
 
 
 def _real_values(description: ProgramDescription, data: bytes) -> Iterator[tuple[str, Array]]:

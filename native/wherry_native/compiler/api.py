@@ -5,11 +5,11 @@ it is pure.
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wherry_native.compiler.agreement import dequantized, measured
-from wherry_native.compiler.calibration import Samples, read_samples
+from wherry_native.compiler.calibration import Samples, program_input, read_samples
 from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.fold import folded
 from wherry_native.compiler.int8_rules import without_shell
@@ -32,13 +32,16 @@ from wherry_native.program import (
 @dataclass(frozen=True, slots=True)
 class CompiledModel:
     """A program and what it was made of. `image` is the concatenation of `pieces`; `inputs` and
-    `outputs` are the contract: name, shape, dtype, scale (real units per step), zero point."""
+    `outputs` are the contract: name, shape, dtype, scale (real units per step), zero point.
+    `sample_inputs` are the calibration samples as the program takes them, one `bytes` per sample
+    with all inputs one after another; empty without calibration."""
 
     image: bytes
     pieces: tuple[Piece, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     report: Report
+    sample_inputs: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 def compile_model(
@@ -83,7 +86,11 @@ def _measured(
     model: CompiledModel, float_graph: Graph, graph: Graph, samples: Samples
 ) -> CompiledModel:
     agreement, layers = measured(float_graph, graph, samples)
-    return replace(model, report=replace(model.report, agreement=agreement, layers=layers))
+    return replace(
+        model,
+        report=replace(model.report, agreement=agreement, layers=layers),
+        sample_inputs=tuple(program_input(graph, sample) for sample in samples),
+    )
 
 
 def _finished(graph: Graph, source: str) -> CompiledModel:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from wherry_native.compiler.errors import CompileError
-from wherry_native.compiler.ir import Array, Graph, Shape
+from wherry_native.compiler.ir import Array, Graph, Shape, Tensor
 from wherry_native.compiler.reference import Floats
 
 Samples = list[dict[str, Floats]]
@@ -30,6 +30,18 @@ def read_samples(path: Path, graph: Graph) -> Samples:
     rows = {name: _in_program_shape(graph, name, array, path) for name, array in arrays.items()}
     count = next(iter(counts.values()))
     return [{name: rows[name][i] for name in graph.inputs} for i in range(count)]
+
+
+def program_input(graph: Graph, sample: Mapping[str, Floats]) -> bytes:
+    """The sample as the int8 program takes it: all inputs one after another."""
+    return b"".join(_codes(graph.tensors[name], sample[name]) for name in graph.inputs)
+
+
+def _codes(tensor: Tensor, values: Floats) -> bytes:
+    if tensor.quantization is None:
+        raise RuntimeError(f"input {tensor.name!r} is not quantized")
+    steps = np.round(values.astype(np.float64) / tensor.quantization.scale)
+    return np.clip(steps + tensor.quantization.zero_point, -128, 127).astype(np.int8).tobytes()
 
 
 def _loaded(path: Path) -> dict[str, Array]:
