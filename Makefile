@@ -79,8 +79,9 @@ bench: setup setup-oracles firmware
 	if [ -n "$$failed" ]; then echo "bench: limits do not hold or no figure in:$$failed" >&2; \
 	  exit 1; fi
 
+# The generated parts of the documents: tables of messages, diagrams of state machines.
 docs: setup
-	@for program in $(wildcard docs/generate_*.py); do $(BIN)/python $$program; done
+	@$(BIN)/python docs/build.py
 
 # --- hold ---------------------------------------------------------------------------------------
 
@@ -89,6 +90,7 @@ check: setup check-c firmware
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES:%=-p %)
 	$(BIN)/lint-imports
+	$(BIN)/python docs/build.py --check
 	$(BIN)/python -m pytest -q tests/test_tidy.py
 
 # Every warning, of the core in the freestanding world that it promises to live in, and of the host.
