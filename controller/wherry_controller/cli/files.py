@@ -1,0 +1,65 @@
+"""Files that commands read and write: whole or not at all, every failure one sentence."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from wherry_protocol.bundle import Bundle, read_bundle
+from wherry_protocol.errors import Code, NotFoundError, WherryError
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """The file's bytes. Raises NotFoundError or WherryError, naming what it was to be."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{what} {path} does not exist") from error
+    except OSError as error:
+        raise WherryError(
+            f"{what} {path} cannot be read: {error.strerror}", Code.INVALID
+        ) from error
+
+
+def read_bundle_file(path: Path) -> Bundle:
+    """The bundle in a file. Raises what `read_bundle` raises, with the file's name."""
+    data = read_file(path, "bundle")
+    try:
+        return read_bundle(data)
+    except WherryError as error:
+        raise type(error)(f"{path}: {error}", error.code) from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write beside the target, sync, rename: a reader sees the old file or the new one."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".wherry-", delete=False) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise WherryError(f"{path} cannot be written: {error.strerror}", Code.STORAGE) from error
+
+
+def read_directory(path: Path) -> dict[str, bytes]:
+    """Every file below a folder by its relative path. Raises WherryError for a link."""
+    if not path.is_dir():
+        raise NotFoundError(f"directory {path} does not exist")
+    files = {}
+    for entry in sorted(path.rglob("*")):
+        if entry.is_symlink():
+            raise WherryError(f"{entry} is a link; a bundle's directory holds plain files only")
+        if entry.is_file():
+            files[entry.relative_to(path).as_posix()] = read_file(entry, "file")
+    return files
+
+
+def write_directory(path: Path, files: dict[str, bytes]) -> None:
+    """A new folder with these files. Raises WherryError where it exists and is not empty."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise WherryError(f"{path} exists and is not an empty directory")
+    for name, content in files.items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_file(target, content)
