@@ -5,6 +5,7 @@ Looks at every file that git tracks, as it stands in the working tree.
 
 import ast
 import re
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -76,6 +77,13 @@ def test_no_function_is_longer_than_a_screen(files: list[Path]) -> None:
         if function.code_lines > FUNCTION_LINES_MAX
     ]
     assert long == [], f"at most {FUNCTION_LINES_MAX}: split them"
+
+
+def test_most_functions_are_short_and_most_files_are_small(files: list[Path]) -> None:
+    functions = [f for path in code(files, ".py") for f in python_functions(read(path))]
+    lengths = [len(read(path).splitlines()) for path in code(files)]
+    assert statistics.median(function.code_lines for function in functions) < 10
+    assert statistics.median(lengths) < 250
 
 
 def test_no_file_is_longer_than_one_concern_needs(files: list[Path]) -> None:
