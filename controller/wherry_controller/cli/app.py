@@ -23,13 +23,10 @@ def run(arguments: Sequence[str]) -> int:
     forget_json()
     command = typer.main.get_command(app)
     try:
-        status = command.main(list(arguments), prog_name="wherry", standalone_mode=False)
-    except typer.TyperException as error:
-        error.show()
-        return error.exit_code
-    except typer.Abort:
-        return 130
+        command.main(list(arguments), prog_name="wherry")
+    except SystemExit as ended:  # typer's own: help, a mistake in the words, or the end
+        return ended.code if isinstance(ended.code, int) else 0
     except WherryError as error:
         show_error(error)
         return error.exit_status
-    return status if isinstance(status, int) else 0
+    return 0
