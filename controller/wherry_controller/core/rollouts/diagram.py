@@ -26,9 +26,12 @@ def mermaid(title: str, first: Enum, arrows: Iterable[Arrow]) -> str:
 
 def diagrams() -> dict[str, str]:
     """title -> Mermaid text of the rollout, its members, and their way back."""
-    rollout = [(source, label, target) for (source, label), target in LEADS.items()]
-    tables = {"rollout": rollout, "member": _moves(MEMBER_TRANSITIONS)}
-    tables["way back"] = _moves(RETURN_TRANSITIONS)
+    rollout: list[Arrow] = [(source, label, target) for (source, label), target in LEADS.items()]
+    tables: dict[str, list[Arrow]] = {
+        "rollout": rollout,
+        "member": _moves(MEMBER_TRANSITIONS),
+        "way back": _moves(RETURN_TRANSITIONS),
+    }
     return {title: mermaid(title, arrows[0][0], arrows) for title, arrows in tables.items()}
 
 
