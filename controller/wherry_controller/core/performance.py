@@ -1,0 +1,178 @@
+"""From an authenticated SenML pack to figures: typed, bounded, or refused as a whole.
+
+Rules:
+1. A record's full name is base name + name (RFC 8428 §4.1); its address must be the one that
+   the message came from.
+2. Seven parts, `org/connection/unit/model/version/slot/figure`, are one model's performance;
+   four, `org/connection/unit/figure`, are the unit's resources.
+3. Counts are whole and at least 0, ratios and sums are finite and at least 0. One bad record
+   refuses the pack, so that a half of it never counts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from wherry_protocol import sketch
+from wherry_protocol.errors import Code, DecodeError
+from wherry_protocol.messages.observed import Telemetry
+from wherry_protocol.names import MODEL, SEMVER
+from wherry_protocol.senml import Record
+from wherry_protocol.sketch import Sketch
+
+COUNT_MAX: Final = 1 << 40  # per report
+SUM_NS_MAX: Final = 1 << 55  # a year of latency in one report
+ENERGY_J_MAX: Final = 1e6
+FIGURES_MAX: Final = 64  # per model or unit
+SLOTS: Final = frozenset(("active", "previous", "candidate", "warm", "shadow"))
+COUNTS: Final = frozenset(
+    (
+        "inferences", "errors", "errors.engine", "errors.deadline", "errors.range", "refused",
+        "latency.count", "spool.dropped",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """One model's figures since its last report. `energy_j` is per inference; None: not there."""
+
+    model: str
+    version: str
+    slot: str
+    digest: bytes
+    inferences: int
+    errors: int
+    errors_engine: int
+    errors_deadline: int
+    errors_range: int
+    refused: int
+    latency: Sketch
+    energy_j: float | None
+    energy_source: str
+    energy_uncertainty: float | None
+    power_w: float | None
+    interval_s: float  # that the counts were made in; 0 if the device did not say
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one pack says: models' performance, and the unit's resources by name."""
+
+    performances: tuple[Performance, ...]
+    resources: Mapping[str, float | str]
+
+
+Fields = dict[str, Record]
+NOTHING: Final[Mapping[str, float | str]] = MappingProxyType({})
+
+
+def read(telemetry: Telemetry) -> Figures:
+    """The figures of a pack. Raises DecodeError naming the record that is wrong."""
+    models, resources = _group(telemetry)
+    performances = tuple(_performance(key, fields) for key, fields in models.items())
+    return Figures(performances, {name: _plain(name, r) for name, r in resources.items()})
+
+
+def _group(telemetry: Telemetry) -> tuple[dict[tuple[str, str, str], Fields], Fields]:
+    origin = telemetry.origin
+    address = [origin.org, origin.connection, origin.unit]
+    models: dict[tuple[str, str, str], Fields] = {}
+    resources: Fields = {}
+    base = ""
+    for record in telemetry.pack:
+        base = base if record.base_name is None else record.base_name
+        parts = (base + (record.name or "")).split("/")
+        if parts[:3] != address or len(parts) not in (4, 7):
+            raise _wrong("/".join(parts), f"not below {'/'.join(address)}/")
+        fields = resources
+        if len(parts) == 7:
+            fields = models.setdefault((parts[3], parts[4], parts[5]), {})
+        if parts[-1] in fields or len(fields) >= FIGURES_MAX:
+            raise _wrong("/".join(parts), f"there twice, or more than {FIGURES_MAX} figures")
+        fields[parts[-1]] = record
+    return models, resources
+
+
+def _performance(key: tuple[str, str, str], fields: Fields) -> Performance:
+    model, version, slot = key
+    name = "/".join(key)
+    if not (MODEL.fullmatch(model) and SEMVER.fullmatch(version) and slot in SLOTS):
+        raise _wrong(name, "not a model, a version and a slot")
+    counts = {c: _count(f"{name}/{c}", fields.get(c)) for c in COUNTS}
+    return Performance(
+        model,
+        version,
+        slot,
+        _digest(name, fields.get("digest")),
+        counts["inferences"],
+        counts["errors"],
+        counts["errors.engine"],
+        counts["errors.deadline"],
+        counts["errors.range"],
+        counts["refused"],
+        _latency(name, fields.get("latency.sketch")),
+        _real(f"{name}/energy.per_inference", fields.get("energy.per_inference"), ENERGY_J_MAX),
+        _source(fields.get("energy.source")),
+        _real(f"{name}/energy.uncertainty", fields.get("energy.uncertainty"), 1e3),
+        _real(f"{name}/power.mean", fields.get("power.mean"), 1e6),
+        _real(f"{name}/interval", fields.get("interval"), 1e7) or 0.0,
+    )
+
+
+def _count(name: str, record: Record | None) -> int:
+    if record is None:
+        return 0
+    value = record.value
+    if value is None or value != int(value) or not 0 <= value <= COUNT_MAX:
+        raise _wrong(name, f"{value}, must be a whole number in 0..{COUNT_MAX}")
+    return int(value)
+
+
+def _real(name: str, record: Record | None, high: float) -> float | None:
+    if record is None or record.value is None:
+        return None
+    if not 0.0 <= record.value <= high:
+        raise _wrong(name, f"{record.value}, must be in 0..{high}")
+    return record.value
+
+
+def _digest(name: str, record: Record | None) -> bytes:
+    text = None if record is None else record.string
+    if text is None or len(text) != 64:
+        raise _wrong(f"{name}/digest", f"{text!r}, must be 64 hexadecimal digits")
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise _wrong(f"{name}/digest", f"{text!r}, must be hexadecimal") from error
+
+
+def _latency(name: str, record: Record | None) -> Sketch:
+    if record is None or record.data is None:
+        return sketch.EMPTY
+    found = sketch.from_bytes(record.data)
+    if found.count > COUNT_MAX or found.sum_ns > SUM_NS_MAX or found.max_ns > SUM_NS_MAX:
+        raise _wrong(f"{name}/latency.sketch", f"{found.count} samples, {found.sum_ns} ns")
+    return found
+
+
+def _source(record: Record | None) -> str:
+    return "" if record is None or record.string is None else record.string[:64]
+
+
+def _plain(name: str, record: Record) -> float | str:
+    if record.value is not None:
+        if name in COUNTS:
+            _count(name, record)
+        return record.value
+    return "" if record.string is None else record.string
+
+
+def _wrong(name: str, text: str) -> DecodeError:
+    return DecodeError(f"telemetry record {name[:128]!r}: {text}", Code.OUT_OF_BOUNDS)
+
+
+def energy_is_proof(source: str) -> bool:
+    """Only measured or calibrated energy may revert a model (DESIGN §6)."""
+    return source.startswith("measured:") or source == "modelled:calibrated"

@@ -1,0 +1,67 @@
+"""Who may call what: one table, and what is not in it is denied."""
+
+from enum import IntEnum
+from typing import Final
+
+
+class Role(IntEnum):
+    """An operator's role; a higher one includes the lower ones."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    APPROVER = 3
+    ADMIN = 4
+
+
+# Operation (the OpenAPI operation id of an endpoint) -> the lowest role that may call it.
+PERMISSIONS: Final[dict[str, Role]] = {
+    "status": Role.VIEWER,
+    "whoami": Role.VIEWER,
+    "operators.list": Role.ADMIN,
+    "operators.add": Role.ADMIN,
+    "operators.disable": Role.ADMIN,
+    "classes.list": Role.VIEWER,
+    "classes.show": Role.VIEWER,
+    "classes.put": Role.ADMIN,
+    "devices.list": Role.VIEWER,
+    "devices.show": Role.VIEWER,
+    "devices.enroll": Role.ADMIN,
+    "devices.configure": Role.OPERATOR,
+    "devices.isolate": Role.OPERATOR,
+    "devices.release": Role.OPERATOR,
+    "devices.revoke": Role.ADMIN,
+    "bundles.list": Role.VIEWER,
+    "bundles.show": Role.VIEWER,
+    "bundles.push": Role.OPERATOR,
+    "bundles.pull": Role.VIEWER,
+    "rollouts.create": Role.OPERATOR,
+    "rollouts.list": Role.VIEWER,
+    "rollouts.show": Role.VIEWER,
+    "rollouts.watch": Role.VIEWER,
+    "rollouts.approve": Role.APPROVER,
+    "rollouts.pause": Role.OPERATOR,
+    "rollouts.resume": Role.OPERATOR,
+    "rollouts.abort": Role.OPERATOR,
+    "rollouts.revert": Role.OPERATOR,
+    "rollouts.widen": Role.OPERATOR,
+    "rollouts.advance": Role.APPROVER,
+    "rollback": Role.OPERATOR,
+    "stop": Role.OPERATOR,
+    "telemetry.list": Role.VIEWER,
+    "telemetry.tail": Role.VIEWER,
+    "performance.list": Role.VIEWER,
+    "events.list": Role.VIEWER,
+    "notices.list": Role.VIEWER,
+    "audit.log": Role.VIEWER,
+    "audit.verify": Role.VIEWER,
+    "roots.publish": Role.ADMIN,
+    "backup": Role.ADMIN,
+    "doctor": Role.VIEWER,
+    "metrics": Role.VIEWER,
+}
+
+
+def may(role: Role, operation: str) -> bool:
+    """Default deny: an operation that the table does not name is for nobody."""
+    needed = PERMISSIONS.get(operation)
+    return needed is not None and role >= needed

@@ -1,0 +1,136 @@
+"""Carries out what a rollout asks for: assignments by compare-and-swap, audit rows, notices."""
+
+from wherry_protocol import sketch
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Mode, TrialLimits
+
+from wherry_controller.core.rollouts import Rollout, drafting
+from wherry_controller.core.rollouts.effects import (
+    Assign,
+    Audit,
+    Effect,
+    Finished,
+    Notify,
+    SendBack,
+)
+from wherry_controller.core.rollouts.events import Assigned, Event, PassedOver
+from wherry_controller.core.rollouts.pools import Figures
+from wherry_controller.fleet import assigning, desires
+from wherry_controller.fleet.assigning import Wish
+from wherry_controller.fleet.organization import SYSTEM, Organization
+from wherry_controller.store import assignments, devices, performance, registry
+from wherry_controller.store import rollouts as kept
+from wherry_controller.store.devices import Unit
+
+HISTORY_S = 3600.0  # a unit's own figures from before its swap, the comparison of last resort
+WITHDRAWN = bytes(32)  # stands for the id of an assignment that was taken away
+
+
+def carry_out(org: Organization, rollout: Rollout, effect: Effect, now_s: float) -> Event | None:
+    """Do it; the answer that the rollout waits for, if it waits for one."""
+    if isinstance(effect, Assign):
+        return _assign(org, rollout, effect, now_s)
+    if isinstance(effect, SendBack):
+        return _send_back(org, rollout, effect, now_s)
+    if isinstance(effect, Audit):
+        org.record(
+            now_s, effect.who, effect.action, effect.rollout_id, effect.why, **effect.evidence
+        )
+    elif isinstance(effect, Notify):
+        notice = kept.Notice(
+            None, now_s, effect.severity, effect.key, effect.rollout_id, effect.text
+        )
+        kept.put_notice(org.db, notice)
+    elif isinstance(effect, Finished):
+        org.record(now_s, SYSTEM, "rollout.finished", effect.rollout_id, effect.state,
+                   report=dict(effect.report))  # fmt: skip
+    return None
+
+
+def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -> Event:
+    unit = devices.find_unit(org.db, *devices.split_id(effect.unit))
+    if unit is None:
+        return PassedOver(effect.unit, "it is not enrolled any more")
+    outranked = _outranked(org, rollout, unit)
+    if outranked:
+        return PassedOver(effect.unit, outranked)
+    bundle = registry.bundle(org.db, effect.digest)
+    wish = Wish(
+        bundle,
+        desires.manifest_of(bundle.manifest),
+        effect.trial,
+        "rollout",
+        effect.rollout_id,
+        effect.mode,
+        effect.attempt,
+        effect.deadline_us,
+    )
+    unfit = assigning.why_unfit(org, unit, wish)
+    if unfit is not None:
+        return PassedOver(effect.unit, unfit[1])
+    before = devices.find_model(org.db, unit.connection, unit.unit, effect.model)
+    running = None if before is None else before.active_digest
+    history = None if running is None else _history(org, unit, effect.model, running, now_s)
+    row = assigning.assign(org, unit, wish, now_s)
+    return Assigned(effect.unit, row.assignment_id, running, history)
+
+
+def _outranked(org: Organization, rollout: Rollout, unit: Unit) -> str:
+    """Who took the unit for this model since the rollout was made, or an empty text."""
+    held = assignments.find(org.db, unit.connection, unit.unit, rollout.model)
+    if held is None or held.owner == "rollout" or held.assigned_s < rollout.created_s:
+        return ""
+    return f"preempted: {held.owner} assignment"
+
+
+def _history(
+    org: Organization, unit: Unit, model: str, digest: bytes, now_s: float
+) -> Figures | None:
+    """The unit's own last hour on what it runs now."""
+    windows = [
+        row
+        for row in performance.windows(
+            org.db, since_s=now_s - HISTORY_S, connection=unit.connection
+        )
+        if (row.unit, row.model, row.digest, row.slot) == (unit.unit, model, digest, "active")
+    ]
+    if not windows:
+        return None
+    counted = sum(row.energy_count for row in windows)
+    energy_uj = sum(row.energy_sum_uj for row in windows)
+    return Figures(
+        sum(row.inferences for row in windows),
+        sum(row.errors for row in windows),
+        sketch.merge(sketch.from_bytes(row.sketch) for row in windows),
+        energy_uj / counted if counted else None,
+        windows[-1].energy_source,
+    )
+
+
+def _send_back(org: Organization, rollout: Rollout, effect: SendBack, now_s: float) -> Event:
+    unit = devices.find_unit(org.db, *devices.split_id(effect.unit))
+    if unit is None:
+        return PassedOver(effect.unit, "it is not enrolled any more")
+    held = assignments.find(org.db, unit.connection, unit.unit, effect.model)
+    if (None if held is None else held.assignment_id) != effect.expected_id:
+        return PassedOver(effect.unit, "preempted: another assignment is in force")
+    assigning.remember_as_bad(org, unit, rollout.digest, Code.FAILED, effect.reason, now_s)
+    if effect.to_digest is None:
+        assigning.withdraw(org, unit, effect.model, now_s)
+        return Assigned(effect.unit, WITHDRAWN)
+    bundle = registry.bundle(org.db, effect.to_digest)
+    manifest = desires.manifest_of(bundle.manifest)
+    if unit.hardware_class not in manifest.budgets:
+        reason = f"{manifest.version} has no budget for class {unit.hardware_class}"
+        return PassedOver(effect.unit, reason)
+    trial = way_back_trial(rollout.plan.trial, unit, bundle)
+    attempt = assigning.next_attempt(org, unit, effect.model)
+    wish = Wish(bundle, manifest, trial, "rollout", rollout.rollout_id, Mode.ACTIVE, attempt)
+    row = assigning.assign(org, unit, wish, now_s)
+    return Assigned(effect.unit, row.assignment_id)
+
+
+def way_back_trial(trial: TrialLimits, unit: Unit, bundle: registry.BundleRow) -> TrialLimits:
+    """The trial of a version that is known to be good here, inside its own budget and policy."""
+    manifest = desires.manifest_of(bundle.manifest)
+    return drafting.trial_limits(trial, manifest.budgets[unit.hardware_class], manifest.policy)

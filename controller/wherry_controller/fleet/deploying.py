@@ -1,0 +1,191 @@
+"""What operators order: rollouts of a bundle, and the way back.
+
+A rollback by an operator outranks rollouts: it takes its units out of them, and the version that
+they leave is remembered as bad there, so that neither a rollout nor a second "to previous" brings
+it back by itself.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from wherry_protocol.errors import Code, StateError, WherryError
+from wherry_protocol.messages.desired import Mode
+
+from wherry_controller.core.rollouts import Candidate, State, draft, parse_plan
+from wherry_controller.core.rollouts import events as told
+from wherry_controller.core.rollouts.keeping import all_parts
+from wherry_controller.core.rollouts.members import MemberPhase
+from wherry_controller.core.rollouts.plan import Plan
+from wherry_controller.fleet import assigning, carrying, desires, rollouts, targets, trustees
+from wherry_controller.fleet.assigning import Wish
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.store import assignments, devices, meta, registry
+from wherry_controller.store import rollouts as kept
+from wherry_controller.store.devices import Unit, UnitModel
+from wherry_controller.store.registry import BundleRow
+from wherry_controller.store.rollouts import RolloutRow
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A rollout as asked for; `plan` is the table of a rollout file."""
+
+    model: str
+    version: str
+    target: str
+    plan: dict[str, Any]
+    reason: str
+    is_started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """A rollback as asked for; `to_version` None means each unit's previous version."""
+
+    model: str
+    target: str
+    to_version: str | None
+    reason: str
+    plan: dict[str, Any]
+
+
+def create(org: Organization, order: Order, who: str, now_s: float) -> str:
+    """Draft a rollout, and start it if asked. Its id.
+
+    Raises NotFoundError, ContractError(NO_BUDGET), StateError, WherryError(INVALID | STOPPED).
+    """
+    if order.is_started and trustees.is_stopped(org):
+        raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
+    bundle = registry.version(org.db, order.model, order.version)
+    plan = parse_plan(order.plan)
+    rollout_id = _next_id(org, bundle)
+    candidates = _candidates(org, order, rollout_id, now_s)
+    rollout = draft(
+        rollout_id,
+        desires.manifest_of(bundle.manifest),
+        bundle.digest,
+        plan,
+        candidates,
+        created_by=who,
+        now_s=now_s,
+        claimed=_claimed(org, order.model),
+    )
+    row = RolloutRow(rollout_id, order.model, bundle.digest, rollout.state.value, 1, now_s, now_s)
+    kept.add(org.db, row)
+    kept.put_parts(org.db, rollout_id, all_parts(rollout))
+    org.rollouts[rollout_id] = rollout
+    org.record(
+        now_s, who, "rollout.create", rollout_id, order.reason, target=order.target,
+        units=len(rollout.members), overrides=list(plan.overrides),
+    )  # fmt: skip
+    if order.is_started:
+        start(org, rollout_id, who, order.reason, now_s)
+    return rollout_id
+
+
+def start(org: Organization, rollout_id: str, who: str, reason: str, now_s: float) -> None:
+    """Approve a draft and start it. Raises StateError where it is no draft, or all is stopped."""
+    if trustees.is_stopped(org):
+        raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
+    if rollouts.load(org, rollout_id).state is State.DRAFT:
+        rollouts.tell(org, rollout_id, told.Approve(who, reason), now_s)
+    rollouts.tell(org, rollout_id, told.LinkChanged(org.link_is_up), now_s)
+    rollouts.tell(org, rollout_id, told.Start(who, reason), now_s)
+    for name in {m.unit.partition("/")[0] for m in rollouts.load(org, rollout_id).members.values()}:
+        rollouts.presence(org, name, now_s)
+
+
+def _next_id(org: Organization, bundle: BundleRow) -> str:
+    number = int(meta.get(org.db, "rollouts.count", "0")) + 1
+    meta.put(org.db, "rollouts.count", str(number))
+    return f"{bundle.model}-{bundle.version}-{number}"
+
+
+def _candidates(org: Organization, order: Order, rollout_id: str, now_s: float) -> list[Candidate]:
+    found = []
+    for facts in targets.chosen(org.db, order.target, now_s, rollout_id.encode()):
+        row = devices.find_model(org.db, facts.connection, facts.unit, order.model)
+        running = None if row is None else row.active_digest
+        found.append(Candidate(facts.name, facts.hardware_class, running))
+    return found
+
+
+def _claimed(org: Organization, model: str) -> dict[tuple[str, str], str]:
+    """(unit, model) -> the open rollout that holds it."""
+    return {
+        (member.unit, model): rollout.rollout_id
+        for rollout in rollouts.open_ones(org)
+        if rollout.model == model
+        for member in rollout.members.values()
+        if member.phase is not MemberPhase.SKIPPED
+    }
+
+
+def roll_back(org: Organization, order: WayBack, who: str, now_s: float) -> dict[str, Any]:
+    """Send units back. What each one gets, or why it gets nothing.
+
+    Raises StateError where not one unit can go back, WherryError where none is selected.
+    """
+    if trustees.is_stopped(org):
+        raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
+    selected = targets.chosen(org.db, order.target, now_s)
+    if not selected:
+        raise WherryError(f"target {order.target!r} selects no unit", Code.NOT_FOUND)
+    plan = parse_plan(order.plan)
+    sent: dict[str, str] = {}
+    passed: dict[str, str] = {}
+    for facts in selected:
+        unit = devices.unit(org.db, facts.connection, facts.unit)
+        version, problem = _send_back(org, unit, order, plan, who, now_s)
+        (passed if problem else sent)[unit.id] = problem or version
+    if not sent:
+        first, why = next(iter(passed.items()))
+        raise StateError(f"no unit can go back: {first}: {why}")
+    org.record(now_s, who, "rollback", order.model, order.reason, sent=sent, passed=passed)
+    return {"sent": sent, "passed": passed}
+
+
+def _send_back(
+    org: Organization, unit: Unit, order: WayBack, plan: Plan, who: str, now_s: float
+) -> tuple[str, str]:
+    """(version, "") or ("", problem)."""
+    row = devices.find_model(org.db, unit.connection, unit.unit, order.model)
+    if row is None or row.active_digest is None:
+        return "", f"it serves no {order.model}"
+    bundle, problem = _goal(org, unit, row, order)
+    if bundle is None:
+        return "", problem
+    manifest = desires.manifest_of(bundle.manifest)
+    if unit.hardware_class not in manifest.budgets:
+        return "", f"{bundle.version} has no budget for class {unit.hardware_class}"
+    trial = carrying.way_back_trial(plan.trial, unit, bundle)
+    attempt = assigning.next_attempt(org, unit, order.model)
+    wish = Wish(bundle, manifest, trial, "manual", "", Mode.ACTIVE, attempt,
+                plan.inference_deadline_us)  # fmt: skip
+    unfit = assigning.why_unfit(org, unit, wish)
+    if unfit is not None:
+        return "", unfit[1]
+    reason = f"rolled back by {who}: {order.reason}"
+    rollouts.preempt(org, unit.id, order.model, reason, now_s)
+    assigning.remember_as_bad(org, unit, row.active_digest, Code.FAILED, reason, now_s)
+    assigning.assign(org, devices.unit(org.db, unit.connection, unit.unit), wish, now_s)
+    return bundle.version, ""
+
+
+def _goal(
+    org: Organization, unit: Unit, row: UnitModel, order: WayBack
+) -> tuple[BundleRow | None, str]:
+    """The bundle to go back to, or why there is none."""
+    if order.to_version is not None:
+        bundle = registry.version(org.db, order.model, order.to_version)
+        if bundle.digest == row.active_digest:
+            return None, f"it serves {bundle.version} already"
+        return bundle, ""
+    if row.previous_digest is None:
+        return None, "it has no previous version"
+    failure = assignments.failure(org.db, unit.connection, unit.unit, row.previous_digest)
+    if failure is not None:
+        return None, f"its previous version {row.previous_version} is bad: {failure.reason}"
+    found = registry.find_bundle(org.db, row.previous_digest)
+    problem = f"its previous version {row.previous_version} is not in the registry"
+    return found, "" if found is not None else problem

@@ -1,0 +1,107 @@
+"""Desired documents: what the store holds for a unit becomes one signed, retained message.
+
+A new document has a new revision, persisted in the same transaction as the outbox row that
+carries it. A unit that has never said which protocol it speaks is sent nothing, and an assignment
+whose engine it does not offer is left out until it does.
+"""
+
+from dataclasses import replace
+
+from wherry_protocol.blobs import wrap_key
+from wherry_protocol.codec import decode
+from wherry_protocol.errors import LimitError
+from wherry_protocol.manifest import Manifest
+from wherry_protocol.messages.desired import Assignment, Desired, TelemetryConfig
+from wherry_protocol.messages.limits import BLOBS_MAX, DESIRED_BYTES_MAX, MANIFEST_BYTES_MAX
+
+from wherry_controller.fleet.blobs import content_key
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.store import assignments, classes, devices, outbox, registry
+from wherry_controller.store.devices import Unit
+
+PROTOCOL = 1  # the one that this controller speaks
+
+
+def speaks_our_protocol(unit: Unit) -> bool:
+    low, high = unit.protocol_min, unit.protocol_max
+    return low is not None and high is not None and low <= PROTOCOL <= high
+
+
+def runs_abi(unit: Unit, abi: int) -> bool:
+    low, high = unit.abi_min, unit.abi_max
+    return low is not None and high is not None and low <= abi <= high
+
+
+def issue(org: Organization, unit: Unit, now_s: float) -> Unit:
+    """Persist the next revision and queue its document; the unit's row as it is afterwards.
+
+    Raises LimitError where the document would be too large.
+    """
+    if not speaks_our_protocol(unit):
+        return unit
+    after = replace(
+        unit,
+        revision=unit.revision + 1 if unit.epoch == org.epoch else 1,
+        epoch=org.epoch,
+        issued_s=now_s,
+        expires_s=now_s + org.settings.desired_valid_s,
+    )
+    document = org.direct(build(org, after, now_s))
+    if len(document) > DESIRED_BYTES_MAX:
+        raise LimitError(
+            f"desired document of {unit.id}: {len(document)} bytes, at most {DESIRED_BYTES_MAX}; "
+            "assign fewer models"
+        )
+    devices.put_unit(org.db, after)
+    topic = org.topics.desired(unit.connection, unit.unit)
+    outbox.queue(org.db, topic, document, outbox.Priority.DESIRED, now_s)
+    return after
+
+
+def build(org: Organization, unit: Unit, now_s: float) -> Desired:
+    """The unit's document at its present revision."""
+    offered = _offered(org, unit)
+    return Desired(
+        org=org.name,
+        connection=unit.connection,
+        unit=unit.unit,
+        epoch=unit.epoch,
+        revision=unit.revision,
+        issued_s=int(now_s),
+        expires_s=int(unit.expires_s or now_s),
+        assignments=tuple(offered),
+        blob_keys=_blob_keys(org, unit, offered),
+        hardware_class=classes.get(org.db, unit.hardware_class),
+        telemetry=TelemetryConfig(
+            performance_s=unit.performance_s,
+            resources_s=unit.resources_s,
+            json_mirror=bool(unit.json_mirror),
+        ),
+        is_isolated=bool(unit.is_isolated),
+        chunk_window=unit.chunk_window,
+    )
+
+
+def _offered(org: Organization, unit: Unit) -> list[Assignment]:
+    found = []
+    for row in assignments.of_unit(org.db, unit.connection, unit.unit):
+        manifest = manifest_of(registry.bundle(org.db, row.bundle_digest).manifest)
+        if runs_abi(unit, manifest.engine_abi):
+            found.append(decode(Assignment, row.document))
+    return found
+
+
+def manifest_of(data: bytes) -> Manifest:
+    return decode(Manifest, data, size_max=MANIFEST_BYTES_MAX)
+
+
+def _blob_keys(org: Organization, unit: Unit, offered: list[Assignment]) -> dict[bytes, bytes]:
+    wrapping = org.keys_of(devices.connection(org.db, unit.connection)).wrap_key
+    keys: dict[bytes, bytes] = {}
+    for assignment in offered:
+        for blob in registry.blobs_of(org.db, assignment.manifest_digest):
+            if blob.digest not in keys:
+                keys[blob.digest] = wrap_key(wrapping, content_key(org, blob))
+    if len(keys) > BLOBS_MAX * 4:
+        raise LimitError(f"{unit.id}: {len(keys)} blobs assigned, at most {BLOBS_MAX * 4}")
+    return keys

@@ -1,0 +1,163 @@
+"""Drives the standing guard: it watches every unit and model always, in or out of a rollout."""
+
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Mode
+from wherry_protocol.messages.observed import Event
+
+from wherry_controller.core.guard.keeping import watch_from_json, watch_to_json
+from wherry_controller.core.guard.limits import GuardLimits, Terms
+from wherry_controller.core.guard.standing import Action as GuardAction
+from wherry_controller.core.guard.standing import (
+    Cleared,
+    EngineCrash,
+    HoldRollouts,
+    Raised,
+    RollBack,
+    TimePassed,
+    Used,
+    Watch,
+    Window,
+    step,
+)
+from wherry_controller.core.guard.standing import Event as GuardEvent
+from wherry_controller.core.performance import Performance, energy_is_proof
+from wherry_controller.core.rollouts import State
+from wherry_controller.core.rollouts import events as told
+from wherry_controller.core.rollouts.plan import TRIAL
+from wherry_controller.fleet import assigning, carrying, desires, rollouts
+from wherry_controller.fleet.assigning import Wish
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.fleet.reports import Seen
+from wherry_controller.store import assignments, devices, registry
+from wherry_controller.store import guard as kept
+from wherry_controller.store import rollouts as notes
+from wherry_controller.store.devices import Unit
+
+LIMITS = GuardLimits()
+GUARD = "guard"
+TICK_S = 10.0
+SEVERITY = {0: "info", 1: "info", 2: "warning", 3: "critical"}
+
+
+def watch(org: Organization, seen: list[Seen], now_s: float) -> None:
+    """Look at every report of a transaction."""
+    for report in seen:
+        unit = devices.unit(org.db, report.connection, report.unit)
+        for one in report.performances:
+            if one.slot == rollouts.SERVING_SLOT:
+                _step(org, unit, one.model, _window(one), report.ended_s)
+        used, budget = report.resources.get("memory.rss"), report.resources.get("memory.budget")
+        if isinstance(used, float) and isinstance(budget, float) and budget > 0:
+            for row in devices.models_of(org.db, unit.connection, unit.unit):
+                _step(org, unit, row.model, Used(used / budget), now_s)
+        if report.event is not None:
+            _crash(org, unit, report.event, now_s)
+
+
+def _crash(org: Organization, unit: Unit, event: Event, now_s: float) -> None:
+    if event.code is Code.ENGINE_CRASH and event.model and event.manifest_digest:
+        _step(org, unit, event.model, EngineCrash(event.manifest_digest), now_s)
+
+
+def _window(one: Performance) -> Window:
+    p95_ns = one.latency.quantile_ns(0.95)
+    mean_ns = one.latency.mean_ns
+    return Window(
+        one.digest,
+        one.inferences,
+        one.errors,
+        one.interval_s,
+        None if mean_ns is None else mean_ns / 1e3,
+        None if p95_ns is None else p95_ns / 1e3,
+        None if one.energy_j is None else one.energy_j * 1e6,
+        energy_is_proof(one.energy_source),
+    )
+
+
+def _terms(org: Organization, unit: Unit, digest: bytes) -> Terms:
+    row = registry.find_bundle(org.db, digest)
+    if row is None:
+        return Terms()
+    budget = desires.manifest_of(row.manifest).budgets.get(unit.hardware_class)
+    if budget is None:
+        return Terms()
+    return Terms(float(budget.latency_us_p95), None, budget.energy_uj)
+
+
+def _step(org: Organization, unit: Unit, model: str, event: GuardEvent, at_s: float) -> None:
+    text = kept.find(org.db, unit.connection, unit.unit, model)
+    before = Watch() if text is None else watch_from_json(text)
+    digest = event.digest if isinstance(event, Window | EngineCrash) else before.digest
+    after, actions = step(before, event, LIMITS, _terms(org, unit, digest), at_s)
+    if after != before:
+        kept.put(org.db, unit.connection, unit.unit, model, watch_to_json(after))
+    for action in actions:
+        _act(org, unit, model, action, at_s)
+
+
+def tick(org: Organization, now_s: float) -> None:
+    """Look for silence."""
+    for connection, name, model in kept.everyone(org.db):
+        unit = devices.unit(org.db, connection, name)
+        _step(org, unit, model, TimePassed(org.link_is_up), now_s)
+
+
+def _act(org: Organization, unit: Unit, model: str, action: GuardAction, now_s: float) -> None:
+    topic = f"guard:{unit.id}:{model}"
+    if isinstance(action, Raised):
+        severity, figure = SEVERITY[action.level], action.figure.value
+        text = f"{unit.id} {model}: {action.text} ({action.level.name.lower()})"
+        notes.put_notice(org.db, notes.Notice(None, now_s, severity, f"{topic}:{figure}", "", text))
+    elif isinstance(action, Cleared):
+        text = f"{unit.id} {model}: {action.figure.value} back to {action.level.name.lower()}"
+        notice = notes.Notice(None, now_s, "info", f"{topic}:{action.figure.value}", "", text)
+        notes.put_notice(org.db, notice)
+    elif isinstance(action, HoldRollouts):
+        _hold(org, unit, model, action, now_s)
+    elif isinstance(action, RollBack):
+        _roll_back(org, unit, model, action, now_s)
+
+
+def _hold(org: Organization, unit: Unit, model: str, action: HoldRollouts, now_s: float) -> None:
+    """Trouble on a rollout's new version pauses it; recovery lets it go on.
+
+    Trouble on the old version does not: the rollout may be the cure.
+    """
+    serving = devices.find_model(org.db, unit.connection, unit.unit, model)
+    reason = f"held for {unit.id}"
+    for rollout in rollouts.open_ones(org):
+        if rollout.model != model or unit.id not in rollout.members:
+            continue
+        is_on_new = serving is not None and serving.active_digest == rollout.digest
+        if action.is_held and is_on_new and rollout.state is State.RUNNING:
+            event = told.Pause(GUARD, f"{reason}: {action.text}")
+            rollouts.tell(org, rollout.rollout_id, event, now_s)
+        elif (
+            not action.is_held and rollout.state is State.PAUSED and reason in rollout.state_reason
+        ):
+            resume = told.Resume(GUARD, f"{unit.id} has recovered")
+            rollouts.tell(org, rollout.rollout_id, resume, now_s)
+
+
+def _roll_back(org: Organization, unit: Unit, model: str, action: RollBack, now_s: float) -> None:
+    """Put the former version back, where the bad one still serves and a good one is known."""
+    row = devices.find_model(org.db, unit.connection, unit.unit, model)
+    if row is None or row.active_digest != action.digest or row.previous_digest is None:
+        return
+    bundle = registry.find_bundle(org.db, row.previous_digest)
+    failure = assignments.failure(org.db, unit.connection, unit.unit, row.previous_digest)
+    if bundle is None or failure is not None:
+        return
+    manifest = desires.manifest_of(bundle.manifest)
+    if unit.hardware_class not in manifest.budgets:
+        return
+    attempt = assigning.next_attempt(org, unit, model)
+    trial = carrying.way_back_trial(TRIAL, unit, bundle)
+    wish = Wish(bundle, manifest, trial, GUARD, "", Mode.ACTIVE, attempt)
+    if assigning.why_unfit(org, unit, wish) is not None:
+        return
+    rollouts.preempt(org, unit.id, model, f"guard: {action.text}", now_s)
+    assigning.remember_as_bad(org, unit, action.digest, Code.FAILED, action.text, now_s)
+    assigning.assign(org, devices.unit(org.db, unit.connection, unit.unit), wish, now_s)
+    org.record(now_s, GUARD, "guard.rollback", unit.id, action.text, model=model,
+               to_version=bundle.version)  # fmt: skip

@@ -1,0 +1,32 @@
+"""Open an organization from its data directory."""
+
+import os
+from collections.abc import Callable
+
+from wherry_protocol import trust
+
+from wherry_controller import keyring, settings, store
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.layout import DataDir
+from wherry_controller.settings import Settings
+from wherry_controller.store import meta
+from wherry_controller.vault import Vault
+
+
+def open_organization(
+    data: DataDir, now_s: float, random: Callable[[int], bytes] = os.urandom
+) -> tuple[Organization, Settings]:
+    """The organization, its database open for writing, its root chain verified.
+
+    Raises NotFoundError, TrustError, StateError: whatever keeps `wherry serve` from starting.
+    """
+    found = settings.load(data.settings)
+    ring = keyring.load(data)
+    db = store.open_writer(data.database)
+    roots = [(data.roots / "1.cose").read_bytes()]
+    while newer := meta.get(db, f"root.{len(roots) + 1}"):
+        roots.append(bytes.fromhex(newer))
+    chain = trust.start(found.organization, tuple(roots), int(now_s))
+    vault = Vault(data.vault, ring.storage, random)
+    org = Organization(found.organization, db, vault, ring, chain, found.fleet, random)
+    return org, found

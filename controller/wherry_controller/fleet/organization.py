@@ -1,0 +1,75 @@
+"""What every part of the fleet's service works on: one organization's store, keys and trust."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlite_utils import Database
+from wherry_protocol.codec import Message
+from wherry_protocol.keys import ConnectionKeys
+from wherry_protocol.messages.trust import TrustRole
+from wherry_protocol.sealed import seal
+from wherry_protocol.topics import Topics
+from wherry_protocol.trust import TrustState
+
+from wherry_controller.core.rollouts import Rollout
+from wherry_controller.keyring import Keyring
+from wherry_controller.settings import FleetSettings
+from wherry_controller.store import audit
+from wherry_controller.store.devices import Connection
+from wherry_controller.vault import Vault
+
+SYSTEM = "wherry"  # who acts where no operator does
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """One message for the broker, QoS 1. `version` is of its outbox row, None without one."""
+
+    topic: str
+    payload: bytes
+    is_retained: bool = False
+    version: int | None = None
+
+
+@dataclass(slots=True)
+class Organization:
+    """One organization. `random(n)` gives n bytes; `trust` moves on with the root chain."""
+
+    name: str
+    db: Database
+    vault: Vault
+    keyring: Keyring
+    trust: TrustState
+    settings: FleetSettings
+    random: Callable[[int], bytes]
+    link_is_up: bool = False
+    rollouts: dict[str, Rollout] = field(default_factory=dict)  # as kept, or ahead if in `dirty`
+    dirty: set[str] = field(default_factory=set)
+    _keys: dict[bytes, ConnectionKeys] = field(default_factory=dict)
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.name)
+
+    @property
+    def epoch(self) -> int:
+        return self.trust.root.epoch
+
+    def keys_of(self, connection: Connection) -> ConnectionKeys:
+        """What is shared with a device; derived once."""
+        found = self._keys.get(connection.agreement_key)
+        if found is None:
+            found = self.keyring.of_connection(self.name, connection.name, connection.agreement_key)
+            self._keys[connection.agreement_key] = found
+        return found
+
+    def direct(self, message: Message) -> bytes:
+        """The message, signed by the director."""
+        return seal(message, TrustRole.DIRECTOR, self.keyring.director)
+
+    def record(
+        self, now_s: float, who: str, action: str, subject: str, reason: str = "", **details: Any
+    ) -> None:
+        """One row of the audit log, in the transaction that is open."""
+        audit.add(self.db, now_s, who, action, subject, reason, details)

@@ -1,0 +1,159 @@
+"""Telemetry and events: authenticated, counted once, committed, then acknowledged.
+
+A `Batch` lives for one transaction: it keeps spool positions and windows in memory, so that many
+reports cost few rows, and is written out before the commit that its acknowledgements follow.
+"""
+
+import json
+from dataclasses import dataclass, field
+
+from wherry_protocol.codec import encode
+from wherry_protocol.errors import Code, LimitError
+from wherry_protocol.messages.observed import Ack, Event, Origin, Telemetry
+from wherry_protocol.sealed import open_mac
+
+from wherry_controller.core import performance, spool
+from wherry_controller.core.performance import Performance
+from wherry_controller.core.spool import Position, Verdict
+from wherry_controller.core.windows import Window, empty_window, merged
+from wherry_controller.fleet.observed import check_address, wire
+from wherry_controller.fleet.organization import Organization, Outbound
+from wherry_controller.store import devices, events
+from wherry_controller.store import performance as rows
+from wherry_controller.store.devices import Connection
+from wherry_controller.store.events import EventRow
+from wherry_controller.store.performance import ReportRow
+
+CLOCK_AHEAD_S_MAX = 60.0  # a report from further in the future counts as received now
+
+SpoolKey = tuple[str, bytes]
+WindowKey = tuple[tuple[str, str, str, bytes, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a report said, for whoever watches: rollouts and the standing guard."""
+
+    connection: str
+    unit: str
+    ended_s: float
+    performances: tuple[Performance, ...] = ()
+    resources: dict[str, float | str] = field(default_factory=dict)
+    event: Event | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Reports of one transaction."""
+
+    org: Organization
+    now_s: float
+    spools: dict[SpoolKey, Position] = field(default_factory=dict)
+    windows: dict[WindowKey, Window] = field(default_factory=dict)
+    seen: list[Seen] = field(default_factory=list)
+
+    def telemetry(self, connection: Connection, unit: str, payload: bytes) -> None:
+        """Raises TrustError, DecodeError; LimitError where the sequence is too far ahead."""
+        message = open_mac(Telemetry, payload, self.org.keys_of(connection).mac_key)
+        figures = self._read(message, connection, unit)
+        if not self._is_new(message.origin):
+            return
+        org, origin, now_s = self.org, message.origin, self.now_s
+        row = ReportRow(None, connection.name, unit, now_s, origin.time_s, encode(message))
+        rows.put_report(org.db, row)
+        ended_s = self._time_of(origin)
+        for one in figures.performances:
+            self._count(connection.name, unit, one, ended_s)
+        if figures.resources:
+            document = json.dumps(dict(figures.resources), sort_keys=True)
+            rows.put_resources(org.db, (connection.name, unit), now_s, document)
+        self.seen.append(
+            Seen(connection.name, unit, ended_s, figures.performances, dict(figures.resources))
+        )
+
+    def _read(self, message: Telemetry, connection: Connection, unit: str) -> performance.Figures:
+        origin = message.origin
+        said = (origin.org, origin.connection, origin.unit)
+        check_address(self.org, said, (connection.name, unit))
+        return performance.read(message)
+
+    def event(self, connection: Connection, unit: str, payload: bytes) -> None:
+        """Raises TrustError, DecodeError; LimitError where the sequence is too far ahead."""
+        message = open_mac(Event, payload, self.org.keys_of(connection).mac_key)
+        origin = message.origin
+        said = (origin.org, origin.connection, origin.unit)
+        check_address(self.org, said, (connection.name, unit))
+        if not self._is_new(origin):
+            return
+        row = EventRow(
+            None,
+            connection.name,
+            unit,
+            self.now_s,
+            origin.time_s,
+            wire(message.kind),
+            wire(message.severity),
+            wire(message.code),
+            message.text,
+            message.model,
+            message.manifest_digest,
+            min(message.suppressed, 1 << 40),
+            json.dumps(message.fields, sort_keys=True),
+        )
+        events.put(self.org.db, row)
+        self.seen.append(Seen(connection.name, unit, self._time_of(origin), event=message))
+
+    def _is_new(self, origin: Origin) -> bool:
+        key = (origin.connection, origin.boot_id)
+        position = self.spools.get(key) or self._stored(key)
+        after, verdict = spool.accept(position, origin.sequence, origin.oldest)
+        self.spools[key] = after
+        if verdict is Verdict.TOO_FAR:
+            raise LimitError(
+                f"{origin.connection}: report {origin.sequence} is more than {spool.AHEAD_MAX} "
+                f"beyond {after.contiguous}",
+                Code.OUT_OF_BOUNDS,
+            )
+        return verdict is Verdict.NEW
+
+    def _stored(self, key: SpoolKey) -> Position:
+        found = rows.spool(self.org.db, *key)
+        if found is None:
+            return spool.START
+        return Position(found[0], frozenset(json.loads(found[1])))
+
+    def _time_of(self, origin: Origin) -> float:
+        """When it was, on the fleet's clock: the device's word unless it lies in the future."""
+        if origin.time_s is None or origin.time_s > self.now_s + CLOCK_AHEAD_S_MAX:
+            return self.now_s
+        return float(origin.time_s)
+
+    def _count(self, connection: str, unit: str, one: Performance, ended_s: float) -> None:
+        size_s = self.org.settings.window_s
+        key = (connection, unit, one.model, one.digest, one.slot)
+        window_s = int(ended_s) // size_s * size_s
+        window = self.windows.get((key, window_s))
+        if window is None:
+            stored = rows.find_window(self.org.db, key, window_s)
+            window = empty_window(key, window_s, one.version) if stored is None else stored
+        self.windows[key, window_s] = merged(window, one)
+
+    def finish(self) -> list[Outbound]:
+        """Write everything out; the acknowledgements to send after the commit."""
+        for window in self.windows.values():
+            rows.put_window(self.org.db, window)
+        for connection, unit in {(seen.connection, seen.unit) for seen in self.seen}:
+            devices.heard(self.org.db, connection, unit, self.now_s)
+        for (connection, boot_id), position in self.spools.items():
+            ahead = json.dumps(sorted(position.ahead))
+            rows.put_spool(self.org.db, connection, boot_id, position.contiguous, ahead, self.now_s)
+        return [self._ack(*key, position) for key, position in self.spools.items()]
+
+    def _ack(self, connection: str, boot_id: bytes, position: Position) -> Outbound:
+        ack = Ack(
+            org=self.org.name,
+            connection=connection,
+            boot_id=boot_id,
+            sequence=position.contiguous,
+        )
+        return Outbound(self.org.topics.ack(connection), self.org.direct(ack))

@@ -1,0 +1,175 @@
+"""Drives the pure rollout core: events in, effects carried out, state kept.
+
+Rules:
+1. A rollout's state, its effects on desired documents and its audit rows commit together: every
+   caller holds the transaction and calls `keep` (through `Fleet`) before it ends.
+2. The core's state is mutable: when a transaction fails, `forget` drops what is in memory, and
+   the next use restores what was committed.
+3. Whoever outranks a rollout (stop, isolation, guard, an operator's own assignment) takes the
+   unit; the rollout's member becomes `skipped`.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from wherry_protocol.codec import Unknown
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome, Phase
+
+from wherry_controller.core.performance import Performance
+from wherry_controller.core.rollouts import OPEN, Rollout, State, changes, decide, restore
+from wherry_controller.core.rollouts import events as told
+from wherry_controller.core.rollouts.events import Event
+from wherry_controller.core.rollouts.pools import Figures
+from wherry_controller.fleet import carrying
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.fleet.reports import Seen
+from wherry_controller.store import assignments, devices
+from wherry_controller.store import rollouts as kept
+from wherry_controller.store.devices import UnitModel
+
+ENDED_IN_MEMORY_MAX = 20
+UJ_PER_J = 1e6
+SERVING_SLOT = "active"
+PHASES = {phase.value: phase for phase in Phase}
+OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+CODES = {code.value: code for code in Code}
+
+
+def load(org: Organization, rollout_id: str) -> Rollout:
+    """The rollout as it stands. Raises NotFoundError."""
+    found = org.rollouts.get(rollout_id)
+    if found is None:
+        kept.get(org.db, rollout_id)
+        found = restore(kept.parts(org.db, rollout_id))
+        org.rollouts[rollout_id] = found
+    return found
+
+
+def open_ones(org: Organization) -> list[Rollout]:
+    return [load(org, row.id) for row in kept.open_ones(org.db)]
+
+
+def tell(org: Organization, rollout_id: str, event: Event, now_s: float) -> Rollout:
+    """Hand an event to a rollout and carry out what follows. Raises StateError for a refusal."""
+    waiting: deque[Event] = deque([event])
+    while waiting:
+        before = load(org, rollout_id)
+        after, effects = decide(before, waiting.popleft(), now_s)
+        org.rollouts[rollout_id] = after
+        org.dirty.add(rollout_id)
+        for effect in effects:
+            answer = carrying.carry_out(org, after, effect, now_s)
+            if answer is not None:
+                waiting.append(answer)
+    return load(org, rollout_id)
+
+
+def keep(org: Organization, now_s: float) -> None:
+    """Write what changed, inside the transaction that is open."""
+    for rollout_id in sorted(org.dirty):
+        rollout = org.rollouts[rollout_id]
+        kept.put_parts(org.db, rollout_id, changes(rollout))
+        kept.update(org.db, rollout_id, rollout.state.value, rollout.state in OPEN, now_s)
+    org.dirty.clear()
+    ended = [i for i, rollout in org.rollouts.items() if rollout.state not in OPEN]
+    for rollout_id in ended[:-ENDED_IN_MEMORY_MAX]:
+        del org.rollouts[rollout_id]
+
+
+def forget(org: Organization) -> None:
+    """The transaction failed: what is in memory is ahead of what is kept."""
+    org.rollouts.clear()
+    org.dirty.clear()
+
+
+def observe(org: Organization, changed: Iterable[UnitModel], now_s: float) -> None:
+    """Tell each model's rollout what its unit reported of the assignment."""
+    for row in changed:
+        assigned = assignments.find(org.db, row.connection, row.unit, row.model)
+        if assigned is None or not assigned.rollout:
+            continue
+        event = told.Observed(
+            f"{row.connection}/{row.unit}",
+            row.assignment_id,
+            PHASES.get(row.phase) or Unknown(row.phase),
+            OUTCOMES.get(row.outcome) or Unknown(row.outcome),
+            row.active_digest,
+            row.good_inferences,
+            CODES.get(row.code) or Unknown(row.code),
+            row.reason,
+        )
+        tell(org, assigned.rollout, event, now_s)
+
+
+def presence(org: Organization, connection: str, now_s: float) -> None:
+    """Tell open rollouts that the units of a connection came or went."""
+    is_online = bool(devices.connection(org.db, connection).is_online)
+    for unit in devices.units(org.db, connection):
+        for rollout in open_ones(org):
+            if unit.id in rollout.members:
+                event = told.Presence(unit.id, is_online)
+                tell(org, rollout.rollout_id, event, now_s)
+
+
+def watch(org: Organization, seen: Iterable[Seen], now_s: float) -> None:
+    """Tell open rollouts what telemetry says: of members, and of units to compare with."""
+    rollouts = open_ones(org)
+    if not rollouts:
+        return
+    for report in seen:
+        unit = devices.unit(org.db, report.connection, report.unit)
+        for rollout in rollouts:
+            for event in _events_of(rollout, unit, report):
+                tell(org, rollout.rollout_id, event, now_s)
+
+
+def _events_of(rollout: Rollout, unit: devices.Unit, report: Seen) -> list[Event]:
+    found: list[Event] = [
+        told.Performance(unit.id, unit.hardware_class, one.digest, figures(one), report.ended_s)
+        for one in report.performances
+        if one.model == rollout.model and one.slot == SERVING_SLOT
+    ]
+    used, budget = report.resources.get("memory.rss"), report.resources.get("memory.budget")
+    if unit.id in rollout.members and isinstance(used, float) and isinstance(budget, float):
+        found.append(told.Memory(unit.id, int(used), int(budget)))
+    return found
+
+
+def figures(one: Performance) -> Figures:
+    """One report in the rollout core's terms."""
+    return Figures(
+        one.inferences,
+        one.errors,
+        one.latency,
+        None if one.energy_j is None else one.energy_j * UJ_PER_J,
+        one.energy_source,
+    )
+
+
+def tick(org: Organization, now_s: float) -> None:
+    """Let time pass in every open rollout."""
+    for rollout in open_ones(org):
+        classes = sorted(rollout.terms)
+        silent_s = now_s - rollout.plan.silent_after_s
+        group = devices.control_group(org.db, classes, rollout.digest, silent_s)
+        tell(org, rollout.rollout_id, told.Tick(*group), now_s)
+
+
+def link_changed(org: Organization, is_up: bool, now_s: float) -> None:
+    for rollout in open_ones(org):
+        tell(org, rollout.rollout_id, told.LinkChanged(is_up), now_s)
+
+
+def pause_all(org: Organization, who: str, reason: str, now_s: float) -> None:
+    """An emergency stop: everything that runs is paused."""
+    for rollout in open_ones(org):
+        if rollout.state is State.RUNNING:
+            tell(org, rollout.rollout_id, told.Pause(who, reason), now_s)
+
+
+def preempt(org: Organization, unit_id: str, model: str | None, why: str, now_s: float) -> None:
+    """Somebody of higher rank takes a unit (for one model, or for all)."""
+    for rollout in open_ones(org):
+        if unit_id in rollout.members and model in (None, rollout.model):
+            tell(org, rollout.rollout_id, told.PassedOver(unit_id, why), now_s)

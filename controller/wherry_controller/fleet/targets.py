@@ -1,0 +1,56 @@
+"""Which units an operator means: the fleet's rows as facts for the selector."""
+
+import json
+from collections import defaultdict
+
+from sqlite_utils import Database
+
+from wherry_controller.core.selector import Facts, parse_selector, select
+from wherry_controller.store import devices
+from wherry_controller.store.devices import Connection, Unit, UnitModel
+
+SILENT_S = 180.0
+
+
+def health(connection: Connection, unit: Unit, models: list[UnitModel]) -> str:
+    """One word for the fleet view."""
+    if connection.is_revoked:
+        return "revoked"
+    if unit.is_isolated:
+        return "isolated"
+    if unit.seen_s is None:
+        return "unseen"
+    if not connection.is_online:
+        return "offline"
+    is_degraded = unit.refusal_code or any(row.code for row in models)
+    return "degraded" if is_degraded else "ok"
+
+
+def facts(db: Database) -> list[Facts]:
+    """What the selector may ask of every unit whose connection is not revoked."""
+    connections = {row.name: row for row in devices.connections(db)}
+    models: defaultdict[tuple[str, str], list[UnitModel]] = defaultdict(list)
+    for row in devices.all_models(db):
+        models[row.connection, row.unit].append(row)
+    return [
+        _facts(connections[unit.connection], unit, models[unit.connection, unit.unit])
+        for unit in devices.units(db)
+        if not connections[unit.connection].is_revoked
+    ]
+
+
+def _facts(connection: Connection, unit: Unit, models: list[UnitModel]) -> Facts:
+    return Facts(
+        unit.connection,
+        unit.unit,
+        unit.hardware_class,
+        json.loads(connection.labels),
+        {row.model: row.active_version for row in models if row.active_version is not None},
+        health(connection, unit, models),
+        unit.seen_s,
+    )
+
+
+def chosen(db: Database, target: str, now_s: float, salt: bytes = b"") -> list[Facts]:
+    """The units that a selector takes. Raises WherryError(INVALID) naming the position."""
+    return select(parse_selector(target), facts(db), now_s, salt)

@@ -1,0 +1,27 @@
+"""What time alone brings: desired documents are renewed before they expire, old data goes."""
+
+from wherry_controller.fleet import desires
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.store import devices, events, meta, performance
+
+REFRESHED_PER_TICK = 50  # spreads the renewal of a fleet that was assigned at once
+
+
+def refresh(org: Organization, now_s: float) -> None:
+    """Renew documents at half their validity: same assignments, next revision."""
+    before_s = now_s - org.settings.desired_valid_s / 2
+    for unit in devices.units_to_refresh(org.db, before_s, REFRESHED_PER_TICK):
+        desires.issue(org, unit, now_s)
+
+
+def prune(org: Organization) -> None:
+    """Bound raw reports, events, windows and spool positions."""
+    settings = org.settings
+    newest_s = float(meta.get(org.db, "time.told_s", "0"))
+    performance.prune(
+        org.db,
+        reports_keep=settings.reports_keep,
+        windows_before_s=newest_s - settings.windows_keep_s,
+        boots_keep=settings.boots_keep,
+    )
+    events.prune(org.db, settings.events_keep)

@@ -1,0 +1,1 @@
+"""One module per subject; an operation id is its row in the permission table."""

@@ -1,0 +1,119 @@
+"""Rollouts and the way back: created, watched, steered."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from wherry_controller.core.permissions import Role
+from wherry_controller.core.rollouts import events as told
+from wherry_controller.core.subset import parse_share
+from wherry_controller.fleet import deploying, rollouts
+from wherry_controller.http import streams, views
+from wherry_controller.http.auth import Caller, authorize, desk_of
+from wherry_controller.http.desk import Desk
+from wherry_controller.http.shapes import NewRollout, Rollback, Widening, WithReason
+
+router = APIRouter(tags=["rollouts"])
+At = Annotated[Desk, Depends(desk_of)]
+By = Annotated[Caller, Depends(authorize)]
+
+
+@router.post("/rollouts", operation_id="rollouts.create", status_code=201)
+def create(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
+    """Draft a rollout and, unless told otherwise, start it."""
+    needs_approver = desk.settings.fleet.needs_approver and by.role < Role.APPROVER
+    order = deploying.Order(
+        body.model, body.version, body.target, body.plan, body.reason,
+        is_started=body.start and not needs_approver,
+    )  # fmt: skip
+    rollout_id = desk.do(lambda org, now_s: deploying.create(org, order, by.name, now_s))
+    return views.rollout(desk.reader, rollout_id, desk.clock())
+
+
+@router.get("/rollouts", operation_id="rollouts.list")
+def everything(desk: At, limit: int = 100) -> list[dict[str, Any]]:
+    """Newest first."""
+    return views.rollouts(desk.reader, min(max(limit, 1), 1000))
+
+
+@router.get("/rollouts/{rollout_id}", operation_id="rollouts.show")
+def show(rollout_id: str, desk: At) -> dict[str, Any]:
+    """State, stage, counts, checks, members, and what it waits for."""
+    return views.rollout(desk.reader, rollout_id, desk.clock())
+
+
+@router.get("/rollouts/{rollout_id}/watch", operation_id="rollouts.watch")
+async def watch(rollout_id: str, request: Request, desk: At) -> StreamingResponse:
+    """Server-sent events: the rollout's view whenever it changes, until it ends."""
+
+    def look() -> dict[str, Any]:
+        return views.rollout(desk.reader, rollout_id, desk.clock())
+
+    await run_in_threadpool(look)  # a rollout that does not exist is a 404, not a stream
+
+    async def events() -> AsyncIterator[str]:
+        async for view in streams.changes(request, look):
+            yield streams.event(view)
+            if not view["is_open"]:
+                return
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+def _command(desk: Desk, rollout_id: str, make: Callable[[], told.Event]) -> dict[str, Any]:
+    desk.do(lambda org, now_s: rollouts.tell(org, rollout_id, make(), now_s) and None)
+    return views.rollout(desk.reader, rollout_id, desk.clock())
+
+
+@router.post("/rollouts/{rollout_id}/approve", operation_id="rollouts.approve")
+def approve(rollout_id: str, body: WithReason, desk: At, by: By) -> dict[str, Any]:
+    """Approve a draft and start it."""
+    desk.do(lambda org, now_s: deploying.start(org, rollout_id, by.name, body.reason, now_s))
+    return views.rollout(desk.reader, rollout_id, desk.clock())
+
+
+@router.post("/rollouts/{rollout_id}/pause", operation_id="rollouts.pause")
+def pause(rollout_id: str, body: WithReason, desk: At, by: By) -> dict[str, Any]:
+    """Touch nobody else until it is resumed."""
+    return _command(desk, rollout_id, lambda: told.Pause(by.name, body.reason))
+
+
+@router.post("/rollouts/{rollout_id}/resume", operation_id="rollouts.resume")
+def resume(rollout_id: str, body: WithReason, desk: At, by: By) -> dict[str, Any]:
+    """Go on."""
+    return _command(desk, rollout_id, lambda: told.Resume(by.name, body.reason))
+
+
+@router.post("/rollouts/{rollout_id}/advance", operation_id="rollouts.advance")
+def advance(rollout_id: str, body: WithReason, desk: At, by: By) -> dict[str, Any]:
+    """Open the next stage without waiting for soak and gate; audited."""
+    return _command(desk, rollout_id, lambda: told.Advance(by.name, body.reason))
+
+
+@router.post("/rollouts/{rollout_id}/abort", operation_id="rollouts.abort")
+def abort(rollout_id: str, body: WithReason, desk: At, by: By) -> dict[str, Any]:
+    """Stop the spread; what has swapped stays."""
+    return _command(desk, rollout_id, lambda: told.Abort(by.name, body.reason))
+
+
+@router.post("/rollouts/{rollout_id}/revert", operation_id="rollouts.revert")
+def revert(rollout_id: str, body: WithReason, desk: At, by: By) -> dict[str, Any]:
+    """Stop the spread and send every swapped device back."""
+    return _command(desk, rollout_id, lambda: told.Revert(by.name, body.reason))
+
+
+@router.post("/rollouts/{rollout_id}/widen", operation_id="rollouts.widen")
+def widen(rollout_id: str, body: Widening, desk: At, by: By) -> dict[str, Any]:
+    """Raise the subset and go on; devices that confirmed are not touched."""
+    share = parse_share(body.subset)
+    return _command(desk, rollout_id, lambda: told.Widen(by.name, share, body.reason))
+
+
+@router.post("/rollback", operation_id="rollback")
+def rollback(body: Rollback, desk: At, by: By) -> dict[str, Any]:
+    """Send units back to a version, or each to the one it ran before."""
+    order = deploying.WayBack(body.model, body.target, body.to_version, body.reason, body.plan)
+    return desk.do(lambda org, now_s: deploying.roll_back(org, order, by.name, now_s))

@@ -1,0 +1,94 @@
+"""Bodies of requests, checked by pydantic; unknown keys are refused."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Reason = Annotated[str, Field(min_length=1, max_length=256, description="why; it is audited")]
+Target = Annotated[
+    str, Field(min_length=1, max_length=4096, description="a selector, like label:site=oslo")
+]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewOperator(Shape):
+    name: str
+    role: Literal["viewer", "operator", "approver", "admin"]
+
+
+class WithReason(Shape):
+    reason: Reason
+
+
+class Enrolment(Shape):
+    request: str = Field(max_length=200_000, description="the device's signed request, base64")
+
+
+class Configuration(Shape):
+    """What to change of a unit; what is left out stays."""
+
+    performance_s: int | None = Field(None, ge=1, le=86_400)
+    resources_s: int | None = Field(None, ge=1, le=86_400)
+    json_mirror: bool | None = None
+    chunk_window: int | None = Field(None, ge=1, le=8)
+    labels: dict[str, str] | None = None
+
+
+class EnergyModelShape(Shape):
+    nj_per_cycle: float
+    uncertainty: float
+    idle_mw: float = 0.0
+    calibrated_s: int | None = None
+
+
+class ClassShape(Shape):
+    """A hardware class; a limit that is left out is not limited by the class."""
+
+    name: str
+    architecture: str
+    ram_bytes: int
+    flash_bytes: int
+    memory_budget_bytes: int
+    storage_budget_bytes: int
+    latency_us_max: int | None = None
+    power_mw_max: float | None = None
+    energy_uj_max: float | None = None
+    temperature_c_min: float | None = None
+    temperature_c_max: float | None = None
+    energy_model: EnergyModelShape | None = None
+
+
+class NewRollout(Shape):
+    """`plan` is the table of a rollout file: strategy or stages, preset, subset, gate, trial."""
+
+    model: str
+    version: str
+    target: Target
+    plan: dict[str, Any] = Field(default_factory=dict)
+    reason: str = Field("", max_length=256)
+    start: bool = Field(True, description="false leaves it a draft that an approver starts")
+
+
+class Widening(Shape):
+    subset: str = Field(description="25% or 0.25")
+    reason: str = Field("", max_length=256)
+
+
+class Rollback(Shape):
+    model: str
+    target: Target
+    to_version: str | None = Field(None, description="left out: each unit's previous version")
+    reason: Reason
+    plan: dict[str, Any] = Field(default_factory=dict)
+
+
+class StopOrder(Shape):
+    is_stopped: bool
+    reason: Reason
+
+
+class NewRoot(Shape):
+    root: str = Field(max_length=200_000, description="the next root document, base64")

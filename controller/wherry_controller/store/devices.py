@@ -1,0 +1,207 @@
+"""Connections (an agent's identity), their units, and what each unit last said of itself."""
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+from wherry_protocol.errors import NotFoundError
+
+from wherry_controller.store import rows
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One enrolled agent. `labels` is a JSON object; `login_hash` is what a broker stores."""
+
+    name: str
+    signing_key: bytes
+    agreement_key: bytes
+    labels: str
+    username: str
+    login_hash: str
+    enrolled_s: float
+    enrolled_by: str
+    is_revoked: int = 0
+    is_online: int = 0
+    connection_number: int = 0
+    presence_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What runs models. `revision` is the newest that was persisted for it, sent or not."""
+
+    connection: str
+    unit: str
+    hardware_class: str
+    is_isolated: int = 0
+    revision: int = 0
+    epoch: int = 0
+    issued_s: float | None = None
+    expires_s: float | None = None
+    performance_s: int = 60
+    resources_s: int = 30
+    json_mirror: int = 0
+    chunk_window: int = 8
+    seen_s: float | None = None
+    boot_count: int = 0
+    sequence: int = 0
+    reported_revision: int = 0
+    agent_version: str = ""
+    abi_min: int | None = None
+    abi_max: int | None = None
+    protocol_min: int | None = None
+    protocol_max: int | None = None
+    refusal: str = ""
+    refusal_code: int = 0
+    storage_free_bytes: int | None = None
+    stop_sequence: int = 0
+    reports_dropped: int = 0
+    is_trust_stale: int = 0
+
+    @property
+    def id(self) -> str:
+        """`connection/unit`: how operators and rollouts name it."""
+        return f"{self.connection}/{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitModel:
+    """One model on one unit, as last reported; `phase`, `outcome` and `code` are wire values."""
+
+    connection: str
+    unit: str
+    model: str
+    phase: int
+    outcome: int
+    assignment_id: bytes | None
+    active_digest: bytes | None
+    active_version: str | None
+    previous_digest: bytes | None
+    previous_version: str | None
+    candidate_digest: bytes | None
+    candidate_version: str | None
+    code: int
+    reason: str
+    progress_permille: int
+    good_inferences: int
+    start_count: int
+    updated_s: float
+
+
+def split_id(unit_id: str) -> tuple[str, str]:
+    """(connection, unit) of `connection/unit`; a connection alone means its unit `self`."""
+    connection, _, unit = unit_id.partition("/")
+    return connection, unit or "self"
+
+
+def put_connection(db: Database, row: Connection) -> None:
+    """Insert, or update in place: units refer to it."""
+    existing = find_connection(db, row.name)
+    if existing is None:
+        rows.put(db, "connections", row)
+        return
+    db.execute(
+        "UPDATE connections SET signing_key = ?, agreement_key = ?, labels = ?, username = ?, "
+        "login_hash = ?, enrolled_s = ?, enrolled_by = ?, is_revoked = ?, is_online = ?, "
+        "connection_number = ?, presence_s = ? WHERE name = ?",
+        (row.signing_key, row.agreement_key, row.labels, row.username, row.login_hash,
+         row.enrolled_s, row.enrolled_by, row.is_revoked, row.is_online, row.connection_number,
+         row.presence_s, row.name),
+    )  # fmt: skip
+
+
+def find_connection(db: Database, name: str) -> Connection | None:
+    return rows.one(db, Connection, "connections", "WHERE name = ?", (name,))
+
+
+def connection(db: Database, name: str) -> Connection:
+    """Raises NotFoundError."""
+    found = find_connection(db, name)
+    if found is None:
+        raise NotFoundError(f"device {name!r} is not enrolled here")
+    return found
+
+
+def connections(db: Database) -> list[Connection]:
+    return rows.many(db, Connection, "connections", "ORDER BY name")
+
+
+def find_unit(db: Database, connection: str, unit: str) -> Unit | None:
+    where = "WHERE connection = ? AND unit = ?"
+    return rows.one(db, Unit, "units", where, (connection, unit))
+
+
+def unit(db: Database, connection: str, name: str) -> Unit:
+    """Raises NotFoundError."""
+    found = find_unit(db, connection, name)
+    if found is None:
+        raise NotFoundError(f"device {connection}/{name} is not enrolled here")
+    return found
+
+
+def put_unit(db: Database, row: Unit) -> None:
+    rows.put(db, "units", row)
+
+
+def units(db: Database, connection: str | None = None) -> list[Unit]:
+    where = "" if connection is None else "WHERE connection = ? "
+    args = () if connection is None else (connection,)
+    return rows.many(db, Unit, "units", f"{where}ORDER BY connection, unit", args)
+
+
+def units_to_refresh(db: Database, before_s: float, limit: int) -> list[Unit]:
+    """Units whose desired document was issued before that moment, oldest first."""
+    tail = "WHERE issued_s IS NOT NULL AND issued_s < ? ORDER BY issued_s LIMIT ?"
+    return rows.many(db, Unit, "units", tail, (before_s, limit))
+
+
+def put_model(db: Database, row: UnitModel) -> None:
+    rows.put(db, "unit_models", row)
+
+
+def forget_models_except(db: Database, connection: str, unit: str, names: list[str]) -> None:
+    """Models that the unit no longer reports are no longer on it."""
+    places = ", ".join("?" for _ in names)
+    db.execute(
+        f"DELETE FROM unit_models WHERE connection = ? AND unit = ? AND model NOT IN ({places})",
+        (connection, unit, *names),
+    )
+
+
+def models_of(db: Database, connection: str, unit: str) -> list[UnitModel]:
+    tail = "WHERE connection = ? AND unit = ? ORDER BY model"
+    return rows.many(db, UnitModel, "unit_models", tail, (connection, unit))
+
+
+def find_model(db: Database, connection: str, unit: str, model: str) -> UnitModel | None:
+    tail = "WHERE connection = ? AND unit = ? AND model = ?"
+    return rows.one(db, UnitModel, "unit_models", tail, (connection, unit, model))
+
+
+def all_models(db: Database) -> list[UnitModel]:
+    return rows.many(db, UnitModel, "unit_models", "ORDER BY connection, unit, model")
+
+
+def heard(db: Database, connection: str, unit: str, now_s: float) -> None:
+    """The unit gave a sign of life."""
+    db.execute(
+        "UPDATE units SET seen_s = ? WHERE connection = ? AND unit = ?", (now_s, connection, unit)
+    )
+
+
+def control_group(
+    db: Database, classes: list[str], digest: bytes, heard_before_s: float
+) -> tuple[int, int]:
+    """(units, silent units) of these classes that do not serve that bundle.
+
+    Silent: heard of once, but not since `heard_before_s`.
+    """
+    places = ", ".join("?" for _ in classes)
+    row = db.execute(
+        "SELECT count(*), coalesce(sum(seen_s < ?), 0) FROM units u "
+        f"WHERE hardware_class IN ({places}) AND seen_s IS NOT NULL AND NOT EXISTS "
+        "(SELECT 1 FROM unit_models m WHERE m.connection = u.connection AND m.unit = u.unit "
+        "AND m.active_digest = ?)",
+        (heard_before_s, *classes, digest),
+    ).fetchone()
+    return int(row[0]), int(row[1])

@@ -1,0 +1,104 @@
+"""Performance windows, resources, raw reports, and how far each spool is committed."""
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from wherry_controller.core.windows import Window
+from wherry_controller.store import rows
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One telemetry message as it was authenticated; `payload` is the encoded Telemetry."""
+
+    id: int | None
+    connection: str
+    unit: str
+    received_s: float
+    time_s: int | None
+    payload: bytes
+
+
+WINDOW_KEY = "connection = ? AND unit = ? AND model = ? AND digest = ? AND slot = ?"
+
+
+def put_window(db: Database, row: Window) -> None:
+    rows.put(db, "performance", row)
+
+
+def find_window(
+    db: Database, key: tuple[str, str, str, bytes, str], window_s: int
+) -> Window | None:
+    where = f"WHERE {WINDOW_KEY} AND window_s = ?"
+    return rows.one(db, Window, "performance", where, (*key, window_s))
+
+
+def windows(
+    db: Database, *, since_s: float = 0.0, connection: str | None = None, limit: int = 10_000
+) -> list[Window]:
+    """The newest `limit` windows from `since_s` on, oldest first."""
+    where, args = "WHERE window_s >= ?", [int(since_s)]
+    if connection is not None:
+        where, args = f"{where} AND connection = ?", [*args, connection]  # type: ignore[list-item]
+    tail = f"{where} ORDER BY window_s DESC, connection, unit, model LIMIT ?"
+    return rows.many(db, Window, "performance", tail, [*args, limit])[::-1]
+
+
+def windows_of_model(db: Database, model: str, since_s: float) -> list[Window]:
+    tail = "WHERE window_s >= ? AND model = ? ORDER BY window_s, connection, unit"
+    return rows.many(db, Window, "performance", tail, (int(since_s), model))
+
+
+def put_resources(db: Database, key: tuple[str, str], now_s: float, document: str) -> None:
+    db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", (*key, now_s, document))
+
+
+def resources(db: Database, connection: str, unit: str) -> tuple[float, str] | None:
+    """(received_s, JSON) of the newest resource report."""
+    sql = "SELECT received_s, document FROM resources WHERE connection = ? AND unit = ?"
+    found: tuple[float, str] | None = db.execute(sql, (connection, unit)).fetchone()
+    return found
+
+
+def put_report(db: Database, row: ReportRow) -> None:
+    rows.put(db, "reports", row)
+
+
+def newest_reports(
+    db: Database, *, after_id: int = 0, connection: str | None = None, limit: int = 100
+) -> list[ReportRow]:
+    """At most `limit` newest reports above `after_id`, oldest first."""
+    where, args = "WHERE id > ?", [after_id]
+    if connection is not None:
+        where, args = f"{where} AND connection = ?", [*args, connection]  # type: ignore[list-item]
+    tail = f"{where} ORDER BY id DESC LIMIT ?"
+    return rows.many(db, ReportRow, "reports", tail, [*args, limit])[::-1]
+
+
+def spool(db: Database, connection: str, boot_id: bytes) -> tuple[int, str] | None:
+    """(contiguous, sequences ahead of it as JSON) of one boot of a connection."""
+    sql = "SELECT contiguous, ahead FROM spools WHERE connection = ? AND boot_id = ?"
+    found: tuple[int, str] | None = db.execute(sql, (connection, boot_id)).fetchone()
+    return found
+
+
+def put_spool(
+    db: Database, connection: str, boot_id: bytes, contiguous: int, ahead: str, now_s: float
+) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO spools VALUES (?, ?, ?, ?, ?)",
+        (connection, boot_id, contiguous, ahead, now_s),
+    )
+
+
+def prune(db: Database, *, reports_keep: int, windows_before_s: float, boots_keep: int) -> None:
+    """Bound what is kept: raw reports by count, windows by age, boots per connection."""
+    db.execute("DELETE FROM reports WHERE id <= (SELECT max(id) FROM reports) - ?", (reports_keep,))
+    db.execute("DELETE FROM performance WHERE window_s < ?", (int(windows_before_s),))
+    db.execute(
+        "DELETE FROM spools WHERE (connection, boot_id) IN (SELECT connection, boot_id FROM "
+        "(SELECT connection, boot_id, row_number() OVER (PARTITION BY connection "
+        "ORDER BY updated_s DESC) AS place FROM spools) WHERE place > ?)",
+        (boots_keep,),
+    )

@@ -1,0 +1,90 @@
+"""Rollouts, kept in the parts that the pure core hands out, and notices for people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+from wherry_protocol.errors import NotFoundError
+
+from wherry_controller.store import rows
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRow:
+    """The columns that are searched; `is_open` while it can still touch a device."""
+
+    id: str
+    model: str
+    bundle_digest: bytes
+    state: str
+    is_open: int
+    created_s: float
+    updated_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that people were told; `topic` names one matter."""
+
+    id: int | None
+    at_s: float
+    severity: str
+    topic: str
+    rollout: str
+    text: str
+
+
+def add(db: Database, row: RolloutRow) -> None:
+    rows.put(db, "rollouts", row)
+
+
+def update(db: Database, rollout_id: str, state: str, is_open: bool, now_s: float) -> None:
+    db.execute(
+        "UPDATE rollouts SET state = ?, is_open = ?, updated_s = ? WHERE id = ?",
+        (state, int(is_open), now_s, rollout_id),
+    )
+
+
+def put_parts(db: Database, rollout_id: str, parts: Mapping[str, str | None]) -> None:
+    """Keep the parts that changed; None means that a part is gone."""
+    for part, document in parts.items():
+        if document is None:
+            db.execute(
+                "DELETE FROM rollout_parts WHERE rollout = ? AND part = ?", (rollout_id, part)
+            )
+        else:
+            db.execute(
+                "INSERT OR REPLACE INTO rollout_parts VALUES (?, ?, ?)",
+                (rollout_id, part, document),
+            )
+
+
+def parts(db: Database, rollout_id: str) -> dict[str, str]:
+    sql = "SELECT part, document FROM rollout_parts WHERE rollout = ?"
+    return dict(db.execute(sql, (rollout_id,)).fetchall())
+
+
+def get(db: Database, rollout_id: str) -> RolloutRow:
+    """Raises NotFoundError."""
+    found = rows.one(db, RolloutRow, "rollouts", "WHERE id = ?", (rollout_id,))
+    if found is None:
+        raise NotFoundError(f"rollout {rollout_id!r} does not exist")
+    return found
+
+
+def everyone(db: Database, limit: int = 1000) -> list[RolloutRow]:
+    """Newest first."""
+    return rows.many(db, RolloutRow, "rollouts", "ORDER BY created_s DESC, id LIMIT ?", (limit,))
+
+
+def open_ones(db: Database) -> list[RolloutRow]:
+    return rows.many(db, RolloutRow, "rollouts", "WHERE is_open = 1 ORDER BY created_s, id")
+
+
+def put_notice(db: Database, row: Notice) -> None:
+    rows.put(db, "notices", row)
+
+
+def notices(db: Database, limit: int) -> list[Notice]:
+    """The newest ones, oldest first."""
+    return rows.many(db, Notice, "notices", "ORDER BY id DESC LIMIT ?", (limit,))[::-1]

@@ -1,0 +1,186 @@
+"""The schema and its migrations: short plain functions, applied in order, each in a transaction.
+
+`PRAGMA user_version` counts the applied ones. Tables are STRICT, so that a column holds what it
+says. Times are Unix seconds (`_s`), digests and keys raw bytes.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from sqlite_utils import Database
+from wherry_protocol.errors import Code, StateError
+
+from wherry_controller.store.rows import scalar
+
+_FLEET: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+CREATE TABLE operators (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, token_hash BLOB NOT NULL UNIQUE,
+    created_s REAL NOT NULL, is_disabled INTEGER NOT NULL DEFAULT 0) STRICT;
+
+CREATE TABLE classes (
+    name TEXT PRIMARY KEY, document BLOB NOT NULL, updated_s REAL NOT NULL) STRICT;
+
+CREATE TABLE connections (
+    name TEXT PRIMARY KEY, signing_key BLOB NOT NULL UNIQUE, agreement_key BLOB NOT NULL,
+    labels TEXT NOT NULL, username TEXT NOT NULL, login_hash TEXT NOT NULL,
+    enrolled_s REAL NOT NULL, enrolled_by TEXT NOT NULL, is_revoked INTEGER NOT NULL DEFAULT 0,
+    is_online INTEGER NOT NULL DEFAULT 0, connection_number INTEGER NOT NULL DEFAULT 0,
+    presence_s REAL) STRICT;
+
+CREATE TABLE units (
+    connection TEXT NOT NULL REFERENCES connections(name), unit TEXT NOT NULL,
+    hardware_class TEXT NOT NULL, is_isolated INTEGER NOT NULL DEFAULT 0,
+    revision INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0,
+    issued_s REAL, expires_s REAL,
+    performance_s INTEGER NOT NULL DEFAULT 60, resources_s INTEGER NOT NULL DEFAULT 30,
+    json_mirror INTEGER NOT NULL DEFAULT 0, chunk_window INTEGER NOT NULL DEFAULT 8,
+    seen_s REAL, boot_count INTEGER NOT NULL DEFAULT 0, sequence INTEGER NOT NULL DEFAULT 0,
+    reported_revision INTEGER NOT NULL DEFAULT 0, agent_version TEXT NOT NULL DEFAULT '',
+    abi_min INTEGER, abi_max INTEGER, protocol_min INTEGER, protocol_max INTEGER,
+    refusal TEXT NOT NULL DEFAULT '', refusal_code INTEGER NOT NULL DEFAULT 0,
+    storage_free_bytes INTEGER, stop_sequence INTEGER NOT NULL DEFAULT 0,
+    reports_dropped INTEGER NOT NULL DEFAULT 0, is_trust_stale INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (connection, unit)) STRICT, WITHOUT ROWID;
+CREATE INDEX units_by_expiry ON units (expires_s);
+
+CREATE TABLE unit_models (
+    connection TEXT NOT NULL, unit TEXT NOT NULL, model TEXT NOT NULL,
+    phase INTEGER NOT NULL, outcome INTEGER NOT NULL, assignment_id BLOB,
+    active_digest BLOB, active_version TEXT, previous_digest BLOB, previous_version TEXT,
+    candidate_digest BLOB, candidate_version TEXT, code INTEGER NOT NULL, reason TEXT NOT NULL,
+    progress_permille INTEGER NOT NULL, good_inferences INTEGER NOT NULL,
+    start_count INTEGER NOT NULL, updated_s REAL NOT NULL,
+    PRIMARY KEY (connection, unit, model)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE assignments (
+    connection TEXT NOT NULL, unit TEXT NOT NULL, model TEXT NOT NULL,
+    assignment_id BLOB NOT NULL, bundle_digest BLOB NOT NULL, document BLOB NOT NULL,
+    owner TEXT NOT NULL, rollout TEXT NOT NULL DEFAULT '', attempt INTEGER NOT NULL,
+    assigned_s REAL NOT NULL,
+    PRIMARY KEY (connection, unit, model)) STRICT, WITHOUT ROWID;
+CREATE INDEX assignments_by_rollout ON assignments (rollout);
+CREATE INDEX assignments_by_bundle ON assignments (bundle_digest);
+
+CREATE TABLE failures (
+    connection TEXT NOT NULL, unit TEXT NOT NULL, bundle_digest BLOB NOT NULL,
+    code INTEGER NOT NULL, reason TEXT NOT NULL, failed_s REAL NOT NULL,
+    PRIMARY KEY (connection, unit, bundle_digest)) STRICT, WITHOUT ROWID;
+"""
+
+_BUNDLES: Final = """
+CREATE TABLE bundles (
+    digest BLOB PRIMARY KEY, model TEXT NOT NULL, version TEXT NOT NULL,
+    major INTEGER NOT NULL, minor INTEGER NOT NULL, patch INTEGER NOT NULL,
+    manifest BLOB NOT NULL, signatures BLOB NOT NULL, image_signatures BLOB NOT NULL,
+    size_bytes INTEGER NOT NULL, pushed_s REAL NOT NULL, pushed_by TEXT NOT NULL,
+    UNIQUE (model, version)) STRICT;
+
+CREATE TABLE blobs (
+    digest BLOB PRIMARY KEY, size_bytes INTEGER NOT NULL, sealed_key BLOB NOT NULL) STRICT;
+
+CREATE TABLE bundle_blobs (
+    bundle_digest BLOB NOT NULL REFERENCES bundles(digest), ordinal INTEGER NOT NULL,
+    blob_digest BLOB NOT NULL REFERENCES blobs(digest),
+    PRIMARY KEY (bundle_digest, ordinal)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE chunks (
+    digest BLOB NOT NULL REFERENCES blobs(digest), chunk_index INTEGER NOT NULL,
+    requested_s REAL NOT NULL, expires_s REAL NOT NULL,
+    PRIMARY KEY (digest, chunk_index)) STRICT, WITHOUT ROWID;
+CREATE INDEX chunks_by_expiry ON chunks (expires_s);
+
+CREATE TABLE rollouts (
+    id TEXT PRIMARY KEY, model TEXT NOT NULL, bundle_digest BLOB NOT NULL,
+    state TEXT NOT NULL, is_open INTEGER NOT NULL,
+    created_s REAL NOT NULL, updated_s REAL NOT NULL) STRICT;
+CREATE INDEX rollouts_open ON rollouts (is_open);
+
+CREATE TABLE rollout_parts (
+    rollout TEXT NOT NULL REFERENCES rollouts(id), part TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (rollout, part)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE notices (
+    id INTEGER PRIMARY KEY, at_s REAL NOT NULL, severity TEXT NOT NULL, topic TEXT NOT NULL,
+    rollout TEXT NOT NULL, text TEXT NOT NULL) STRICT;
+
+CREATE TABLE outbox (
+    topic TEXT PRIMARY KEY, payload BLOB, chunk_digest BLOB, chunk_index INTEGER,
+    is_retained INTEGER NOT NULL, priority INTEGER NOT NULL, version INTEGER NOT NULL,
+    sent_version INTEGER NOT NULL DEFAULT 0, queued_s REAL NOT NULL) STRICT;
+CREATE INDEX outbox_due ON outbox (priority, queued_s) WHERE sent_version < version;
+"""
+
+_OBSERVED: Final = """
+CREATE TABLE spools (
+    connection TEXT NOT NULL, boot_id BLOB NOT NULL, contiguous INTEGER NOT NULL,
+    ahead TEXT NOT NULL, updated_s REAL NOT NULL,
+    PRIMARY KEY (connection, boot_id)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE performance (
+    connection TEXT NOT NULL, unit TEXT NOT NULL, model TEXT NOT NULL, digest BLOB NOT NULL,
+    slot TEXT NOT NULL, window_s INTEGER NOT NULL, version TEXT NOT NULL,
+    inferences INTEGER NOT NULL, errors INTEGER NOT NULL, errors_engine INTEGER NOT NULL,
+    errors_deadline INTEGER NOT NULL, errors_range INTEGER NOT NULL, refused INTEGER NOT NULL,
+    latency_count INTEGER NOT NULL, latency_sum_ns INTEGER NOT NULL, sketch BLOB NOT NULL,
+    energy_count INTEGER NOT NULL, energy_sum_uj REAL NOT NULL, energy_source TEXT NOT NULL,
+    energy_uncertainty REAL, power_mw REAL, reports INTEGER NOT NULL,
+    PRIMARY KEY (connection, unit, model, digest, slot, window_s)) STRICT, WITHOUT ROWID;
+CREATE INDEX performance_by_window ON performance (window_s);
+
+CREATE TABLE resources (
+    connection TEXT NOT NULL, unit TEXT NOT NULL, received_s REAL NOT NULL,
+    document TEXT NOT NULL, PRIMARY KEY (connection, unit)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE reports (
+    id INTEGER PRIMARY KEY, connection TEXT NOT NULL, unit TEXT NOT NULL, received_s REAL NOT NULL,
+    time_s INTEGER, payload BLOB NOT NULL) STRICT;
+CREATE INDEX reports_by_unit ON reports (connection, unit, id);
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, connection TEXT NOT NULL, unit TEXT NOT NULL,
+    received_s REAL NOT NULL, time_s INTEGER, kind INTEGER NOT NULL, severity INTEGER NOT NULL,
+    code INTEGER NOT NULL, text TEXT NOT NULL, model TEXT, digest BLOB,
+    suppressed INTEGER NOT NULL, fields TEXT NOT NULL) STRICT;
+CREATE INDEX events_by_unit ON events (connection, unit, id);
+
+CREATE TABLE guard (
+    connection TEXT NOT NULL, unit TEXT NOT NULL, model TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (connection, unit, model)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE dropped (
+    reason TEXT PRIMARY KEY, count INTEGER NOT NULL, last_s REAL NOT NULL,
+    last_text TEXT NOT NULL) STRICT;
+
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY, at_s REAL NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
+    subject TEXT NOT NULL, reason TEXT NOT NULL, details TEXT NOT NULL,
+    previous_hash BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+"""
+
+
+def first_schema(db: Database) -> None:
+    for script in (_FLEET, _BUNDLES, _OBSERVED):
+        for statement in script.split(";"):
+            if statement.strip():
+                db.execute(statement)
+
+
+MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (first_schema,)
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+def migrate(db: Database) -> None:
+    """Bring the schema to this version. Raises StateError for a newer one."""
+    applied: int = scalar(db, "PRAGMA user_version")
+    if applied > SCHEMA_VERSION:
+        raise StateError(
+            f"the database has schema {applied}, this Wherry knows up to {SCHEMA_VERSION}; "
+            "run the newer version",
+            Code.UNSUPPORTED_FORMAT,
+        )
+    for number, migration in enumerate(MIGRATIONS[applied:], applied + 1):
+        with db.atomic():
+            migration(db)
+            db.execute(f"PRAGMA user_version = {number}")

@@ -1,0 +1,203 @@
+"""The one writer: a thread that owns the fleet, and an inbox that everything goes through.
+
+Devices' messages are taken in batches, one transaction each; operators' commands run between
+them; time passes once a second. Whoever submits a command gets a future.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from wherry_controller.fleet import Fleet, Inbound, Organization
+from wherry_controller.link.mqtt import Arrived, Link, LinkChanged, Published
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+BATCH_MAX: Final = 500
+TICK_S: Final = 1.0
+PRUNE_S: Final = 300.0
+STORE_RETRY_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class Command:
+    """Something to run on the organization, in one transaction."""
+
+    run: Callable[[Organization], Any]
+    future: "Future[Any]"
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the writer has done since it started, for /metrics."""
+
+    messages: int = 0
+    batches: int = 0
+    commands: int = 0
+    published: int = 0
+    busy_s: float = 0.0
+    store_errors: int = 0
+
+
+class _Stop:
+    pass
+
+
+@dataclass(slots=True)
+class Writer:
+    """`run` is the thread's body; everything else may be called from any thread.
+
+    `open_fleet` and `open_link` are called on the writer's own thread, because SQLite's
+    connection belongs to the thread that made it.
+    """
+
+    open_fleet: Callable[[], Fleet]
+    open_link: Callable[["queue.Queue[Any]"], Link | None]
+    clock: Callable[[], float] = time.time
+    inbox: "queue.Queue[Any]" = field(default_factory=queue.Queue)
+    counters: Counters = field(default_factory=Counters)
+    ready: "Future[None]" = field(default_factory=Future)
+    is_link_up: bool = False
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread and wait until the fleet is open; raises what kept it from that."""
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+        self.ready.result()
+
+    def stop(self) -> None:
+        """Finish what is in the inbox, close the link and the store."""
+        self.inbox.put(_Stop())
+        if self._thread is not None:
+            self._thread.join()
+
+    def submit(self, command: Callable[[Organization], T]) -> "Future[T]":
+        """Run a command on the writer's thread; its result or exception is in the future."""
+        future: Future[T] = Future()
+        self.inbox.put(Command(command, future))
+        return future
+
+    def _run(self) -> None:
+        try:
+            fleet = self.open_fleet()
+            fleet.start(self.clock())
+            link = self.open_link(self.inbox)
+        except BaseException as error:
+            self.ready.set_exception(error)
+            return
+        self.ready.set_result(None)
+        try:
+            _Loop(self, fleet, link).run()
+        finally:
+            if link is not None:
+                link.stop()
+            fleet.org.db.close()
+
+
+@dataclass(slots=True)
+class _Loop:
+    writer: Writer
+    fleet: Fleet
+    link: Link | None
+    next_tick_s: float = 0.0
+    next_prune_s: float = 0.0
+    is_stopping: bool = False
+
+    def run(self) -> None:
+        while not self.is_stopping:
+            items = self._wait()
+            started = time.perf_counter()
+            self._handle(items)
+            self._let_time_pass()
+            self._publish()
+            self.writer.counters.busy_s += time.perf_counter() - started
+
+    def _wait(self) -> list[Any]:
+        """Everything that is there, at most a batch; or nothing when the next tick is due."""
+        timeout = max(0.0, min(TICK_S, self.next_tick_s - time.monotonic()))
+        items: list[Any] = []
+        try:
+            items.append(self.writer.inbox.get(timeout=timeout))
+            while len(items) < BATCH_MAX:
+                items.append(self.writer.inbox.get_nowait())
+        except queue.Empty:
+            pass
+        return items
+
+    def _handle(self, items: list[Any]) -> None:
+        arrived: list[Arrived] = []
+        published: list[tuple[str, int]] = []
+        for item in items:
+            if isinstance(item, Arrived):
+                arrived.append(item)
+                continue
+            if isinstance(item, Published):
+                row = None if self.link is None else self.link.settled(item.mid)
+                published += [] if row is None else [row]
+                continue
+            self._receive(arrived)
+            arrived = []
+            self._other(item)
+        self._receive(arrived)
+        if published:
+            self.fleet.sent(published)
+            self.writer.counters.published += len(published)
+
+    def _other(self, item: Any) -> None:
+        if isinstance(item, Command):
+            self._command(item)
+        elif isinstance(item, LinkChanged):
+            self.writer.is_link_up = item.is_up
+            if self.link is not None:
+                self.link.is_up = item.is_up
+            self.fleet.link_changed(item.is_up, item.has_session, self.writer.clock())
+        elif isinstance(item, _Stop):
+            self.is_stopping = True
+
+    def _command(self, command: Command) -> None:
+        self.writer.counters.commands += 1
+        try:
+            result = self.fleet.do(command.run, self.writer.clock())
+        except Exception as error:
+            command.future.set_exception(error)
+        else:
+            command.future.set_result(result)
+
+    def _receive(self, arrived: list[Arrived]) -> None:
+        """One transaction; while the store cannot write, nothing is acknowledged and we wait."""
+        if not arrived or self.link is None:
+            return
+        inbound = [Inbound(message.topic, message.payload) for message in arrived]
+        while True:
+            try:
+                answers = self.fleet.receive(inbound, self.writer.clock())
+                break
+            except (OSError, sqlite3.Error) as error:
+                self.writer.counters.store_errors += 1
+                LOG.error("the store cannot write (%s): devices keep their reports", error)
+                time.sleep(STORE_RETRY_S)
+        self.link.acknowledge(arrived)
+        self.link.publish(answers)
+        self.writer.counters.messages += len(arrived)
+        self.writer.counters.batches += 1
+
+    def _let_time_pass(self) -> None:
+        now = time.monotonic()
+        if now < self.next_tick_s:
+            return
+        self.next_tick_s = now + TICK_S
+        self.fleet.tick(self.writer.clock())
+        if now >= self.next_prune_s:
+            self.next_prune_s = now + PRUNE_S
+            self.fleet.prune()
+
+    def _publish(self) -> None:
+        if self.link is not None and self.link.has_room:
+            self.link.publish(self.fleet.due(self.link.topics_in_flight))
