@@ -120,11 +120,11 @@ def start(found: Found, moment: Moment) -> Stepped:
         _put_booted(turn, name, booted, found.manifests)
     turn.persist()  # the start is counted before anything serves
     turn.tell(Tell(Kind.STARTED, Severity.INFO, f"agent {found.settings.agent_version} started"))
-    for name, booted in starting:
-        _serve_booted(turn, name, booted)
     for name in found.identity.classes:
         if unit_record(found.record, name).is_isolated:
             turn.do(Isolate(name, True))
+    for name, booted in starting:
+        _serve_booted(turn, name, booted)
     turn.do(Collect(kept_bundles(turn.agent)))
     return turn.agent, tuple(turn.effects)
 

@@ -179,6 +179,15 @@ class Ask(Effect):
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Say(Effect):
+    """A line for the local log."""
+
+    severity: Severity
+    text: str
+    unit: str
+
+
 # --- the network
 
 

@@ -17,8 +17,10 @@ from typing import Final, TypeVar
 from wherry_protocol import blobs as sealed_blobs
 from wherry_protocol.blobs import chunk_count, chunk_size
 from wherry_protocol.errors import Code, WherryError
+from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.messages.desired import Assignment, assignment_id
 from wherry_protocol.messages.reported import Outcome, Phase
+from wherry_protocol.names import SELF
 
 from wherry_agent.core import penalty, update
 from wherry_agent.core import transfer as transfers
@@ -177,10 +179,19 @@ def _surroundings(turn: Turn, unit: UnitState, model: str) -> Surroundings:
     return Surroundings(
         unit=unit.name,
         trust=turn.agent.trust,
-        fit=Fit(turn.agent.identity.classes[unit.name], settings.abi_min, settings.abi_max),
+        fit=Fit(_class_of(turn, unit.name), settings.abi_min, settings.abi_max),
         now_us=turn.now_us,
         serving=unit.serving(model),
     )
+
+
+def _class_of(turn: Turn, unit_name: str) -> HardwareClass:
+    """The unit's class; on the agent itself within what its owner's config allows."""
+    hardware = turn.agent.identity.classes[unit_name]
+    if unit_name != SELF:
+        return hardware
+    limit = min(hardware.memory_budget_bytes, turn.agent.settings.memory_bytes_max)
+    return replace(hardware, memory_budget_bytes=limit)
 
 
 def _with_manifests(unit: UnitState, after: ModelState) -> UnitState:

@@ -24,7 +24,7 @@ from wherry_agent.core.turn import Turn
 
 REMEMBERED_MAX: Final = 1024
 TEXT_MAX: Final = 512
-AVAILABLE: Final = (Verb.STATUS, Verb.INFER, Verb.VERIFY, Verb.LOGS, Verb.RESET_BREAKER)
+AVAILABLE: Final = (Verb.STATUS, Verb.INFER, Verb.VERIFY, Verb.LOGS)
 
 
 def asked(turn: Turn, unit_name: str, payload: bytes) -> bool:

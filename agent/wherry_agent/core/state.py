@@ -51,6 +51,7 @@ class Settings:
     spool_bytes_max: int = 8 * 1024 * 1024
     events_per_minute: int = 30
     transfer_progress_us: int = 120_000_000
+    memory_bytes_max: int = 1 << 40  # of one model on this very device
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from wherry_protocol.senml import Record
 
 from wherry_agent.core import reports as spool
 from wherry_agent.core import tokens
-from wherry_agent.core.effects import Effect, Persist, Tell
+from wherry_agent.core.effects import Effect, Persist, Say, Tell
 from wherry_agent.core.inputs import Moment
 from wherry_agent.core.state import Agent, UnitState, record_of
 from wherry_agent.core.tokens import Bucket
@@ -75,6 +75,7 @@ class Turn:
         bucket = self.agent.buckets.get(key, Bucket(float(per_minute), self.now_us))
         bucket, is_allowed, suppressed = tokens.take(bucket, self.now_us, per_minute)
         self.agent = replace(self.agent, buckets={**self.agent.buckets, key: bucket})
+        self.do(Say(tell.severity, tell.text, unit))
         if is_allowed:
             self._report_event(tell, unit, suppressed)
 

@@ -1,0 +1,158 @@
+"""`wherry-agent`: enroll a device once, then run it as a service."""
+
+import argparse
+import logging
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from wherry_protocol.errors import UnreachableError, WherryError
+from wherry_protocol.messages.enrolment import UnitRequest
+from wherry_protocol.names import (
+    CONNECTION,
+    HARDWARE_CLASS,
+    LABEL,
+    SELF,
+    UNIT,
+    check_name,
+)
+
+from wherry_agent.config import ConfigError, read_config
+
+STATUS_S_MAX: Final = 5.0
+LABEL_CHARACTERS_MAX: Final = 64
+
+
+def agent_version() -> str:
+    """The installed distribution's version; `0` where it runs from a bare source tree."""
+    try:
+        return metadata.version("wherry")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, or the error family's."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        status: int = parsed.command(parsed)
+    except WherryError as error:
+        print(f"wherry-agent: {error}", file=sys.stderr)
+        return error.exit_status
+    except OSError as error:
+        print(f"wherry-agent: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wherry-agent", description=__doc__)
+    parser.add_argument("--version", action="version", version=agent_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="serve models and follow the controller")
+    run.add_argument("--config", type=Path, required=True, metavar="agent.toml")
+    run.set_defaults(command=_run)
+
+    status = commands.add_parser("status", help="what the running agent on this device does")
+    status.add_argument("--config", type=Path, required=True, metavar="agent.toml")
+    status.set_defaults(command=_status)
+
+    enroll = commands.add_parser("enroll", help="make a request, or store the answer to it")
+    enroll.add_argument("--dir", type=Path, required=True, help="the agent's state folder")
+    step = enroll.add_mutually_exclusive_group(required=True)
+    step.add_argument("--request", type=Path, metavar="FILE", help="write a signed request here")
+    step.add_argument("--answer", type=Path, metavar="FILE", help="store this answer, verified")
+    enroll.add_argument("--connection", metavar="NAME", help="the device's name in the fleet")
+    enroll.add_argument("--class", dest="hardware_class", metavar="CLASS", help="hardware class")
+    enroll.add_argument("--unit", action="append", default=[], metavar="NAME:CLASS",
+                        help="a microcontroller behind this device (repeatable)")  # fmt: skip
+    enroll.add_argument("--label", action="append", default=[], metavar="KEY=VALUE",
+                        help="a label for selectors (repeatable)")  # fmt: skip
+    enroll.set_defaults(command=_enroll)
+    return parser
+
+
+# --- run and status
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from wherry_agent.shell.answering import LogRing
+    from wherry_agent.shell.station import Station
+
+    config = read_config(parsed.config)
+    ring = LogRing()
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[logging.StreamHandler(), ring],
+    )
+    Station(config, ring, agent_version()).run()
+    return 0
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    config = read_config(parsed.config)
+    address = f"{config.http.host}:{config.http.port}"
+    if config.http.port == 0:
+        path = config.state_dir / "http-address"
+        address = path.read_text().strip() if path.exists() else address
+    try:
+        with urllib.request.urlopen(f"http://{address}/status", timeout=STATUS_S_MAX) as answer:
+            print(answer.read().decode())
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise UnreachableError(
+            f"no agent answers at {address} ({error}); is `wherry-agent run` started?"
+        ) from error
+    return 0
+
+
+# --- enroll
+
+
+def _enroll(parsed: argparse.Namespace) -> int:
+    from wherry_agent.shell import identity_files
+
+    if parsed.answer is not None:
+        answer = identity_files.keep_answer(parsed.dir, parsed.answer.read_bytes())
+        print(f"{answer.connection} is enrolled in {answer.org}; start `wherry-agent run`")
+        return 0
+    if not parsed.connection or not parsed.hardware_class:
+        raise ConfigError("enroll --request needs --connection NAME and --class CLASS")
+    check_name("connection", CONNECTION, parsed.connection)
+    units = (_unit(SELF, parsed.hardware_class), *map(_named_unit, parsed.unit))
+    labels = dict(map(_label, parsed.label))
+    request = identity_files.make_request(
+        parsed.dir, parsed.connection, units, labels, agent_version()
+    )
+    parsed.request.write_bytes(request)
+    print(f"{parsed.request} is ready; carry it to `wherry device enroll`")
+    return 0
+
+
+def _unit(name: str, hardware_class: str) -> UnitRequest:
+    check_name("unit", UNIT, name)
+    check_name("hardware class", HARDWARE_CLASS, hardware_class)
+    return UnitRequest(unit=name, hardware_class=hardware_class)
+
+
+def _named_unit(text: str) -> UnitRequest:
+    name, colon, hardware_class = text.partition(":")
+    if not colon:
+        raise ConfigError(f"--unit {text!r} must be NAME:CLASS")
+    return _unit(name, hardware_class)
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not value or len(value) > LABEL_CHARACTERS_MAX:
+        raise ConfigError(f"--label {text!r} must be KEY=VALUE, at most 64 characters of value")
+    return check_name("label", LABEL, key), value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,398 @@
+"""The unit `self`: models in inference loops of this process.
+
+Rules:
+1. One loop (a C thread) per model. A bundle is loaded beside the one that serves; `swap` is one
+   pointer between two inferences, and no input is dropped by it.
+2. What is mapped was hashed (`BlobStore.open_image`), and never written to again.
+3. The previous bundle stays loaded while a trial may return to it.
+4. Golden vectors run in an arena of their own: what serves is not disturbed.
+
+Used by two threads: one executes effects, any may ask (`serving`, `infer`).
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, Protocol
+
+from wherry_native.engine import EngineError, Program, TensorInfo
+from wherry_native.loop import Instance, Loop
+from wherry_protocol.errors import Code, WherryError
+from wherry_protocol.manifest import Contract, DType, Manifest, Role
+
+from wherry_agent.core.effects import (
+    Effect,
+    Isolate,
+    LoadCandidate,
+    MakePermanent,
+    OnUnit,
+    Release,
+    SelfTest,
+    Swap,
+    UnwatchTrial,
+    WatchTrial,
+)
+from wherry_agent.core.inputs import Figures, FromUnit, Loaded, SelfTested, StepFailed, TensorFacts
+from wherry_agent.core.record import Slot
+from wherry_agent.shell.blob_store import BlobStore
+from wherry_agent.shell.inference_door import Inference, Serving
+from wherry_agent.telemetry.counters import Counters, counters_of
+from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
+from wherry_agent.telemetry.sampling import ACTIVE, Look, trial_figures
+
+SELF_TEST_RUNS_MIN: Final = 32
+SELF_TEST_S_MAX: Final = 5.0
+DTYPES: Final = {"int8": DType.INT8, "int16": DType.INT16, "int32": DType.INT32}
+NS_PER_US: Final = 1000
+
+
+class TrialEnergy(Protocol):
+    """What a trial's inferences cost; asked between `begin` and the trial's end."""
+
+    def begin(self, model: str) -> None: ...
+
+    def figure(self, model: str, key: str) -> EnergyFigure | Unavailable: ...
+
+
+class NoEnergy:
+    """Nothing is known."""
+
+    def begin(self, model: str) -> None: ...
+
+    def figure(self, model: str, key: str) -> EnergyFigure | Unavailable:  # noqa: ARG002
+        return Unavailable("energy is not metered")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded bundle. `number` tags its outputs."""
+
+    number: int
+    slot: Slot
+    manifest: Manifest
+    program: Program
+    instance: Instance
+
+    @property
+    def key(self) -> str:
+        """Never used again: a bundle that is loaded again counts from 0 under a new key."""
+        return str(self.number)
+
+
+@dataclass(slots=True)
+class ModelLoop:
+    """One model's loop and what is loaded for it; `active` is a manifest digest."""
+
+    loop: Loop
+    bundles: dict[bytes, Bundle] = field(default_factory=dict)
+    active: bytes | None = None
+    watched: bytes | None = None
+    baseline: Counters = field(default_factory=Counters)
+
+
+class LoopHost:
+    """Executes unit effects on local loops; `tell` takes the answers."""
+
+    def __init__(
+        self, unit: str, store: BlobStore, tell: Callable[[FromUnit], None], queue_capacity: int
+    ) -> None:
+        self.unit = unit
+        self.is_isolated = False
+        self._store = store
+        self._tell = tell
+        self._queue_capacity = queue_capacity
+        self._lock = threading.RLock()
+        self._models: dict[str, ModelLoop] = {}
+        self._by_number: dict[int, Bundle] = {}
+        self._next_number = 1
+        self.energy: TrialEnergy = NoEnergy()
+        self.swapped: Callable[[str, Loop, Bundle | None], None] = lambda *_: None
+        self.closing: Callable[[Look], None] = lambda _look: None
+        self._steps: Mapping[type[Effect], Callable[..., None]] = {
+            LoadCandidate: self._load,
+            SelfTest: self._self_test,
+            Swap: self._swap,
+            WatchTrial: self._watch,
+            UnwatchTrial: self._unwatch,
+            MakePermanent: self._make_permanent,
+            Release: self._release,
+        }
+
+    # --- effects
+
+    def execute(self, effect: OnUnit) -> None:
+        """Do it; whatever goes wrong is told as StepFailed."""
+        try:
+            self._steps[type(effect)](effect)
+        except EngineError as error:
+            self._fail(effect, Code.PROGRAM, str(error))
+        except WherryError as error:
+            self._fail(effect, error.code, str(error))
+        except OSError as error:
+            self._fail(effect, Code.STORAGE, f"{effect.model}: {error}")
+
+    def _fail(self, effect: OnUnit, code: Code, text: str) -> None:
+        digest = getattr(effect, "manifest_digest", None)
+        if isinstance(effect, LoadCandidate):
+            digest = effect.slot.manifest_digest
+        if digest is not None:
+            self._tell(StepFailed(self.unit, effect.model, digest, code, text))
+
+    def is_quick(self, effect: OnUnit) -> bool:
+        """True where the effect needs no loading, so that it need not wait for any."""
+        if not isinstance(effect, Swap):
+            return False
+        with self._lock:
+            model = self._models.get(effect.model)
+            return model is not None and (
+                effect.manifest_digest is None or effect.manifest_digest in model.bundles
+            )
+
+    def isolate(self, effect: Isolate) -> None:
+        """Take every model out of its loop, or put it back."""
+        with self._lock:
+            self.is_isolated = effect.is_isolated
+            for model in self._models.values():
+                self._point(model)
+
+    def _model(self, name: str) -> ModelLoop:
+        with self._lock:
+            if name not in self._models:
+                loop = Loop(self._queue_capacity)
+                loop.start()
+                self._models[name] = ModelLoop(loop)
+            return self._models[name]
+
+    def _load(self, effect: LoadCandidate) -> None:
+        model = self._model(effect.model)
+        digest = effect.slot.manifest_digest
+        if digest not in model.bundles or model.bundles[digest].slot != effect.slot:
+            bundle = self._open(effect.slot, effect.manifest)
+            with self._lock:
+                kept = model.bundles.get(digest)
+                if kept is None or model.active != digest:
+                    model.bundles[digest] = bundle
+                    self._by_number[bundle.number] = bundle
+        program = model.bundles[digest].program
+        memory_bytes = program.image_bytes + program.arena_bytes
+        inputs, outputs = _facts(program.inputs), _facts(program.outputs)
+        self._tell(Loaded(self.unit, effect.model, digest, inputs, outputs, memory_bytes))
+
+    def _open(self, slot: Slot, manifest: Manifest) -> Bundle:
+        program = Program(self._store.open_image(manifest))
+        with self._lock:
+            number = self._next_number
+            self._next_number += 1
+        valid_min, valid_max = _valid_range(manifest.contract)
+        instance = Instance(
+            program,
+            tag=number,
+            deadline_us=slot.deadline_us,
+            valid_min=valid_min,
+            valid_max=valid_max,
+        )
+        return Bundle(number, slot, manifest, program, instance)
+
+    def _self_test(self, effect: SelfTest) -> None:
+        bundle = self._model(effect.model).bundles[effect.manifest_digest]
+        passed, count, p95_us = self.run_golden(bundle)
+        self._tell(
+            SelfTested(self.unit, effect.model, effect.manifest_digest, passed, count, p95_us)
+        )
+
+    def run_golden(self, bundle: Bundle) -> tuple[int, int, int]:
+        """(passed, count, p95 latency in µs) of the golden vectors, each run at least once."""
+        manifest, program = bundle.manifest, bundle.program
+        inputs = self._store.pieces_of(manifest, Role.GOLDEN_INPUTS)
+        outputs = self._store.pieces_of(manifest, Role.GOLDEN_OUTPUTS)
+        count = manifest.golden_count
+        samples = [_cut(inputs, i, count) for i in range(count)]
+        wanted = [_cut(outputs, i, count) for i in range(count)]
+        program.reset()
+        passed = sum(program.run(s) == w for s, w in zip(samples, wanted, strict=True))
+        return passed, count, _p95_us(program, samples)
+
+    def _swap(self, effect: Swap) -> None:
+        model = self._model(effect.model)
+        with self._lock:
+            digest = effect.manifest_digest
+            if digest is not None and digest not in model.bundles:
+                raise WherryError(f"{effect.model}: its bundle is not loaded", Code.FAILED)
+            model.active = digest
+            self._point(model)
+        self.swapped(effect.model, model.loop, self.active(effect.model))
+
+    def _point(self, model: ModelLoop) -> None:
+        """One pointer: the loop serves what is active, or nothing while isolated."""
+        is_serving = model.active is not None and not self.is_isolated
+        wanted = model.bundles[model.active].instance if is_serving and model.active else None
+        if model.loop.active is not wanted:
+            model.loop.swap(wanted)
+
+    def _watch(self, effect: WatchTrial) -> None:
+        model = self._model(effect.model)
+        bundle = model.bundles[effect.manifest_digest]
+        model.baseline = counters_of(bundle.instance.stats())
+        model.watched = effect.manifest_digest
+        self.energy.begin(effect.model)
+
+    def _unwatch(self, effect: UnwatchTrial) -> None:
+        self._model(effect.model).watched = None
+
+    def _make_permanent(self, effect: MakePermanent) -> None:
+        model = self._model(effect.model)
+        for digest in [one for one in model.bundles if one != effect.manifest_digest]:
+            self._forget(model, digest)
+
+    def _release(self, effect: Release) -> None:
+        self._forget(self._model(effect.model), effect.manifest_digest)
+
+    def _forget(self, model: ModelLoop, digest: bytes) -> None:
+        with self._lock:
+            if digest == model.active:
+                return
+            bundle = model.bundles.pop(digest, None)
+            if bundle is None:
+                return
+            self._by_number.pop(bundle.number, None)
+        self.closing(_look(bundle, "previous"))
+
+    # --- questions
+
+    def figures(self) -> list[Figures]:
+        """What every watched trial did since its swap."""
+        with self._lock:
+            watched = [
+                (name, model, model.bundles[model.watched])
+                for name, model in self._models.items()
+                if model.watched is not None and model.watched in model.bundles
+            ]
+        return [self._figures(name, model, bundle) for name, model, bundle in watched]
+
+    def _figures(self, name: str, model: ModelLoop, bundle: Bundle) -> Figures:
+        energy = self.energy.figure(name, bundle.key)
+        return trial_figures(self.unit, _look(bundle, ACTIVE), model.baseline, energy)
+
+    def has_trial(self) -> bool:
+        return any(model.watched is not None for model in self._models.values())
+
+    def models(self) -> tuple[str, ...]:
+        """Models that serve (or would, were the unit not isolated)."""
+        with self._lock:
+            return tuple(sorted(n for n, m in self._models.items() if m.active is not None))
+
+    def active(self, name: str) -> Bundle | None:
+        """The bundle that serves."""
+        with self._lock:
+            model = self._models.get(name)
+            if model is None or model.active is None:
+                return None
+            return model.bundles[model.active]
+
+    def looks(self) -> list[Look]:
+        """Everything loaded and what it counted so far, for telemetry."""
+        with self._lock:
+            found = [
+                (bundle, ACTIVE if digest == model.active else "previous")
+                for model in self._models.values()
+                for digest, bundle in model.bundles.items()
+            ]
+        return [_look(bundle, slot) for bundle, slot in found]
+
+    def serving(self, name: str) -> Serving | None:
+        bundle = self.active(name)
+        return None if bundle is None else _serving(bundle)
+
+    def infer(self, name: str, data: bytes, timeout_s: float) -> Inference:
+        """One input through the loop. Raises TimeoutError, WherryError(OVERLOADED | NOT_FOUND)."""
+        with self._lock:
+            model = self._models.get(name)
+        if model is None:
+            raise WherryError(f"no model {name} here", Code.NOT_FOUND)
+        try:
+            output = model.loop.infer(data, timeout_s)
+        except EngineError as error:
+            if error.name == "WH_ERR_TIMEOUT":
+                raise TimeoutError(f"{name}: no answer within {timeout_s} s") from error
+            raise WherryError(f"{name}: {error}", Code.OVERLOADED) from error
+        made_by = self._by_number.get(output.tag)
+        return Inference(
+            status=output.status,
+            status_name=output.status_name,
+            output=output.output,
+            latency_ns=output.latency_ns,
+            serving=None if made_by is None else _serving(made_by),
+            is_deadline_missed=output.is_deadline_missed,
+            is_out_of_range=output.is_out_of_range,
+        )
+
+    def is_intact(self, bundle: Bundle) -> bool:
+        """Does what runs still hash to what was signed?"""
+        return sha256(bundle.program.image).digest() == bundle.manifest.program_digest
+
+    def arena_bytes(self) -> int:
+        """Arenas and images of everything that is loaded."""
+        with self._lock:
+            programs = [b.program for m in self._models.values() for b in m.bundles.values()]
+        return sum(program.arena_bytes + program.image_bytes for program in programs)
+
+    def stop(self) -> None:
+        """End every loop; what is queued is answered."""
+        for model in self._models.values():
+            model.loop.stop()
+
+
+def _serving(bundle: Bundle) -> Serving:
+    manifest = bundle.manifest
+    digest = bundle.slot.manifest_digest
+    return Serving(manifest.model, manifest.version, digest, "active", manifest.contract)
+
+
+def _look(bundle: Bundle, slot: str) -> Look:
+    return Look(
+        key=bundle.key,
+        model=bundle.manifest.model,
+        version=bundle.manifest.version,
+        slot=slot,
+        manifest_digest=bundle.slot.manifest_digest,
+        counters=counters_of(bundle.instance.stats()),
+    )
+
+
+def _facts(tensors: tuple[TensorInfo, ...]) -> tuple[TensorFacts, ...]:
+    return tuple(
+        TensorFacts(int(DTYPES[t.dtype]), tuple(t.shape), t.scale, t.zero_point, t.size_bytes)
+        for t in tensors
+    )
+
+
+def _valid_range(contract: Contract) -> tuple[int | None, int | None]:
+    """Both bounds or neither, as the loop wants them."""
+    if contract.valid_min is None and contract.valid_max is None:
+        return None, None
+    low = -32_768 if contract.valid_min is None else contract.valid_min
+    high = 32_767 if contract.valid_max is None else contract.valid_max
+    return low, high
+
+
+def _cut(data: bytes, index: int, count: int) -> bytes:
+    size = len(data) // count
+    return data[index * size : (index + 1) * size]
+
+
+def _p95_us(program: Program, samples: list[bytes]) -> int:
+    """p95 of at least SELF_TEST_RUNS_MIN runs, unless time runs out; the engine alone."""
+    took_ns = []
+    output = bytearray(program.output_bytes)
+    began = time.monotonic()
+    runs = max(SELF_TEST_RUNS_MIN, len(samples))
+    for index in range(runs):
+        start_ns = time.perf_counter_ns()
+        program.run_into(samples[index % len(samples)], output)
+        took_ns.append(time.perf_counter_ns() - start_ns)
+        if time.monotonic() - began > SELF_TEST_S_MAX:
+            break
+    rank = -(-len(took_ns) * 95 // 100)
+    return sorted(took_ns)[rank - 1] // NS_PER_US

@@ -1,0 +1,67 @@
+"""What an owner wants to know of a running agent, as plain values for JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wherry_agent.core.record import Slot
+from wherry_agent.core.reporting import progress_permille
+from wherry_agent.core.state import Agent, UnitState
+from wherry_agent.core.update import ModelState
+
+
+def describe(agent: Agent, now_us: int, is_connected: bool) -> Mapping[str, Any]:
+    """The whole agent."""
+    return {
+        "organization": agent.identity.org,
+        "connection": agent.identity.connection,
+        "agent_version": agent.settings.agent_version,
+        "is_connected": is_connected,
+        "boot_count": agent.boot_count,
+        "time_s": agent.clock.now_s(now_us),
+        "root_number": agent.trust.root.number,
+        "director_epoch": agent.trust.root.epoch,
+        "is_trust_stale": agent.is_trust_stale,
+        "are_updates_stopped": agent.is_stopped,
+        "storage_free_bytes": agent.free_bytes,
+        "reports": {
+            "held": len(agent.reports.held),
+            "spool_bytes": agent.reports.spool_bytes,
+            "dropped": agent.reports.dropped_count,
+        },
+        "units": {name: _unit(agent, unit) for name, unit in agent.units.items()},
+    }
+
+
+def _unit(agent: Agent, unit: UnitState) -> Mapping[str, Any]:
+    refusal = unit.refusal
+    return {
+        "hardware_class": agent.identity.classes[unit.name].name,
+        "revision": unit.memory.revision,
+        "is_isolated": unit.memory.is_isolated,
+        "refusal": None if refusal is None else {"code": refusal.code.name, "text": refusal.text},
+        "models": {name: _model(agent, unit, state) for name, state in unit.models.items()},
+    }
+
+
+def _model(agent: Agent, unit: UnitState, state: ModelState) -> Mapping[str, Any]:
+    record = state.record
+    waiting = unit.waiting.get(state.model)
+    return {
+        "phase": state.phase.name.lower(),
+        "outcome": record.outcome.name.lower(),
+        "code": (waiting.code if waiting else record.code).name,
+        "reason": waiting.reason if waiting else record.reason,
+        "active": _slot(record.active),
+        "previous": _slot(record.previous),
+        "candidate": _slot(record.candidate),
+        "floor": record.floor,
+        "progress_permille": progress_permille(agent, unit, state),
+        "good_inferences": state.trial.good_count if state.trial else 0,
+        "start_count": state.trial.start_count if state.trial else 0,
+    }
+
+
+def _slot(slot: Slot | None) -> Mapping[str, str] | None:
+    if slot is None:
+        return None
+    return {"version": slot.version, "digest": slot.manifest_digest.hex()}
