@@ -47,7 +47,12 @@ class ModelWriter:
             self.constants,
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9
+            graph,
+            opset_imports=[
+                helper.make_opsetid("", self.opset),
+                helper.make_opsetid("ai.onnx.ml", 3),
+            ],
+            ir_version=9,
         )
         return onnx.shape_inference.infer_shapes(model)
 
@@ -140,6 +145,29 @@ def perceptron() -> onnx.ModelProto:
     return model
 
 
+def regressor() -> onnx.ModelProto:
+    """As skl2onnx writes a pipeline of StandardScaler and LinearRegression."""
+    w = ModelWriter(seed=10)
+    offset, scale = w.random.normal(0, 1, 5), w.random.uniform(0.5, 2, 5)
+    x = w.node("Scaler", "X", domain="ai.onnx.ml", offset=offset.tolist(), scale=scale.tolist())
+    x = w.node(
+        "LinearRegressor", x, domain="ai.onnx.ml", targets=2, intercepts=[0.5, -1.0],
+        coefficients=w.random.normal(0, 1, 10).tolist(),
+    )  # fmt: skip
+    return w.model({"X": [None, 5]}, [x])
+
+
+def positional_network() -> onnx.ModelProto:
+    """Constants of the operand's full shape, rows through one weight matrix, HardTanh by Clip."""
+    w = ModelWriter(seed=12)
+    x = w.node("Add", "x", w.weights(1, 4, 6))
+    x = w.node("Mul", x, w.weights(4, 6))
+    x = w.node("MatMul", x, w.weights(6, 5))
+    x = w.node("Clip", x, w.constant(np.float32(-1)), w.constant(np.float32(1)))
+    x = w.node("Sub", w.constant(np.float32(1)), w.node("Tanh", x))
+    return w.model({"x": [1, 4, 6]}, [w.node("Softmax", x, axis=-1)])
+
+
 NETWORKS = {
     "pytorch": pytorch_network,
     "mobile": mobile_network,
@@ -147,4 +175,6 @@ NETWORKS = {
     "line": line_network,
     "joined": joined_network,
     "perceptron": perceptron,
+    "regressor": regressor,
+    "positional": positional_network,
 }

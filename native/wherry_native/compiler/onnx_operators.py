@@ -289,6 +289,24 @@ def matmul(call: Call) -> Value:
     return _fully_connected(call, weights.T, None)
 
 
+def linear_regressor(call: Call) -> Value:
+    """ai.onnx.ml: y = x * coefficients + intercepts."""
+    if _text(call.attributes.get("post_transform", "NONE")) != "NONE":
+        raise UnsupportedError("post_transform is not supported")
+    targets = int(call.attributes.get("targets", 1))
+    weights = np.asarray(call.attributes["coefficients"], np.float64).reshape(targets, -1)
+    bias = np.asarray(call.attributes.get("intercepts", (0.0,) * targets), np.float64)
+    return _fully_connected(call, weights, bias)
+
+
+def scaler(call: Call) -> Value:
+    """ai.onnx.ml: y = (x - offset) * scale, per feature (the last axis)."""
+    offset = np.asarray(call.attributes.get("offset", (0.0,)), np.float64)
+    scale = np.asarray(call.attributes.get("scale", (1.0,)), np.float64)
+    moved = _with_constant(call, Op.SUB, call.view(0), offset, f"{call.name}/offset")
+    return _with_constant(call, Op.MUL, moved, scale, call.name)
+
+
 def _fully_connected(call: Call, weights: Array, bias: Array | None) -> Value:
     """`weights` are [out, in] in the file's order of inputs."""
     view = call.view(0)
@@ -550,6 +568,7 @@ OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
     "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool,
     "Identity": identity,
+    "LinearRegressor": linear_regressor,
     "MatMul": matmul,
     "MaxPool": max_pool,
     "Mul": multiply,
@@ -557,6 +576,7 @@ OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
     "ReduceMean": reduce_mean,
     "Relu": relu,
     "Reshape": reshape,
+    "Scaler": scaler,
     "Shape": shape_of,
     "Sigmoid": sigmoid,
     "Softmax": softmax,

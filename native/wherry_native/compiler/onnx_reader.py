@@ -32,6 +32,7 @@ from wherry_native.compiler.onnx_values import (
     Value,
     View,
     channels_last,
+    is_arranged,
 )
 from wherry_native.program import NODES_MAX, Op
 
@@ -50,6 +51,7 @@ DAMAGED: Final = (
 """What a node with attributes or constants of the wrong kind makes Python and numpy raise."""
 
 _FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+_DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml")
 _LAYOUT_OPERATORS: Final = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
@@ -130,7 +132,7 @@ def _check_operators(nodes: Sequence[onnx.NodeProto]) -> None:
         f"node {_label(node)!r}: operator "
         f"{f'{node.domain}.' if node.domain else ''}{node.op_type} is not supported"
         for node in nodes
-        if node.domain not in ("", "ai.onnx") or node.op_type not in (*OPERATORS, *FOLDED)
+        if node.domain not in _DOMAINS or node.op_type not in (*OPERATORS, *FOLDED)
     ]
     if problems:
         raise CompileError(problems)
@@ -231,26 +233,25 @@ class _Import:
             self.values[name] = np.asarray(result)
 
     def _output(self, wanted: str, source: str) -> str:
+        """The output under the file's name. Raises CompileError when it cannot be had."""
         value = self.values.get(source)
-        if isinstance(value, View):
-            value = View(self.builder.renamed.get(value.tensor, value.tensor), value.index)
-        if not isinstance(value, View):
-            raise CompileError(f"output {wanted!r} does not depend on any input")
-        physical = self.builder.tensors[value.tensor].shape
+        if not isinstance(value, View) or wanted in self.inputs:
+            raise CompileError(f"output {wanted!r} is not computed from any input")
         for axes in (tuple(range(len(value.shape))), channels_last(len(value.shape))):
-            shape = tuple(value.shape[axis] for axis in axes)
-            if np.array_equal(value.index.transpose(axes).reshape(-1), np.arange(value.index.size)):
+            if is_arranged(value, axes):
                 if axes != tuple(range(len(axes))):
                     self.notes.append(_layout_note("output", wanted, value.shape, axes))
-                return self._named(value.tensor, wanted, shape, physical)
+                self._name_output(value, wanted, tuple(value.shape[axis] for axis in axes))
+                return wanted
         raise CompileError(f"output {wanted!r} would have to be transposed")
 
-    def _named(self, tensor: str, wanted: str, shape: Shape, physical: Shape) -> str:
-        """The output under the file's name: its tensor renamed, or a RESHAPE of it."""
-        if shape != physical or tensor in (*self.inputs, *self.outputs):
+    def _name_output(self, value: View, wanted: str, shape: Shape) -> None:
+        """Renames the value's tensor, or a RESHAPE of it where the tensor itself must stay."""
+        tensor = self.builder.renamed.get(value.tensor, value.tensor)
+        is_taken = tensor in self.inputs or tensor in self.outputs
+        if is_taken or self.builder.tensors[tensor].shape != shape:
             tensor = self.builder.add_node(Op.RESHAPE, f"{wanted}/shape", [tensor], shape=shape)
         self.builder.rename(tensor, wanted)
-        return wanted
 
 
 def _array(tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:

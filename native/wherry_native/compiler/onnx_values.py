@@ -57,7 +57,7 @@ class Builder:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
-    renamed: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)  # name at first → name now
 
     def add_input(self, name: str, shape: Shape, axes: Axes) -> View:
         """A graph input whose tensor is the ONNX value transposed by `axes`."""
@@ -91,13 +91,15 @@ class Builder:
         return name
 
     def rename(self, tensor: str, wanted: str) -> None:
-        """Gives a tensor the name that the file has for it; the node keeps its own."""
+        """Gives a tensor the name that the file has for it; whoever had that name makes room.
+        Nodes keep their own names."""
         if tensor == wanted:
             return
         if wanted in self.tensors:
-            raise UnsupportedError(f"the name {wanted!r} is taken twice")
+            self.rename(wanted, ir.unique_name(f"{wanted}/inner", self.tensors))
         self.tensors[wanted] = replace(self.tensors.pop(tensor), name=wanted)
-        self.renamed[tensor] = wanted
+        originals = [old for old, new in self.renamed.items() if new == tensor] or [tensor]
+        self.renamed.update(dict.fromkeys(originals, wanted))
         self.nodes = [
             replace(
                 node,

@@ -127,12 +127,13 @@ def _read(data: bytes, name: str) -> Graph:
     _check_counts(subgraph, name)
     codes = [_builtin_code(model, subgraph.Operators(i)) for i in range(subgraph.OperatorsLength())]
     names = _tensor_names(subgraph)
-    _check_operators(subgraph, codes, names)
+    needed = _needed_operators(subgraph, codes)
+    _check_operators(model, subgraph, codes, needed, names)
     tensors = {names[i]: _tensor(model, subgraph.Tensors(i), names[i]) for i in range(len(names))}
     nodes = []
-    for index, code in enumerate(codes):
+    for index in needed:
         call = _call(subgraph.Operators(index), index, names, tensors)
-        nodes.append(_BUILDERS[code](call))
+        nodes.append(_BUILDERS[codes[index]](call))
     graph = Graph(
         name=name,
         tensors=tensors,
@@ -176,25 +177,52 @@ def _tensor_names(subgraph: Any) -> list[str]:
     return names
 
 
-def _check_operators(subgraph: Any, codes: list[int], names: list[str]) -> None:
-    problems = []
-    for index, code in enumerate(codes):
-        if code in _BUILDERS:
+def _needed_operators(subgraph: Any, codes: list[int]) -> list[int]:
+    """Operators that an output needs. What only computes the new shape of a RESHAPE (SHAPE,
+    STRIDED_SLICE, PACK behind a free batch) is not needed: the file has that shape already."""
+    wanted = set(_indices(subgraph.OutputsAsNumpy()))
+    needed = []
+    for index in reversed(range(len(codes))):
+        operator = subgraph.Operators(index)
+        if wanted.isdisjoint(_indices(operator.OutputsAsNumpy())):
             continue
-        outputs = _names_of(subgraph.Operators(index).OutputsAsNumpy(), names, "output")
-        operator = _OPERATOR_NAMES.get(code, f"operator {code}")
+        operands = _indices(operator.InputsAsNumpy())
+        wanted.update(operands[:1] if codes[index] in _SHAPE_ONLY else operands)
+        needed.append(index)
+    return needed[::-1]
+
+
+def _indices(vector: Any) -> list[int]:
+    return [] if isinstance(vector, int) else list(vector.tolist())  # 0 is an absent vector
+
+
+def _check_operators(
+    model: Any, subgraph: Any, codes: list[int], needed: list[int], names: list[str]
+) -> None:
+    problems = []
+    for index in needed:
+        if codes[index] in _BUILDERS:
+            continue
+        operator = subgraph.Operators(index)
+        outputs = _names_of(operator.OutputsAsNumpy(), names, "output")
         problems.append(
-            f"node {index} {outputs[0] if outputs else ''!r}: operator {operator} is not supported"
+            f"node {index} {outputs[0] if outputs else ''!r}: operator "
+            f"{_operator_name(model, operator, codes[index])} is not supported"
         )
     if problems:
         raise CompileError(problems)
 
 
+def _operator_name(model: Any, operator: Any, code: int) -> str:
+    custom = model.OperatorCodes(operator.OpcodeIndex()).CustomCode()
+    if custom:
+        return f"CUSTOM {custom.decode('utf-8', 'replace')}"
+    return str(_OPERATOR_NAMES.get(code, code))
+
+
 def _names_of(indices: Any, names: list[str], what: str) -> tuple[str, ...]:
-    if isinstance(indices, int):  # flatbuffers gives 0 for an absent vector
-        return ()
     result = []
-    for index in indices.tolist():
+    for index in _indices(indices):
         if index == -1:
             result.append("")
         elif 0 <= index < len(names):
@@ -422,6 +450,9 @@ def _unary(op: Op, clamp: Clamp = OPEN) -> Callable[[_Call], Node]:
 
 
 _B: Final = tflite.BuiltinOperator
+_SHAPE_ONLY: Final = (_B.RESHAPE, _B.SQUEEZE, _B.EXPAND_DIMS)
+"""Operators whose later operands only say the output's shape."""
+
 _BUILDERS: Final[dict[int, Callable[[_Call], Node]]] = {
     _B.FULLY_CONNECTED: _fully_connected,
     _B.CONV_2D: _conv_2d,
