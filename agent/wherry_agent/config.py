@@ -112,8 +112,6 @@ def _model_name(raw: Any, where: str, folder: Path) -> str:  # noqa: ARG001
 def _unit_name(raw: Any, where: str, folder: Path) -> str:  # noqa: ARG001
     if type(raw) is not str or not UNIT.fullmatch(raw):
         raise ConfigError(f"{where} = {raw!r} is no unit name, it must match {UNIT.pattern}")
-    if raw == SELF:
-        raise ConfigError(f"{where} = {raw!r} is the agent itself, a gateway's unit needs another")
     return raw
 
 
@@ -207,9 +205,10 @@ class SourceConfig:
     """One feed of inputs: `replay` runs a file of samples for ever, one each period.
 
     `int8` files hold quantized bytes as the engine takes them; `float32` files hold little-endian
-    real units, quantized for whichever version serves.
+    real units, quantized for whichever version serves. `unit` feeds a microcontroller instead.
     """
 
+    unit: str = _key(_unit_name, SELF)
     model: str = _key(_model_name)
     kind: str = _key(_one_of("replay"), "replay")
     path: Path = _key(_path)
@@ -298,8 +297,16 @@ def _refuse_unknown(raw: Mapping[str, Any], known: Mapping[str, Any], prefix: st
 
 def _check_together(config: Config) -> None:
     """What no single key can show."""
-    _refuse_twice("unit", [unit.name for unit in config.unit])
-    _refuse_twice("source for model", [source.model for source in config.source])
+    units = [unit.name for unit in config.unit]
+    _refuse_twice("unit", units)
+    if SELF in units:
+        raise ConfigError(
+            f"unit {SELF!r} is the agent itself, a microcontroller needs another name"
+        )
+    _refuse_twice("source for", [f"{source.unit}/{source.model}" for source in config.source])
+    for source in config.source:
+        if source.unit not in (SELF, *units):
+            raise ConfigError(f"source for unit {source.unit!r}, but there is no such [[unit]]")
     if config.link.reconnect_s_min > config.link.reconnect_s_max:
         raise ConfigError(
             f"link.reconnect_s_min = {config.link.reconnect_s_min} is above "

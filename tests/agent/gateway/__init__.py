@@ -1,0 +1,1 @@
+"""A microcontroller behind the agent: its courses, and the real firmware on a pty."""
