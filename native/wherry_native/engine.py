@@ -20,6 +20,22 @@ ABI_VERSION: Final[int] = lib.WH_ENGINE_ABI
 FORMAT_VERSION: Final[int] = lib.WH_PROGRAM_FORMAT
 ALIGNMENT: Final = 16
 
+_REASONS: Final = {
+    "WH_ERR_TRUNCATED": "its tables are longer than the structure",
+    "WH_ERR_HEADER": "a count or size is out of its limits",
+    "WH_ERR_PIECE": "the pieces do not tile the image",
+    "WH_ERR_NAME": "a name lies outside the names",
+    "WH_ERR_TENSOR": "its type, shape, size and place contradict each other or leave the memory",
+    "WH_ERR_OPERATOR": "this engine has no such operator with that many operands",
+    "WH_ERR_ROUNDING": "this engine has only rounding rule D",
+    "WH_ERR_LINK": "an operand, input, output or state is no such tensor",
+    "WH_ERR_SHAPE": "shapes or types do not fit the operator",
+    "WH_ERR_PARAM": "a parameter, multiplier, shift or zero point is out of range",
+    "WH_ERR_ORDER": "it reads what nobody has written, or writes what has been written",
+    "WH_ERR_OVERLAP": "memory is shared that must not be",
+    "WH_ERR_MEMORY": "there is no memory for its arena",
+}
+
 Image = bytes | bytearray | memoryview | mmap.mmap
 
 _DTYPES: Final = {1: "int8", 2: "int16", 3: "int32"}
@@ -65,7 +81,7 @@ class Program:
         where = ffi.new("wh_location *")
         status = lib.wh_runner_create(self.image, len(self.image), created, where)
         if status != 0:
-            raise EngineError(status, _fault(self.image, where))
+            raise EngineError(status, _fault(status, self.image, where))
         self._runner = ffi.gc(created[0], lib.wh_runner_free)
         self._program = lib.wh_runner_program(self._runner)
         header = self._program.header
@@ -131,16 +147,19 @@ def _runnable(image: Image) -> Image | mmap.mmap:
     return copy
 
 
-def _fault(image: Any, where: Any) -> str:
-    """One sentence with the place, and its name where the tables can be read."""
+def _fault(status: int, image: Any, where: Any) -> str:
+    """One sentence: the place with its name, and what is wrong there."""
     place = _PARTS[where.part].format(where.index)
     try:
         description = read_program(ffi.buffer(image)[:])
-        named = {"tensor": description.tensors, "node": description.nodes}[place.split()[0]]
+    except ProgramFormatError as error:
+        return str(error)
+    named = {"tensor": description.tensors, "node": description.nodes}.get(place.split()[0])
+    if named is not None:
         place += f" {named[where.index].name!r}"
-    except (ProgramFormatError, KeyError):
-        pass  # other parts have no names, and names may be what is broken
-    return f"the program image cannot be loaded: {place} is refused"
+    name = ffi.string(lib.wh_error_name(status)).decode()
+    reason = _REASONS.get(name, "it cannot be prepared")
+    return f"program {description.name!r} is refused at {place}: {reason}; compile the model anew"
 
 
 def _name(program: Any, offset: int) -> str:

@@ -12,6 +12,7 @@ Rules (the C header wherry/host.h has them in full):
 3. Without an instance inputs are answered with the status WH_ERR_NO_MODEL.
 """
 
+import weakref
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -136,12 +137,12 @@ class Loop:
         created = ffi.new("wh_loop **")
         _check(lib.wh_loop_create(queue_capacity, output_capacity, created))
         self._loop = ffi.gc(created[0], lib.wh_loop_free)
-        self._active: Instance | None = None
-        self._samples: Any = None
+        self._held = _Held()
+        weakref.finalize(self, _end, self._loop, self._held)
 
     @property
     def active(self) -> Instance | None:
-        return self._active
+        return self._held.active
 
     def start(self) -> None:
         """Starts the thread; harmless when it runs. Raises EngineError."""
@@ -150,14 +151,14 @@ class Loop:
     def stop(self) -> None:
         """Ends the replay, answers what is queued, ends the thread."""
         lib.wh_loop_stop(self._loop)
-        self._samples = None
+        self._held.samples = None
 
     def swap(self, instance: Instance | None) -> Instance | None:
         """Puts an instance in the active place and returns the one that was there, which the loop
         no longer touches. Raises EngineError WH_ERR_BUSY when the instance serves already.
         Swaps are made by one thread at a time."""
         _check(lib.wh_loop_swap(self._loop, instance._instance if instance else ffi.NULL))
-        previous, self._active = self._active, instance
+        previous, self._held.active = self._held.active, instance
         return previous
 
     def infer(self, inputs: bytes, timeout_s: float) -> Output:
@@ -179,12 +180,12 @@ class Loop:
         kept = ffi.from_buffer(samples)
         period_ns = period_us * _NS_PER_US
         _check(lib.wh_loop_replay(self._loop, kept, sample_size, count, period_ns))
-        self._samples = kept
+        self._held.samples = kept  # until then `kept` itself keeps them
 
     def stop_replay(self) -> None:
         """Ends the replay; returns when its last input has been answered."""
         lib.wh_loop_stop_replay(self._loop)
-        self._samples = None
+        self._held.samples = None
 
     def drain_outputs(self, count_max: int) -> list[Output]:
         """Up to `count_max` kept answers, the oldest first."""
@@ -210,6 +211,21 @@ class Loop:
             replay_late=stats.replay_late,
             queued=stats.queued,
         )
+
+
+@dataclass(slots=True)
+class _Held:
+    """What the C thread uses and Python owns: it lives until the thread has ended, in whatever
+    order the collector (or the interpreter's end) takes the objects apart."""
+
+    active: Instance | None = None
+    samples: Any = None
+
+
+def _end(loop: Any, held: _Held) -> None:
+    lib.wh_loop_stop(loop)
+    lib.wh_loop_swap(loop, ffi.NULL)
+    held.active = held.samples = None
 
 
 def _output(answer: Any) -> Output:

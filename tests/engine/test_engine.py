@@ -87,6 +87,24 @@ def test_room_of_another_length_is_refused() -> None:
     assert e.value.name == "WH_ERR_OUTPUT_SIZE"
 
 
+def test_refusal_says_what_is_wrong_and_what_to_do() -> None:
+    image = write_program(_node(rounding=Rounding.F)(programs.describe_fully_connected()))
+    with pytest.raises(EngineError) as e:
+        Program(image)
+    assert str(e.value) == (
+        "program 'one layer' is refused at node 0 'fc': this engine has only rounding rule D; "
+        "compile the model anew (WH_ERR_ROUNDING)"
+    )
+
+
+def test_newer_format_is_refused_by_its_number() -> None:
+    image = bytearray(programs.fully_connected())
+    image[8] = 2
+    with pytest.raises(EngineError, match="program format 2 is not format 1") as e:
+        Program(bytes(image))
+    assert e.value.name == "WH_ERR_FORMAT_VERSION"
+
+
 def test_an_empty_image_is_refused() -> None:
     with pytest.raises(EngineError, match="empty"):
         Program(b"")

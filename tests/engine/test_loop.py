@@ -1,6 +1,9 @@
 """The inference loop: every input is answered in order, and a swap loses none of them."""
 
+import gc
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -151,6 +154,59 @@ def test_stopping_a_replay_answers_what_it_fed(loop: Loop, program: Program) -> 
     assert stats.answered == stats.accepted
     assert stats.replayed == stats.accepted + stats.rejected
     loop.replay(SAMPLE, 4, period_us=50)  # and another may begin
+
+
+def test_forgotten_loop_ends_its_threads_before_its_memory_goes(program: Program) -> None:
+    before = _thread_count()
+    loop = Loop(4)
+    loop.start()
+    loop.swap(Instance(program, tag=1))
+    loop.replay(SAMPLE * 100, 4, period_us=50)
+    loop.itself = loop  # type: ignore[attr-defined]  # a cycle: the collector chooses the order
+    assert _thread_count() == before + 2
+    del loop
+    gc.collect()
+    assert _thread_count() == before
+
+
+def test_interpreter_ends_while_a_loop_serves() -> None:
+    code = (
+        "from tests.engine import programs\n"
+        "from wherry_native.engine import Program\n"
+        "from wherry_native.loop import Instance, Loop\n"
+        "loop = Loop(4); loop.start()\n"
+        "loop.swap(Instance(Program(programs.fully_connected()), tag=1))\n"
+        "loop.replay(bytes(400), 4, period_us=20)\n"
+        "print(loop.infer(bytes(4), 5.0).status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
+def _is_term_blocked(status: Path) -> bool:
+    """Of the thread whose /proc status file this is."""
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return bool(int(lines["SigBlk"], 16) & 1 << (signal.SIGTERM - 1))
+
+
+def test_signals_reach_the_program_and_not_the_loops_threads(program: Program) -> None:
+    tasks = Path("/proc/self/task")
+    before = set(tasks.iterdir())
+    loop = Loop(4)
+    loop.start()
+    loop.swap(Instance(program, tag=1))
+    loop.replay(SAMPLE, 4, period_us=1000)
+    threads = set(tasks.iterdir()) - before
+    assert len(threads) == 2
+    assert all(_is_term_blocked(thread / "status") for thread in threads)
+    assert not _is_term_blocked(Path("/proc/self/status"))
+    loop.stop()
+
+
+def _thread_count() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def test_second_replay_is_refused_while_one_runs(loop: Loop) -> None:

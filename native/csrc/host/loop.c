@@ -5,6 +5,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "clocks.h"
@@ -194,17 +195,24 @@ static void *work(void *context)
     return NULL;
 }
 
+int wh_thread_start(pthread_t *thread, void *(*function)(void *), wh_loop *loop)
+{
+    sigset_t all, before;
+    if (sigfillset(&all) != 0 || pthread_sigmask(SIG_SETMASK, &all, &before) != 0) {
+        return WH_ERR_THREAD;
+    }
+    int status = pthread_create(thread, NULL, function, loop) == 0 ? WH_OK : WH_ERR_THREAD;
+    return pthread_sigmask(SIG_SETMASK, &before, NULL) == 0 ? status : WH_ERR_THREAD;
+}
+
 int wh_loop_start(wh_loop *loop)
 {
     (void)pthread_mutex_lock(&loop->lock);
     int status = WH_OK;
     if (!loop->is_running) {
         loop->is_stopping = false;
-        if (pthread_create(&loop->worker, NULL, work, loop) == 0) {
-            loop->is_running = true;
-        } else {
-            status = WH_ERR_THREAD;
-        }
+        status = wh_thread_start(&loop->worker, work, loop);
+        loop->is_running = status == WH_OK;
     }
     (void)pthread_mutex_unlock(&loop->lock);
     return status;

@@ -62,6 +62,10 @@ struct wh_loop {
     wh_replay replay;
 };
 
+/* A thread that no signal is delivered to: signals are the program's, which may be waiting for
+ * them. WH_OK or WH_ERR_THREAD. */
+WH_MUST_CHECK int wh_thread_start(pthread_t *thread, void *(*function)(void *), wh_loop *loop);
+
 /* Both with the lock held. */
 bool wh_loop_has_room(const wh_loop *loop);
 void wh_loop_push(wh_loop *loop, wh_entry entry);

@@ -74,8 +74,8 @@ int wh_loop_replay(wh_loop *loop, const uint8_t *samples, size_t sample_size, si
         replay->sample_count = sample_count;
         replay->period_ns = period_ns;
         replay->is_stopping = false;
-        replay->is_running = pthread_create(&replay->thread, NULL, feed, loop) == 0;
-        status = replay->is_running ? WH_OK : WH_ERR_THREAD;
+        status = wh_thread_start(&replay->thread, feed, loop);
+        replay->is_running = status == WH_OK;
     }
     (void)pthread_mutex_unlock(&loop->lock);
     return status;
