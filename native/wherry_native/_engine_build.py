@@ -89,5 +89,5 @@ ffibuilder.set_source(
     depends=sorted(str(path) for path in CSRC.rglob("*.h")),
     include_dirs=[str(CSRC / "include")],
     libraries=["pthread"],
-    extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-Wall", "-Wextra"],
+    extra_compile_args=["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-Wall", "-Wextra"],
 )

@@ -111,7 +111,11 @@ def test_an_empty_image_is_refused() -> None:
 
 
 def _node(**change: object) -> Change:
-    return lambda d: replace(d, nodes=(replace(d.nodes[0], **change), *d.nodes[1:]))  # type: ignore[arg-type]
+    def apply(d: ProgramDescription) -> ProgramDescription:
+        node = replace(d.nodes[0], **change)  # type: ignore[arg-type]
+        return replace(d, nodes=(node, *d.nodes[1:]))
+
+    return apply
 
 
 def _tensor(index: int, **change: object) -> Change:
