@@ -1,7 +1,7 @@
 """A fleet in virtual time around one rollout: it carries out effects as the fleet service does.
 
-The rollout is put away and restored from its kept parts before every event, so that each
-scenario also shows that a restart of the controller changes nothing.
+The rollout is put away and restored from its kept parts before every command and tick, so that
+each scenario also shows that a restart of the controller changes nothing.
 """
 
 from collections.abc import Iterable
@@ -29,6 +29,7 @@ from wherry_controller.core.rollouts.effects import (
 from wherry_controller.core.rollouts.events import (
     Approve,
     Assigned,
+    Command,
     Event,
     Memory,
     Observed,
@@ -97,6 +98,7 @@ class Voyage:
 
     def __init__(self, units: list[str], before: bytes | None = OLD, **table: Any) -> None:
         self.now_s = T0
+        self.history: Figures | None = figures()
         self.units = units
         candidates = [Candidate(unit, CLASS, before) for unit in units]
         self.before = dict.fromkeys(units, before)
@@ -118,14 +120,15 @@ class Voyage:
         return found
 
     def decide(self, event: Event) -> list[Effect]:
-        restored = restore(self.parts)
-        self.rollout, effects = decide(restored, event, self.now_s)
+        if isinstance(event, Tick | Command):
+            assert all_parts(self.rollout) == self.parts, "a change was not kept"
+            self.rollout = restore(self.parts)
+        self.rollout, effects = decide(self.rollout, event, self.now_s)
         for key, text in changes(self.rollout).items():
             if text is None:
                 self.parts.pop(key, None)
             else:
                 self.parts[key] = text
-        assert all_parts(self.rollout) == self.parts, "a change was not kept"
         self.effects += effects
         return effects
 
@@ -134,7 +137,7 @@ class Voyage:
         way = b"there" if isinstance(effect, Assign) else b"back"
         self.ids[effect.unit] = sha256(way + effect.unit.encode() + (digest or b"")).digest()
         before = self.before[effect.unit] if isinstance(effect, Assign) else NEW
-        self.decide(Assigned(effect.unit, self.ids[effect.unit], before))
+        self.decide(Assigned(effect.unit, self.ids[effect.unit], before, self.history))
 
     def start(self) -> "Voyage":
         self.tell(Approve("grace"))

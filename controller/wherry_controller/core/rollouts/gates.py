@@ -73,10 +73,11 @@ def evaluate(
     since: the first bucket that counts.
     """
     pooled = Pool()
+    for name in pools.classes(Arm.NEW):
+        pooled.merge(pools.newest(Arm.NEW, name, limits.requests_min, since)[0])
     found: list[Check] = []
     for name in sorted(classes):
         compared = comparison(pools, limits, name, since)
-        pooled.merge(compared.new)
         found.append(check_latency(limits, name, compared))
         if classes[name] is not None:
             found.append(check_energy(limits, name, compared))

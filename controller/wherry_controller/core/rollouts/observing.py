@@ -19,7 +19,6 @@ from wherry_controller.core.rollouts.events import (
     Tick,
 )
 from wherry_controller.core.rollouts.members import (
-    IN_FLIGHT,
     Member,
     MemberPhase,
     Return,
@@ -166,7 +165,7 @@ def performance(rollout: Rollout, event: Performance, now_s: float) -> Effects:
             rollout.pools.add(Arm.NEW, event.hardware_class, index, event.unit, event.figures)
         return []
     rollout.pools.add(Arm.CONTROL, event.hardware_class, index, event.unit, event.figures)
-    if member is not None and member.phase in IN_FLIGHT:
+    if member is not None and member.phase is not MemberPhase.SKIPPED:
         rollout.pools.add(Arm.BEFORE, event.hardware_class, 0, event.unit, event.figures)
     return []
 

@@ -164,6 +164,10 @@ class Pools:
             first = index
         return found, first
 
+    def classes(self, arm: Arm) -> list[str]:
+        """The hardware classes that an arm has figures of."""
+        return sorted(name for found, name in self.indexes if found == arm.value)
+
     def total(self, arm: Arm) -> tuple[int, int]:
         """(inferences, errors) of an arm since the rollout began, over all classes."""
         mine = [pool for key, pool in self.pools.items() if key[0] == arm.value]
