@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wherry_native.compiler import CompileError, Parts, compile_model, from_parts, to_parts
 from wherry_native.program import (
@@ -194,3 +194,37 @@ def test_layer_that_cannot_be_a_file_name_is_refused(layer: str, image: bytes) -
     constant["layer"] = layer
     with pytest.raises(CompileError, match="layer"):
         from_parts(parts)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where a JSON value can be edited: every key and index, all the way down."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    paths = []
+    for key, inner in items:
+        paths.append((*path, key))
+        if isinstance(inner, dict | list):
+            paths += _paths(inner, (*path, key))
+    return paths
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_parts_edited_anywhere_are_taken_or_refused_and_nothing_else(
+    image: bytes, data: st.DataObject
+) -> None:
+    parts = _through_json(to_parts(image))
+    table = data.draw(st.sampled_from(["architecture", "quantization", "optimization"]))
+    path = data.draw(st.sampled_from(_paths(getattr(parts, table))))
+    _edit(parts, [table, *path], data.draw(JSON))
+    try:
+        edited = from_parts(parts)
+    except CompileError:
+        return
+    assert from_parts(to_parts(edited)) == edited

@@ -56,10 +56,11 @@ def compile_model(
     """
     path = Path(path)
     data = path.read_bytes()
+    name = (name or path.stem).encode(errors="replace").decode().replace("\0", "")
     samples = None if calibration is None else Path(calibration)
     if data[4:8] == IDENTIFIER or path.suffix == ".tflite":
-        return _compile_tflite(data, name or path.stem, samples)
-    return _compile_onnx(data, name or path.stem, samples)
+        return _compile_tflite(data, name, samples)
+    return _compile_onnx(data, name, samples)
 
 
 def _compile_tflite(data: bytes, name: str, calibration: Path | None) -> CompiledModel:

@@ -89,7 +89,7 @@ def from_parts(parts: Parts) -> bytes:
     reader.finish()
     try:
         return write_program(program)
-    except ProgramFormatError as error:
+    except ValueError as error:  # a ProgramFormatError, or a name that is no Unicode text
         raise CompileError(str(error)) from error
 
 

@@ -56,26 +56,22 @@ def _conv_2d(node: Node, operands: Sequence[Floats]) -> Floats:
     x, weights = operands[0], operands[1]
     count, height, width, depth = weights.shape
     patches = _patches(node, x, 0.0, (height, width))
+    columns = weights.transpose(0, 3, 1, 2).reshape(count, -1)
     groups = x.shape[3] // depth
     parts = []
     for group in range(groups):
         inputs = patches[:, :, :, group * depth : (group + 1) * depth]
-        filters = weights[group * count // groups : (group + 1) * count // groups]
-        parts.append(np.einsum("nhwcij,oijc->nhwo", inputs, filters, optimize=True))
+        rows = inputs.reshape(*inputs.shape[:3], -1)
+        parts.append(rows @ columns[group * count // groups : (group + 1) * count // groups].T)
     return _biased(np.concatenate(parts, axis=3), operands)
 
 
 def _depthwise(node: Node, operands: Sequence[Floats]) -> Floats:
     x, weights = operands[0], operands[1]
-    channels = x.shape[3]
-    filters = weights[0].reshape(*weights.shape[1:3], channels, -1)
+    filters = weights[0].reshape(*weights.shape[1:3], x.shape[3], -1)
     patches = _patches(node, x, 0.0, (weights.shape[1], weights.shape[2]))
-    return _biased(
-        np.einsum("nhwcij,ijcm->nhwcm", patches, filters, optimize=True).reshape(
-            *patches.shape[:3], -1
-        ),
-        operands,
-    )
+    sums = np.einsum("nhwcij,ijcm->nhwcm", patches, filters)
+    return _biased(sums.reshape(*patches.shape[:3], -1), operands)
 
 
 def _fully_connected(node: Node, operands: Sequence[Floats]) -> Floats:
