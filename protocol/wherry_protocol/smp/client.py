@@ -8,6 +8,9 @@ Rules, in order:
    sequence number, up to `attempts_max` times in all; any other is given up at once.
 4. Time comes in as `now_us` (monotonic) where it matters. `deadline_us` says when to call `elapse`.
 
+The shell's part is small:
+
+>>> from wherry_protocol.smp.requests import echo
 >>> client = SmpClient()
 >>> line = client.ask(echo("ahoy"), now_us=0)
 >>> client.receive(b"garbage")

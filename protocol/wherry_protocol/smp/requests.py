@@ -64,10 +64,11 @@ class UploadAnswer:
 
 @dataclass(frozen=True, slots=True)
 class InferAnswer:
-    """`offset`: input bytes taken so far. `output` comes with the last of them."""
+    """`offset`: input bytes taken so far. `output` and its duration come with the last of them."""
 
     offset: int
     output: bytes | None
+    duration_ns: int | None
     version: str
     digest: bytes
     slot: int
@@ -210,6 +211,7 @@ def _infer_answer(body: Body) -> InferAnswer:
     return InferAnswer(
         offset=_count(body, "off"),
         output=_get(body, "out", bytes) if "out" in body else None,
+        duration_ns=_count(body, "ns") if "ns" in body else None,
         version=_get(body, "version", str),
         digest=_get(body, "digest", bytes),
         slot=_count(body, "slot"),

@@ -1,0 +1,1 @@
+"""The microcontroller's firmware, driven through its real serial line."""
