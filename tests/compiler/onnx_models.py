@@ -168,6 +168,17 @@ def positional_network() -> onnx.ModelProto:
     return w.model({"x": [1, 4, 6]}, [w.node("Softmax", x, axis=-1)])
 
 
+def two_inputs() -> onnx.ModelProto:
+    """An image and a vector that meet in one layer, as sensor fusion does."""
+    w = ModelWriter(seed=14)
+    a = w.node("Relu", w.node("Conv", "image", w.weights(3, 1, 3, 3), w.weights(3)))
+    a = w.node("Flatten", w.node("MaxPool", a, kernel_shape=[2, 2], strides=[2, 2]))
+    b = w.node("Relu", w.node("Gemm", "state", w.weights(4, 5), w.weights(5)))
+    x = w.node("Concat", a, b, axis=1)
+    x = w.node("Gemm", x, w.weights(3 * 2 * 3 + 5, 3), w.weights(3))
+    return w.model({"image": ["n", 1, 6, 8], "state": ["n", 4]}, [x])
+
+
 NETWORKS = {
     "pytorch": pytorch_network,
     "mobile": mobile_network,
@@ -177,4 +188,5 @@ NETWORKS = {
     "perceptron": perceptron,
     "regressor": regressor,
     "positional": positional_network,
+    "two inputs": two_inputs,
 }

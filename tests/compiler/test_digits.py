@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from wherry_native.compiler import compile_model
 from wherry_native.engine import Program
 

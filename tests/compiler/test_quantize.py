@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,14 +18,19 @@ from tests.compiler.onnx_models import NETWORKS, ModelWriter
 SAMPLE_COUNT = 40
 
 
-def _compiled(folder: Path, model, samples=None) -> CompiledModel:  # type: ignore[no-untyped-def]
+def _compiled(
+    folder: Path, model: onnx.ModelProto, samples: np.ndarray | None = None
+) -> CompiledModel:
+    """The model, calibrated with `samples` for its first input, or with random ones for all."""
     random = np.random.default_rng(11)
-    entry = model.graph.input[0]
-    shape = [d.dim_value or 1 for d in entry.type.tensor_type.shape.dim]
-    if samples is None:
-        samples = random.normal(0, 1, (SAMPLE_COUNT, *shape[1:])).astype(np.float32)
+    arrays = {}
+    for entry in model.graph.input:
+        shape = [d.dim_value or 1 for d in entry.type.tensor_type.shape.dim]
+        arrays[entry.name] = random.normal(0, 1, (SAMPLE_COUNT, *shape[1:])).astype(np.float32)
+    if samples is not None:
+        arrays[model.graph.input[0].name] = samples
     (folder / "m.onnx").write_bytes(model.SerializeToString())
-    np.savez(folder / "samples.npz", **{entry.name: samples})
+    np.savez(folder / "samples.npz", **arrays)
     return compile_model(folder / "m.onnx", calibration=folder / "samples.npz")
 
 
@@ -36,6 +42,7 @@ def test_quantized_network_runs_in_the_engine_and_agrees_with_float(
     program = Program(model.image)
     output = program.run(bytes(program.input_bytes))
     assert len(output) == program.output_bytes
+    assert [len(sample) for sample in model.sample_inputs] == SAMPLE_COUNT * [program.input_bytes]
     agreement = model.report.agreement
     assert agreement is not None
     assert agreement.sample_count == SAMPLE_COUNT
@@ -90,7 +97,7 @@ def test_dead_channel_and_constant_zero_input_still_compile(tmp_path: Path) -> N
 
 
 def test_retrained_head_changes_only_its_own_piece(tmp_path: Path) -> None:
-    def model(seed: int):  # type: ignore[no-untyped-def]
+    def model(seed: int) -> onnx.ModelProto:
         w = ModelWriter(seed=20)
         x = w.node("Relu", w.node("Gemm", "x", w.weights(8, 6), w.weights(6)))
         w.random = np.random.default_rng(seed)
@@ -157,6 +164,25 @@ def test_calibration_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
         (tmp_path / "samples.npz").write_bytes(content)
         with pytest.raises(CompileError, match=r"no \.npy or \.npz file"):
             compile_model(tmp_path / "m.onnx", calibration=tmp_path / "samples.npz")
+
+
+def test_calibration_that_lacks_an_input_names_it(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(NETWORKS["two inputs"]().SerializeToString())
+    np.savez(tmp_path / "samples.npz", image=np.zeros((2, 1, 6, 8), np.float32))
+    with pytest.raises(CompileError, match=r"lacks those of inputs \['state'\]"):
+        compile_model(tmp_path / "m.onnx", calibration=tmp_path / "samples.npz")
+    np.savez(tmp_path / "samples.npz", image=np.zeros((2, 1, 6, 8)), state=np.zeros((3, 4)))
+    with pytest.raises(CompileError, match="same number of samples"):
+        compile_model(tmp_path / "m.onnx", calibration=tmp_path / "samples.npz")
+
+
+def test_samples_of_a_model_with_a_fixed_batch_are_not_torn(tmp_path: Path) -> None:
+    w = ModelWriter(seed=15)
+    model = w.model({"x": [2, 4]}, [w.node("Gemm", "x", w.weights(4, 3))])
+    with pytest.raises(CompileError, match=r"shape \[4\], must be \[2, 4\]"):
+        _compiled(tmp_path, model)
+    samples = np.random.default_rng(0).normal(0, 1, (10, 2, 4)).astype(np.float32)
+    assert len(_compiled(tmp_path, model, samples).sample_inputs) == 10
 
 
 def test_calibration_of_an_image_may_come_in_either_layout(tmp_path: Path) -> None:

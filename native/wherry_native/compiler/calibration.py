@@ -77,15 +77,20 @@ def _in_program_shape(graph: Graph, name: str, array: Array, path: Path) -> Floa
     if tensor.quantization is not None and array.dtype == np.int8:
         real = (real - tensor.quantization.zero_point) * np.float32(tensor.quantization.scale)
     sample = array.shape[1:]
-    if sample in (in_file, in_file[1:], (math.prod(in_file),)):
+    if sample in (*_without_batch(in_file), (math.prod(in_file),)):
         moved = real.reshape(-1, *in_file).transpose(0, *(axis + 1 for axis in axes))
         return np.ascontiguousarray(moved)
-    if sample in (tensor.shape, tensor.shape[1:]):
+    if sample in _without_batch(tensor.shape):
         return real.reshape(-1, *tensor.shape)
     raise CompileError(
         f"{path}: samples of input {name!r} have shape {list(sample)}, must be "
-        f"{list(in_file[1:]) or list(in_file)}"
+        f"{list(_without_batch(in_file)[-1])}"
     )
+
+
+def _without_batch(shape: Shape) -> list[Shape]:
+    """The shape, and what it is without a first axis of one sample."""
+    return [shape, shape[1:]] if len(shape) > 1 and shape[0] == 1 else [shape]
 
 
 def _file_shape(shape: Shape, axes: tuple[int, ...]) -> Shape:

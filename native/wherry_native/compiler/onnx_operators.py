@@ -465,11 +465,32 @@ def softmax(call: Call) -> Value:
 
 def concat(call: Call) -> Value:
     views = [call.view(i) for i in range(len(call.inputs))]
-    axes = common_axes(views)
     axis = call.axis(0, len(views[0].shape))
+    try:
+        axes = common_axes(views)
+    except ArrangementError:
+        if all(math.prod(view.shape[:axis]) == 1 for view in views):
+            return _end_to_end(call, views, axis)
+        raise
     operands = [call.builder.arranged(view, axes) for view in views]
     output = call.builder.add_node(Op.CONCATENATION, call.name, operands, axes=(axes.index(axis),))
     return _result(call, output, axes)
+
+
+def _end_to_end(call: Call, views: Sequence[View], axis: int) -> Value:
+    """Operands of any arrangement, one behind the other in memory: possible where nothing but
+    unit axes stands before the joined one."""
+    sizes = [math.prod(view.shape) for view in views]
+    rows = [
+        call.builder.reshaped(v.tensor, (1, size)) for v, size in zip(views, sizes, strict=True)
+    ]
+    output = call.builder.add_node(Op.CONCATENATION, call.name, rows, axes=(1,))
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int32)
+    try:
+        moved = [view.index + start for view, start in zip(views, starts, strict=True)]
+        return View(output, np.concatenate(moved, axis=axis))
+    except ValueError as error:
+        raise UnsupportedError(f"operands differ beside axis {axis}") from error
 
 
 def pad(call: Call) -> Value:
