@@ -12,6 +12,7 @@ from wherry_controller.core.rollouts import (
     Candidate,
     Rollout,
     State,
+    all_parts,
     changes,
     decide,
     draft,
@@ -37,7 +38,6 @@ from wherry_controller.core.rollouts.events import (
     Start,
     Tick,
 )
-from wherry_controller.core.rollouts.keeping import all_parts
 from wherry_controller.core.rollouts.pools import Figures
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import (

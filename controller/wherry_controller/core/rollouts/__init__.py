@@ -1,12 +1,13 @@
 """Rollouts: which devices get a bundle, when, and whether it may stay there.
 
-`draft` makes one, `decide` moves it on, `changes` and `restore` keep it in a store.
+`draft` makes one, `decide` moves it on, `all_parts`, `changes` and `restore` keep it in a
+store.
 """
 
 from wherry_controller.core.rollouts.claims import Authority, Claim, Holding, is_granted, refusal
 from wherry_controller.core.rollouts.decide import decide
 from wherry_controller.core.rollouts.drafting import Candidate, draft
-from wherry_controller.core.rollouts.keeping import changes, from_json, restore, to_json
+from wherry_controller.core.rollouts.keeping import all_parts, changes, from_json, restore, to_json
 from wherry_controller.core.rollouts.plan import Plan, parse_plan
 from wherry_controller.core.rollouts.report import member_row, report, waiting_for
 from wherry_controller.core.rollouts.state import OPEN, Rollout, State
@@ -20,6 +21,7 @@ __all__ = [
     "Plan",
     "Rollout",
     "State",
+    "all_parts",
     "changes",
     "decide",
     "draft",

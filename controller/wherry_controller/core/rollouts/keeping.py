@@ -1,8 +1,9 @@
 """A rollout as JSON, in parts, so that keeping an event costs what the event changed.
 
-Parts: `head`, `member/<unit>` and `pool/<arm>/<class>/<bucket>`; each is one JSON text. Fields
-that have their default are left out of members and pools. `restore(parts)` is the same rollout:
-a controller that restarts in mid-rollout decides as if it had not.
+Parts: `plan` (never changes), `head`, `member/<unit>` and `pool/<arm>/<class>/<bucket>`; each is
+one JSON text. Fields that have their default are left out of members and pools.
+`restore(parts)` is the same rollout: a controller that restarts in mid-rollout decides as if it
+had not.
 """
 
 import json
@@ -29,8 +30,9 @@ from wherry_controller.core.rollouts.state import (
 from wherry_controller.core.rollouts.strategies import Stage
 
 FORMAT: Final = 1
+PLAN: Final = "plan"
 HEAD: Final = "head"
-HEAD_FIELDS: Final = (
+PLAN_FIELDS: Final = (
     "rollout_id",
     "model",
     "version",
@@ -40,18 +42,16 @@ HEAD_FIELDS: Final = (
     "created_s",
     "plan",
     "terms",
-    "state",
-    "state_reason",
-    "progress",
-    "link",
-    "checks",
-    "told",
 )
+HEAD_FIELDS: Final = ("state", "state_reason", "progress", "link", "checks", "told")
 
 
 def changes(rollout: Rollout) -> dict[str, str | None]:
-    """The parts that changed since the last call, to be kept; None: the part is gone."""
-    found: dict[str, str | None] = {HEAD: _head(rollout)}
+    """The parts that changed since the last call, to be kept; None: the part is gone.
+
+    What was kept first is `all_parts`.
+    """
+    found: dict[str, str | None] = {HEAD: _fields(rollout, HEAD_FIELDS)}
     for unit in sorted(rollout.changed):
         found[f"member/{unit}"] = _text(_sparse(rollout.members[unit]))
     for key in sorted(rollout.pools.changed):
@@ -66,7 +66,8 @@ def all_parts(rollout: Rollout) -> dict[str, str]:
     """Every part; O(members), for the first time and for backups."""
     members = {f"member/{unit}": _text(_sparse(m)) for unit, m in rollout.members.items()}
     pools = {_pool_name(key): _text(_sparse(pool)) for key, pool in rollout.pools.pools.items()}
-    return {HEAD: _head(rollout), **members, **pools}
+    plan, head = _fields(rollout, PLAN_FIELDS), _fields(rollout, HEAD_FIELDS)
+    return {PLAN: plan, HEAD: head, **members, **pools}
 
 
 def to_json(rollout: Rollout) -> str:
@@ -85,10 +86,10 @@ def from_json(text: str) -> Rollout:
 def restore(parts: Mapping[str, str]) -> Rollout:
     """The rollout of its parts. Raises DecodeError where they are not ours or are newer."""
     try:
-        head = json.loads(parts[HEAD])
-        if head["format"] != FORMAT:
+        kept = {**json.loads(parts[PLAN]), **json.loads(parts[HEAD])}
+        if kept["format"] != FORMAT:
             raise DecodeError(
-                f"kept rollout: format {head['format']}, this controller reads {FORMAT}",
+                f"kept rollout: format {kept['format']}, this controller reads {FORMAT}",
                 Code.UNSUPPORTED_FORMAT,
             )
         members = [
@@ -99,14 +100,16 @@ def restore(parts: Mapping[str, str]) -> Rollout:
         return Rollout(
             members={member.unit: member for member in members},
             pools=_pools(parts),
-            **{name: HEAD_DECODERS.get(name, _same)(head[name]) for name in HEAD_FIELDS},
+            **{
+                name: DECODERS.get(name, _same)(kept[name]) for name in (*PLAN_FIELDS, *HEAD_FIELDS)
+            },
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DecodeError(f"kept rollout: {error!r}") from error
 
 
-def _head(rollout: Rollout) -> str:
-    values = {name: _plain(getattr(rollout, name)) for name in HEAD_FIELDS}
+def _fields(rollout: Rollout, names: tuple[str, ...]) -> str:
+    values = {name: _plain(getattr(rollout, name)) for name in names}
     return _text({"format": FORMAT, **values})
 
 
@@ -212,7 +215,7 @@ def _checks(rows: list[dict[str, Any]]) -> tuple[Check, ...]:
     return tuple(_made(Check, row, decoders) for row in rows)
 
 
-HEAD_DECODERS: Final[Decoders] = {
+DECODERS: Final[Decoders] = {
     "digest": bytes.fromhex,
     "salt": bytes.fromhex,
     "plan": _plan,
