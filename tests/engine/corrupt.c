@@ -1,7 +1,8 @@
 /* Loads and runs many corruptions of one program; sanitizers watch.
  *
- * usage: corrupt IMAGE
+ * usage: corrupt IMAGE | corrupt --each FILE
  *
+ * With --each, FILE has many images, each after its size (u32); they are loaded as they are.
  * Every byte of the image gets each of its eight bits flipped and three other values; every aligned
  * 32-bit word of the structure gets values at the edges. Whatever loads is run on an arena of
  * exactly the size asked for. Prints how many loaded and how many were refused. */
@@ -116,18 +117,26 @@ static uint8_t *read_image(const char *path, size_t *size)
     return image;
 }
 
-int main(int argc, char **argv)
+static void load_each(const char *path)
 {
-    size_t size;
-    if (argc != 2) {
-        return 2;
+    FILE *file = fopen(path, "rb");
+    uint8_t *image = exactly(1 << 20);
+    uint32_t size;
+    if (file == NULL) {
+        abort();
     }
-    uint8_t *image = read_image(argv[1], &size);
-    load(image, size);
-    if (loaded != 1) {
-        fprintf(stderr, "the intact program was refused\n");
-        return 1;
+    while (fread(&size, sizeof size, 1, file) == 1) {
+        if (size > 1 << 20 || fread(image, 1, size, file) != size) {
+            abort();
+        }
+        load(image, size);
     }
+    fclose(file);
+    free(image);
+}
+
+static void corrupt_everywhere(uint8_t *image, size_t size)
+{
     for (size_t shorter = 0; shorter < size; shorter += 7) {
         load(image, shorter);
     }
@@ -138,6 +147,26 @@ int main(int argc, char **argv)
     for (size_t at = 0; at + 4 <= structure_size; at += 4) {
         corrupt_word(image, size, at);
     }
+}
+
+int main(int argc, char **argv)
+{
+    size_t size;
+    if (argc == 3 && strcmp(argv[1], "--each") == 0) {
+        load_each(argv[2]);
+        printf("%lu %lu\n", loaded, refused);
+        return 0;
+    }
+    if (argc != 2) {
+        return 2;
+    }
+    uint8_t *image = read_image(argv[1], &size);
+    load(image, size);
+    if (loaded != 1) {
+        fprintf(stderr, "the intact program was refused\n");
+        return 1;
+    }
+    corrupt_everywhere(image, size);
     free(image);
     printf("%lu %lu\n", loaded, refused);
     return 0;
