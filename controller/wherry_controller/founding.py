@@ -145,7 +145,7 @@ def _fill_database(
             _add_broker_logins(db, data, random)
         provision.write_files(db, data, settings)
         configuration = mosquitto.configuration(
-            data.broker, settings.broker.host, settings.broker.port, getpass.getuser()
+            data.broker.resolve(), settings.broker.host, settings.broker.port, getpass.getuser()
         )
         write_durably(data.broker / "mosquitto.conf", configuration.encode())
     finally:

@@ -159,3 +159,27 @@ class MissingExtraError(WherryError):
 
     default_code = Code.MISSING_EXTRA
     exit_status = 19
+
+
+_BY_HUNDRED: dict[int, type[WherryError]] = {
+    1: DecodeError,
+    2: TrustError,
+    3: ContractError,
+    4: FailedError,
+    5: LimitError,
+}
+_BY_CODE: dict[Code, type[WherryError]] = {
+    Code.CONFLICT: StateError,
+    Code.STOPPED: StateError,
+    Code.NOT_FOUND: NotFoundError,
+    Code.FORBIDDEN: ForbiddenError,
+    Code.UNREACHABLE: UnreachableError,
+    Code.FAILED: FailedError,
+    Code.MISSING_EXTRA: MissingExtraError,
+}
+
+
+def error_of(code: Code, text: str) -> WherryError:
+    """The error that a code which came over a wire stands for."""
+    family = _BY_CODE.get(code) or _BY_HUNDRED.get(code // 100, WherryError)
+    return family(text, code)

@@ -111,6 +111,12 @@ def open_manifest(
     if sha256(manifest_bytes).digest() != digest:
         raise TrustError(f"manifest is not {digest.hex()}", Code.DIGEST)
     release = state.role(TrustRole.RELEASE)
+    if not signatures:
+        raise TrustError(
+            f"manifest {digest.hex()} is unsigned, {release.threshold} release signatures are "
+            "needed",
+            Code.THRESHOLD,
+        )
     cose.verify(
         signatures,
         content_type=content_type(Manifest),

@@ -30,13 +30,13 @@ class Login:
 
 
 def username(org: str, connection: str) -> str:
-    """The login of a connection. `:` is in no name, so no two collide."""
-    return f"{org}:d:{connection}"
+    """The login of a connection: its identity on the wire. `/` is in no name, so no two collide."""
+    return f"{org}/d/{connection}"
 
 
 def role_username(org: str, role: str) -> str:
     """The login of the controller or of read-only consumers."""
-    return f"{org}:{role}"
+    return f"{org}/{role}"
 
 
 def password_hash(password: str, salt: bytes) -> str:

@@ -1,21 +1,74 @@
 """The whole command: groups gathered, every mistake turned into one sentence and a status."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from wherry_protocol.errors import WherryError
 
-from wherry_controller.cli import model
+from wherry_controller.cli import (
+    device,
+    hardware_class,
+    house,
+    model,
+    observe,
+    operator,
+    registry,
+    rollout,
+)
+from wherry_controller.cli.client import DATA_DIR, Access, use
 from wherry_controller.cli.output import forget_json, show_error
 
 app = typer.Typer(
     name="wherry",
-    help="Carries signed models to fleets of edge devices and keeps them healthy there.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(house.init)
+app.command()(house.serve)
+app.add_typer(operator.app, name="operator")
+app.add_typer(hardware_class.app, name="class")
 app.add_typer(model.app, name="model")
+app.add_typer(registry.app, name="registry")
+app.add_typer(device.app, name="device")
+app.command()(rollout.deploy)
+app.add_typer(rollout.app, name="rollout")
+app.command()(rollout.rollback)
+app.command()(house.stop)
+app.command()(house.go)
+app.add_typer(observe.telemetry, name="telemetry")
+app.add_typer(observe.audit, name="audit")
+app.command()(observe.status)
+app.command()(observe.doctor)
+app.command()(house.backup)
+app.command()(house.restore)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"wherry {version('wherry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def wherry(
+    server: Annotated[
+        str | None, typer.Option(envvar="WHERRY_SERVER", help="The controller's URL.")
+    ] = None,
+    token: Annotated[str | None, typer.Option(envvar="WHERRY_TOKEN", help="Your token.")] = None,
+    data: Annotated[
+        Path,
+        typer.Option(envvar="WHERRY_DATA", help="The data directory, on the controller's machine."),
+    ] = DATA_DIR,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Carries signed models to fleets of edge devices and keeps them healthy there."""
+    use(Access(server, token, data))
 
 
 def run(arguments: Sequence[str]) -> int:

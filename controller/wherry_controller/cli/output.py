@@ -24,6 +24,12 @@ JsonOption = Annotated[
 ]
 
 
+ReasonOption = Annotated[str, typer.Option(help="Why; it is audited.")]
+TargetOption = Annotated[
+    str, typer.Option(help="Which units: all, label:site=oslo, class=linux-arm64, pump-17, …")
+]
+
+
 def wants_json() -> bool:
     """Whether this call was made with --json."""
     return _wants_json.get()

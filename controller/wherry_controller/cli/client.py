@@ -1,0 +1,145 @@
+"""The controller's API as the command line uses it: which server, which token, errors as ours."""
+
+import json
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from wherry_protocol.errors import (
+    Code,
+    ForbiddenError,
+    UnreachableError,
+    WherryError,
+    error_of,
+)
+
+from wherry_controller import settings
+from wherry_controller.layout import DataDir
+
+DATA_DIR: Final = Path("wherry-data")
+ANSWER_S_MAX: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the options before the command say; None: find out from the data directory."""
+
+    server: str | None = None
+    token: str | None = None
+    data: Path = DATA_DIR
+
+
+_access: ContextVar[Access | None] = ContextVar("access", default=None)
+
+
+def use(access: Access) -> None:
+    """Remember how this call reaches the controller."""
+    _access.set(access)
+
+
+def _current() -> Access:
+    return _access.get() or Access()
+
+
+def data_dir() -> DataDir:
+    """The data directory that this call names."""
+    return DataDir(_current().data)
+
+
+def _address(access: Access) -> str:
+    if access.server is not None:
+        return access.server.rstrip("/")
+    if not DataDir(access.data).settings.exists():
+        raise WherryError(
+            f"no controller is named: give --server and --token, or --data with a folder that "
+            f"`wherry init` made ({access.data} is none)"
+        )
+    http = settings.load(DataDir(access.data).settings).http
+    return f"http://{http.host}:{http.port}"
+
+
+def _token(access: Access) -> str:
+    if access.token is not None:
+        return access.token
+    path = DataDir(access.data).operator_token
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise ForbiddenError(
+            f"no token is given and {path} cannot be read: {error.strerror}"
+        ) from error
+
+
+def _client() -> httpx.Client:
+    access = _current()
+    return httpx.Client(
+        base_url=f"{_address(access)}/api/v1",
+        headers={"Authorization": f"Bearer {_token(access)}"},
+        timeout=ANSWER_S_MAX,
+        trust_env=False,
+    )
+
+
+def ask(
+    method: str,
+    path: str,
+    *,
+    body: Any = None,
+    content: bytes | None = None,
+    query: dict[str, Any] | None = None,
+) -> Any:
+    """The parsed answer. Raises the WherryError that the controller names."""
+    with _client() as client:
+        try:
+            answer = client.request(method, path, json=body, content=content, params=query)
+        except httpx.HTTPError as error:
+            raise _unreachable(client, error) from error
+    return _checked(answer).json()
+
+
+def stream(path: str, query: dict[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
+    """(event, data) of a server-sent stream until the controller ends it."""
+    with _client() as client:
+        try:
+            with client.stream("GET", path, params=query, timeout=None) as answer:
+                if answer.is_error:
+                    answer.read()
+                    _checked(answer)
+                yield from _events(answer.iter_lines())
+        except httpx.HTTPError as error:
+            raise _unreachable(client, error) from error
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
+    kind = "message"
+    for line in lines:
+        if line.startswith("event: "):
+            kind = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield kind, json.loads(line.removeprefix("data: "))
+            kind = "message"
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    if not answer.is_error:
+        return answer
+    try:
+        told = answer.json()
+        code, text = Code[told["code"]], str(told["error"])
+    except (ValueError, KeyError, TypeError):
+        raise UnreachableError(
+            f"{answer.url.host}:{answer.url.port} answered {answer.status_code}, "
+            "which is not how `wherry serve` answers"
+        ) from None
+    raise error_of(code, text)
+
+
+def _unreachable(client: httpx.Client, error: httpx.HTTPError) -> UnreachableError:
+    url = client.base_url
+    return UnreachableError(
+        f"the controller at {url.host}:{url.port} does not answer "
+        f"({error or type(error).__name__}); is `wherry serve` running?"
+    )

@@ -1,0 +1,233 @@
+"""`wherry rollout …`, `wherry deploy`, `wherry rollback`: models onto fleets and back."""
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from wherry_protocol.errors import DecodeError, FailedError
+
+from wherry_controller.cli.client import ask, stream
+from wherry_controller.cli.files import read_file
+from wherry_controller.cli.output import (
+    JsonOption,
+    ReasonOption,
+    TargetOption,
+    show,
+    show_rows,
+    wants_json,
+)
+from wherry_controller.cli.registry import split_reference
+from wherry_controller.cli.rollout_view import headline, rollout_text
+
+app = typer.Typer(help="Create, watch and steer rollouts.")
+Reference = Annotated[str, typer.Argument(help="NAME:VERSION.")]
+RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id.")]
+PresetOption = Annotated[
+    str | None, typer.Option(help="Gate: conservative, balanced or aggressive (the tolerant one).")
+]
+FileOption = Annotated[Path | None, typer.Option("--file", help="A rollout file (TOML).")]
+WaitOption = Annotated[bool, typer.Option(help="Wait until it ends or pauses.")]
+
+
+def _plan(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """The file's table with the options given beside it."""
+    table: dict[str, Any] = {}
+    if file is not None:
+        try:
+            table = tomllib.loads(read_file(file, "rollout file").decode())
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise DecodeError(f"{file}: not TOML: {error}") from error
+    return table | {key: value for key, value in given.items() if value is not None}
+
+
+def deploy(
+    reference: Reference,
+    target: TargetOption,
+    subset: Annotated[str | None, typer.Option(help="Part of the target, like 25%.")] = None,
+    preset: PresetOption = None,
+    file: FileOption = None,
+    reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
+    wait: WaitOption = True,
+    json: JsonOption = False,
+) -> None:
+    """Bring a version to devices; with --subset, again with a larger one, to more of them.
+
+    wherry deploy pump-anomaly:1.0.0 --target label:site=oslo --subset 25%
+    """
+    model, version = split_reference(reference)
+    open_one = _widenable(model, version) if subset is not None else None
+    if open_one is not None:
+        made = ask("POST", f"/rollouts/{open_one}/widen", body={"subset": subset, "reason": reason})
+    else:
+        plan = _plan(file, {"subset": subset, "preset": preset})
+        body = {"model": model, "version": version, "target": target, "plan": plan}
+        made = ask("POST", "/rollouts", body=body | {"reason": reason})
+    _follow(made, wait, subset)
+
+
+def _widenable(model: str, version: str) -> str | None:
+    """The open rollout of this version, if there is one."""
+    digest = ask("GET", f"/bundles/{model}/{version}")["digest"]
+    for row in ask("GET", "/rollouts"):
+        if row["is_open"] and row["model"] == model and row["bundle_digest"] == digest:
+            return str(row["id"])
+    return None
+
+
+def _follow(made: dict[str, Any], wait: bool, subset: str | None = None) -> None:
+    if wait and made["state"] not in ("draft", "approved"):
+        made = _watch(made["id"])
+    show(made, rollout_text(made))
+    if wait and made["state"] in ("reverting", "reverted", "aborted"):
+        raise FailedError(f"rollout {made['id']} is {made['state']}: {made['reason']}")
+    if wait and made["state"] == "paused" and (made["failed"] or made["silent"]):
+        raise FailedError(f"rollout {made['id']} is paused: {made['reason']}")
+
+
+def _watch(rollout_id: str) -> dict[str, Any]:
+    """Show the rollout as it goes, until it ends or pauses; its last view."""
+    last: dict[str, Any] = {}
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        for _, view in stream(f"/rollouts/{rollout_id}/watch"):
+            last = view
+            if console.is_terminal and not wants_json():
+                live.update(rollout_text(view), refresh=True)
+            elif not wants_json():
+                print(headline(view), file=sys.stderr)
+            if view["state"] == "paused":
+                break
+    return last
+
+
+@app.command()
+def create(
+    reference: Reference,
+    target: TargetOption,
+    file: FileOption = None,
+    strategy: Annotated[str | None, typer.Option(help="direct, rolling or canary.")] = None,
+    preset: PresetOption = None,
+    subset: Annotated[str | None, typer.Option(help="Part of the target, like 25%.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
+    draft: Annotated[bool, typer.Option(help="Leave it for an approver to start.")] = False,
+    wait: WaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a rollout and start it.
+
+    wherry rollout create pump-anomaly:1.1.0 --target all --strategy canary
+    """
+    model, version = split_reference(reference)
+    plan = _plan(file, {"strategy": strategy, "preset": preset, "subset": subset})
+    body = {"model": model, "version": version, "target": target, "plan": plan}
+    made = ask("POST", "/rollouts", body=body | {"reason": reason, "start": not draft})
+    _follow(made, wait)
+
+
+@app.command("list")
+def everything(json: JsonOption = False) -> None:
+    """List rollouts, newest first.
+
+    wherry rollout list
+    """
+    rows = ask("GET", "/rollouts")
+    show_rows(rows, ("id", "model", "state", "is_open"), "no rollouts")
+
+
+@app.command("show")
+def one(rollout: RolloutArgument, json: JsonOption = False) -> None:
+    """Show a rollout: stage, devices, checks with their figures, what it waits for.
+
+    wherry rollout show pump-anomaly-1.1.0-2
+    """
+    found = ask("GET", f"/rollouts/{rollout}")
+    show(found, rollout_text(found))
+
+
+@app.command()
+def watch(rollout: RolloutArgument, json: JsonOption = False) -> None:
+    """Watch a rollout until it ends or pauses; exit status 18 if it did not succeed.
+
+    wherry rollout watch pump-anomaly-1.1.0-2
+    """
+    _follow(ask("GET", f"/rollouts/{rollout}"), True)
+
+
+def _steer(rollout: str, verb: str, reason: str) -> None:
+    found = ask("POST", f"/rollouts/{rollout}/{verb}", body={"reason": reason})
+    show(found, rollout_text(found))
+
+
+@app.command()
+def approve(rollout: RolloutArgument, reason: ReasonOption, json: JsonOption = False) -> None:
+    """Approve a draft and start it.
+
+    wherry rollout approve pump-anomaly-1.1.0-2 --reason "tested in the lab"
+    """
+    _steer(rollout, "approve", reason)
+
+
+@app.command()
+def pause(rollout: RolloutArgument, reason: ReasonOption, json: JsonOption = False) -> None:
+    """Touch nobody else until it is resumed.
+
+    wherry rollout pause pump-anomaly-1.1.0-2 --reason "storm"
+    """
+    _steer(rollout, "pause", reason)
+
+
+@app.command()
+def resume(rollout: RolloutArgument, reason: ReasonOption, json: JsonOption = False) -> None:
+    """Go on.
+
+    wherry rollout resume pump-anomaly-1.1.0-2 --reason "storm is over"
+    """
+    _steer(rollout, "resume", reason)
+
+
+@app.command()
+def advance(rollout: RolloutArgument, reason: ReasonOption, json: JsonOption = False) -> None:
+    """Open the next stage without waiting for soak and gate; audited.
+
+    wherry rollout advance pump-anomaly-1.1.0-2 --reason "urgent fix"
+    """
+    _steer(rollout, "advance", reason)
+
+
+@app.command()
+def abort(
+    rollout: RolloutArgument,
+    reason: ReasonOption,
+    revert: Annotated[bool, typer.Option(help="Also send every swapped device back.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Stop the spread; what has swapped stays, unless --revert.
+
+    wherry rollout abort pump-anomaly-1.1.0-2 --reason "wrong weights" --revert
+    """
+    _steer(rollout, "revert" if revert else "abort", reason)
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    target: TargetOption,
+    reason: ReasonOption,
+    to_previous: Annotated[bool, typer.Option(help="Each unit's previous version.")] = False,
+    to_version: Annotated[str | None, typer.Option(help="This version.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Send devices back to an older version.
+
+    wherry rollback pump-anomaly --target all --to-previous --reason "false alarms"
+    """
+    if to_previous == (to_version is not None):
+        raise typer.BadParameter("give either --to-previous or --to-version")
+    body = {"model": model, "target": target, "to_version": to_version, "reason": reason}
+    done = ask("POST", "/rollback", body=body)
+    lines = [f"{unit}: back to {version}" for unit, version in done["sent"].items()]
+    lines += [f"{unit}: stays, {why}" for unit, why in done["passed"].items()]
+    show(done, "\n".join(lines))

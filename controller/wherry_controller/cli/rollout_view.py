@@ -1,0 +1,57 @@
+"""A rollout as text: what an operator leaves open on a screen. Pure."""
+
+from typing import Any
+
+BAR_WIDTH = 24
+SHOWN_MAX = 10
+ORDER = ("confirmed", "trial", "staged", "fetching", "offered", "pending")
+FAILED = ("rejected", "reverted", "silent", "skipped")
+
+
+def headline(view: dict[str, Any]) -> str:
+    """One line: who, where, how far."""
+    members = view["members"]
+    total = sum(members.values())
+    counts = ", ".join(f"{n} {name}" for name, n in members.items() if n)
+    return (
+        f"{view['id']}: {view['state']}, stage {view['stage']} of {view['stages']}, "
+        f"{members.get('confirmed', 0)} of {total} confirmed ({counts or 'nobody'})"
+    )
+
+
+def rollout_text(view: dict[str, Any]) -> str:
+    """State, progress, checks with their figures, who failed, what it waits for."""
+    lines = [headline(view), f"  {_bar(view)} {_share(view)}"]
+    if view["reason"]:
+        lines.append(f"  why: {view['reason']}")
+    lines.append(f"  {view['strategy']}, preset {view['preset']}")
+    if view["overrides"]:
+        lines.append(f"  overrides: {'; '.join(view['overrides'])}")
+    lines += [
+        f"  {check['verdict']:<13}{check['check']} ({check['class'] or 'all'}): {check['text']}"
+        for check in view["checks"]
+    ]
+    for title, key in (("failed", "failed"), ("silent", "silent"), ("not back", "not_back")):
+        lines += _named(title, view[key])
+    lines += [f"  waits for {what}" for what in view["waiting_for"]]
+    return "\n".join(lines)
+
+
+def _bar(view: dict[str, Any]) -> str:
+    members = view["members"]
+    total = max(1, sum(members.values()))
+    good = members.get("confirmed", 0) * BAR_WIDTH // total
+    bad = -(-sum(members.get(name, 0) for name in FAILED) * BAR_WIDTH // total)
+    return f"[{'#' * good}{'x' * bad}{'.' * max(0, BAR_WIDTH - good - bad)}]"
+
+
+def _share(view: dict[str, Any]) -> str:
+    share = view["subset"] * 100
+    return f"{view['opened']} opened" + ("" if share >= 100 else f", subset {share:g} %")
+
+
+def _named(title: str, units: dict[str, str]) -> list[str]:
+    lines = [f"  {title}: {unit}: {why}" for unit, why in list(units.items())[:SHOWN_MAX]]
+    if len(units) > SHOWN_MAX:
+        lines.append(f"  {title}: and {len(units) - SHOWN_MAX} more")
+    return lines
