@@ -67,10 +67,10 @@ firmware: setup
 demo: setup firmware
 	@$(BIN)/python demo/run.py
 
-# Two workers for what may run beside other tests, then one by one what measures time (`alone`;
-# pytest ends with 5 where there is no such test).
+# Two workers, a file to each, so that what a file sets up is set up once; then one by one what
+# measures time (`alone`; pytest ends with 5 where there is no such test).
 test: setup setup-oracles firmware
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone" $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" $(PYTEST)
 	@$(BIN)/python -m pytest -m alone $(PYTEST) || [ $$? = 5 ]
 
 bench: setup setup-oracles firmware

@@ -18,7 +18,7 @@ INSTALLED_SIZE_BYTES_MAX = 24 * MEGABYTE  # Wherry, its dependencies, their comp
 WHERRY_SIZE_BYTES_MAX = 4 * MEGABYTE
 NOT_ON_A_DEVICE = ["numpy", "typer", "rich", "pydantic", "fastapi", "sqlite_utils", "onnx"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
