@@ -273,9 +273,7 @@ DOERS: Final[Mapping[type[Effect], Callable[..., None]]] = {
     SpoolWrite: lambda it, effect: spool_files.write(it.store.disk, effect.name, effect.data),
     SpoolRead: Runtime._read_segment,
     SpoolDrop: lambda it, effect: it.store.disk.unlink(f"spool/{effect.name}"),
-    Say: lambda _it, effect: LOG.log(
-        LEVELS[effect.severity], "%s: %s", effect.unit, effect.text
-    ),
+    Say: lambda _it, effect: LOG.log(LEVELS[effect.severity], "%s: %s", effect.unit, effect.text),
     Ask: lambda it, effect: it.answers.ask(effect),
     Configure: lambda it, effect: it.answers.configure(effect),
 }
