@@ -1,4 +1,4 @@
-"""Small signed bundles for the agent's tests: one layer each, real programs, real golden vectors."""
+"""Small signed bundles for the agent's tests: real programs of one layer, real golden vectors."""
 
 import random
 from hashlib import sha256

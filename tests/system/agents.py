@@ -150,8 +150,8 @@ def enrolled(
     """A device that went through `wherry-agent enroll`, with its agent.toml."""
     folder.mkdir(exist_ok=True)
     state, request, answer = folder / "state", folder / "request", folder / "answer"
-    made = agent_command("enroll", "--dir", str(state), "--connection", name, "--class",
-                         "linux-test", "--label", "site=oslo", "--request", str(request))  # fmt: skip
+    asked = ["--connection", name, "--class", "linux-test", "--label", "site=oslo"]
+    made = agent_command("enroll", "--dir", str(state), *asked, "--request", str(request))
     assert made.returncode == 0, made.stderr
     login = BrokerLogin(host="127.0.0.1", port=port, username=name, password="secret")
     device, sealed = director.enrol(request.read_bytes(), login)

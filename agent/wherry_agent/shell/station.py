@@ -6,11 +6,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Set
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from wherry_native.engine import ABI_VERSION
-from wherry_protocol.errors import Code, DecodeError
+from wherry_protocol.errors import Code, DecodeError, StateError
+from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.messages.enrolment import EnrolAnswer
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.names import SELF
@@ -36,6 +39,10 @@ from wherry_agent.shell.runtime import Answers, Host, Runtime
 from wherry_agent.shell.sampler import Sampler
 from wherry_agent.shell.systemd import Watchdog, notifier_from, watchdog_us_from
 from wherry_agent.shell.workers import Worker
+from wherry_agent.telemetry.pack import unit_base
+
+if TYPE_CHECKING:
+    from wherry_agent.gateway import McuHost
 
 LOG = logging.getLogger(__name__)
 CONNECTIONS_PER_BOOT: Final = 1 << 20
@@ -73,9 +80,10 @@ class Station:
         self._worker = Worker("store")
         self._http = self._make_http()
         self._link = self._make_link(answer, identity, record.boot_count + 1)
+        self._mcus = self._make_mcus(identity)
         self._answering = Answering(self._host, self.status, ring, self._post)
         found = Found(
-            identity=identity,
+            identity=_served(identity, self._mcus.keys() | {SELF}),
             settings=_settings(config, agent_version),
             record=record,
             manifests=self._store.intact_manifests(kept_manifests(record)),
@@ -84,7 +92,7 @@ class Station:
             nonce=os.urandom(16),
         )
         agent, self._first_effects = core.start(found, moment())
-        hosts: Mapping[str, Host] = {SELF: self._host}
+        hosts: Mapping[str, Host] = {SELF: self._host, **self._mcus}
         self._runtime = Runtime(
             agent,
             self._store,
@@ -96,7 +104,7 @@ class Station:
             beat=self._beat,
         )
         self._sampler.spool = self._spool_figures
-        self._sampler.hardware = lambda: self._runtime.agent.identity.classes.get(SELF)
+        self._sampler.hardware = partial(self._class_of, SELF)
         self._notifier = notifier_from(os.environ)
         self._watchdog = Watchdog(
             self._notifier, watchdog_us_from(os.environ), {"event loop": lambda: True}
@@ -136,6 +144,31 @@ class Station:
         self._sampler.refused_at_door = http.refused
         return http
 
+    def _make_mcus(self, identity: Identity) -> dict[str, "McuHost"]:
+        """A host per microcontroller; the gateway's code is imported only where there is one."""
+        if not self._config.unit:
+            return {}
+        from wherry_agent.gateway import McuHost, Surroundings
+
+        hosts = {}
+        for unit in self._config.unit:
+            if unit.name not in identity.classes:
+                raise StateError(
+                    f"unit {unit.name!r} of the config was not enrolled; enroll again with "
+                    f"--unit {unit.name}:CLASS"
+                )
+            around = Surroundings(
+                base=unit_base(identity.org, identity.connection, unit.name),
+                store=self._store,
+                tell=self._post,
+                hardware=partial(self._class_of, unit.name),
+            )
+            hosts[unit.name] = McuHost(unit, around)
+        return hosts
+
+    def _class_of(self, unit: str) -> HardwareClass | None:
+        return self._runtime.agent.identity.classes.get(unit)
+
     # --- running
 
     def run(self) -> None:
@@ -150,6 +183,8 @@ class Station:
         if self._http is not None:
             self._http.start()
             self._say_address(self._http)
+        for mcu in self._mcus.values():
+            mcu.start()
         self._link.start()
         self._notifier.ready("serving")
         LOG.info("agent ready")
@@ -172,6 +207,8 @@ class Station:
             self._http.stop()
         self._link.stop()
         self._worker.stop()
+        for mcu in self._mcus.values():
+            mcu.stop()
         self._host.stop()
         with contextlib.suppress(FileNotFoundError):
             (self._config.state_dir / HTTP_ADDRESS).unlink()
@@ -193,10 +230,15 @@ class Station:
         self._runtime.post(Received(topic, payload), acknowledge)
 
     def _ask(self, question: Ask) -> None:
-        self._worker(lambda: self._answering.answer(question))
+        if question.unit in self._mcus:
+            self._mcus[question.unit].ask(question)
+        else:
+            self._worker(lambda: self._answering.answer(question))
 
     def _configure(self, effect: Configure) -> None:
-        if effect.unit == SELF:
+        if effect.unit in self._mcus:
+            self._mcus[effect.unit].configure(effect)
+        else:
             self._sampler.configure(effect.telemetry)
 
     def _beat(self) -> None:
@@ -214,7 +256,16 @@ class Station:
 
     def status(self) -> Mapping[str, Any]:
         """What GET /status shows."""
-        return status.describe(self._runtime.agent, now_us(), self._link.is_connected)
+        known = status.describe(self._runtime.agent, now_us(), self._link.is_connected)
+        return {**known, "microcontrollers": {n: one.status() for n, one in self._mcus.items()}}
+
+
+def _served(identity: Identity, units: Set[str]) -> Identity:
+    """Without units that were enrolled and are not in the config: nobody can act for them."""
+    for name in identity.classes.keys() - units:
+        LOG.warning("unit %s was enrolled but is not in the config: it is left alone", name)
+    classes = {name: one for name, one in identity.classes.items() if name in units}
+    return replace(identity, classes=classes)
 
 
 def _settings(config: Config, agent_version: str) -> Settings:
