@@ -8,7 +8,7 @@
 /* One item's head, and the bytes of a string. */
 typedef struct {
     fw_cbor_major major;
-    uint64_t value;         /* number, length or count; INDEFINITE for a map or array that says so */
+    uint64_t value;         /* number, length or count; INDEFINITE for such a map or array */
     const uint8_t *bytes;   /* of a string */
 } item;
 

@@ -56,7 +56,7 @@ uint32_t fw_slot_bank(const fw_firmware *fw, uint32_t slot);
 /* Is the running image confirmed? */
 bool fw_is_confirmed(const fw_firmware *fw);
 
-/* --- commands: a request's map in, an answer's pairs out, FW_OK or a refusal ------------------- */
+/* --- commands: a request's map in, an answer's pairs out, FW_OK or a refusal. ----------------- */
 
 FW_MUST_CHECK int fw_os_echo(fw_firmware *fw, const fw_map *request, fw_writer *answer);
 FW_MUST_CHECK int fw_os_reset(fw_firmware *fw, const fw_map *request, fw_writer *answer);

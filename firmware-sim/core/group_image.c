@@ -185,6 +185,9 @@ static int check_announcement(const fw_firmware *fw, const announcement *a, cons
     if (a->size > fw_bank_size(fw->board->flash)) {
         return FW_ERR_TOO_LARGE;
     }
+    if (data_size > a->size) {
+        return FW_ERR_DATA_OVERRUN;
+    }
     if (data_size < FW_IMAGE_HEADER_SIZE) {
         return FW_ERR_INVALID_HEADER;
     }

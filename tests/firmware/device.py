@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import serial
-
 from wherry_protocol.smp import Answered, Failed, Request, Send, SmpClient, Upload, parameters
 
 T = TypeVar("T")
