@@ -239,9 +239,11 @@ class _Parser:
         if self.take(")") is None:
             self.fail("a closing parenthesis")
         sign = self.compare(*COMPARE)
-        if self.take("none"):
+        token = self.peek()
+        if token is not None and token.text == "none":
             if sign not in ("=", "!="):
-                self.fail("= or != before none")
+                self.fail("a version (only = and != go with none)")
+            self.at += 1
             return lambda f, _now: (_version(f, model) is None) == (sign == "=")
         wanted = Version.parse(self.word(VERSION, "a version like 1.2.3, or none"))
         compare = COMPARE[sign]

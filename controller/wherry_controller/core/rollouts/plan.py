@@ -97,6 +97,11 @@ GATE_COUNTS: Final = {
     "crashes_max": (0, 10**6),
     "control_units_min": (1, 10**6),
 }
+KINDS: Final[dict[type, str]] = {
+    bool: "true or false",
+    int: "a whole number of at least 0",
+    float: "a number of at least 0",
+}
 STAGE_KEYS: Final = ("share", "soak_s", "not_before_s", "is_gated")
 KEYS: Final = ("strategy", "stages", "preset", "subset", "gate", "trial", *SECONDS, *COUNTS)
 
@@ -214,8 +219,7 @@ def _like(name: str, value: Any, default: Any) -> Any:
     else:
         fits = isinstance(value, int | type(default)) and not isinstance(value, bool)
     if not fits or value < 0:
-        kind = type(default).__name__
-        raise _invalid(f"trial: {name} is {value!r}, must be a {kind} of at least 0")
+        raise _invalid(f"trial: {name} is {value!r}, must be {KINDS[type(default)]}")
     return type(default)(value)
 
 
