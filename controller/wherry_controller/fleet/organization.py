@@ -69,7 +69,7 @@ class Organization:
         return seal(message, TrustRole.DIRECTOR, self.keyring.director)
 
     def record(
-        self, now_s: float, who: str, action: str, subject: str, reason: str = "", **details: Any
+        self, now_s: float, who: str, action: str, subject: str, reason: str = "", /, **details: Any
     ) -> None:
         """One row of the audit log, in the transaction that is open."""
         audit.add(self.db, now_s, who, action, subject, reason, details)

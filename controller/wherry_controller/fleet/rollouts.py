@@ -11,6 +11,8 @@ Rules:
 
 from collections import deque
 from collections.abc import Iterable
+from enum import IntEnum
+from typing import TypeVar
 
 from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code
@@ -31,9 +33,13 @@ from wherry_controller.store.devices import UnitModel
 ENDED_IN_MEMORY_MAX = 20
 UJ_PER_J = 1e6
 SERVING_SLOT = "active"
-PHASES = {phase.value: phase for phase in Phase}
-OUTCOMES = {outcome.value: outcome for outcome in Outcome}
-CODES = {code.value: code for code in Code}
+E = TypeVar("E", bound=IntEnum)
+
+
+def known(enum: type[E], value: int) -> E | Unknown:
+    """The enum's value, or Unknown where this version has no name for it."""
+    found = enum._value2member_map_.get(value)
+    return Unknown(value) if found is None else enum(value)
 
 
 def load(org: Organization, rollout_id: str) -> Rollout:
@@ -92,11 +98,11 @@ def observe(org: Organization, changed: Iterable[UnitModel], now_s: float) -> No
         event = told.Observed(
             f"{row.connection}/{row.unit}",
             row.assignment_id,
-            PHASES.get(row.phase) or Unknown(row.phase),
-            OUTCOMES.get(row.outcome) or Unknown(row.outcome),
+            known(Phase, row.phase),
+            known(Outcome, row.outcome),
             row.active_digest,
             row.good_inferences,
-            CODES.get(row.code) or Unknown(row.code),
+            known(Code, row.code),
             row.reason,
         )
         tell(org, assigned.rollout, event, now_s)
