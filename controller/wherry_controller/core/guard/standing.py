@@ -162,7 +162,7 @@ def _streak(watch: Watch, window: Window, limits: GuardLimits, now_s: float) -> 
         watch = replace(watch, digest=window.digest, bad_s=0.0, bad_until_s=None)
     if window.inferences < limits.samples_min:
         return watch
-    if window.errors <= limits.error_rollback * window.inferences:
+    if window.errors / window.inferences <= limits.error_rollback:
         return replace(watch, bad_s=0.0, bad_until_s=None)
     began_s = now_s - window.interval_s
     is_gap = watch.bad_until_s is None or began_s - watch.bad_until_s > limits.streak_gap_s
@@ -196,16 +196,21 @@ def _read_errors(watch: Watch, window: Window, limits: GuardLimits) -> Reading:
     return Reading(Figure.ERRORS, Level.OK, text)
 
 
+def limit(value: float, ratio: float) -> float:
+    """`value * ratio` as one writes it down: 1.15 of 100 is 115 and not a hair less."""
+    return round(value * ratio, 6)
+
+
 def _read_latency(window: Window, limits: GuardLimits, terms: Terms) -> Iterable[Reading]:
     mean, p95 = window.latency_us_mean, window.latency_us_p95
     budget, baseline = terms.budget_latency_us, terms.baseline_latency_us
-    if mean is not None and budget is not None and mean > budget * limits.latency_rollback:
+    if mean is not None and budget is not None and mean > limit(budget, limits.latency_rollback):
         text = f"mean latency {mean:.0f} us, above {limits.latency_rollback:g}x {budget:.0f} us"
         yield Reading(Figure.LATENCY, Level.ROLLBACK, text)
-    elif p95 is not None and budget is not None and p95 > budget * limits.latency_alert:
+    elif p95 is not None and budget is not None and p95 > limit(budget, limits.latency_alert):
         text = f"p95 latency {p95:.0f} us, above {limits.latency_alert:g}x {budget:.0f} us"
         yield Reading(Figure.LATENCY, Level.ALERT, text)
-    elif p95 is not None and baseline is not None and p95 >= baseline * limits.latency_watch:
+    elif p95 is not None and baseline is not None and p95 >= limit(baseline, limits.latency_watch):
         text = f"p95 latency {p95:.0f} us, at {limits.latency_watch:g}x {baseline:.0f} us or above"
         yield Reading(Figure.LATENCY, Level.WATCH, text)
     elif p95 is not None and (budget is not None or baseline is not None):
@@ -217,11 +222,11 @@ def _read_energy(window: Window, limits: GuardLimits, terms: Terms) -> Iterable[
     if energy is None or budget is None:
         return
     text = f"{energy:.1f} uJ per inference, the budget is {budget:.1f} uJ"
-    if energy > budget * limits.energy_rollback and window.is_energy_trusted:
+    if energy > limit(budget, limits.energy_rollback) and window.is_energy_trusted:
         yield Reading(Figure.ENERGY, Level.ROLLBACK, text)
-    elif energy > budget * limits.energy_alert:
+    elif energy > limit(budget, limits.energy_alert):
         yield Reading(Figure.ENERGY, Level.ALERT, text)
-    elif energy > budget * limits.energy_watch:
+    elif energy > limit(budget, limits.energy_watch):
         yield Reading(Figure.ENERGY, Level.WATCH, text)
     else:
         yield Reading(Figure.ENERGY, Level.OK, text)

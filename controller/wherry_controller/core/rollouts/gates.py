@@ -181,7 +181,7 @@ def check_latency(limits: GateLimits, name: str, compared: Comparison) -> Check:
 
 def exceeds(value: float, other: float, ratio: float, excess: float) -> bool:
     """Is `value` above the other by the ratio AND by the absolute excess? At both: no."""
-    return value > other * ratio and value - other > excess
+    return value > round(other * ratio, 6) and round(value - other, 6) > excess
 
 
 def check_energy(limits: GateLimits, name: str, compared: Comparison) -> Check:
