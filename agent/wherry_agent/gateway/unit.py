@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,8 @@ from wherry_protocol.errors import Code, UnreachableError, WherryError
 from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.manifest import Manifest, Role
 from wherry_protocol.messages.observed import Kind, Severity
+from wherry_protocol.smp import ImageCode, RefusedError
+from wherry_protocol.smp.requests import IMAGE_GROUP
 
 from wherry_agent.config import UnitConfig
 from wherry_agent.core.effects import (
@@ -47,6 +49,13 @@ LINK_S_MAX: Final = 120.0
 BACK_OFF_S_FIRST: Final = 0.2
 BACK_OFF_S_LONGEST: Final = 30.0
 JOBS_MAX: Final = 64
+IMAGE_REFUSALS: Final[Mapping[int, Code]] = {
+    ImageCode.NOT_ENOUGH_SIGNATURES: Code.THRESHOLD,
+    ImageCode.INVALID_HASH: Code.DIGEST,
+    ImageCode.INVALID_PROGRAM: Code.PROGRAM,
+    ImageCode.NO_FREE_MEMORY: Code.OVER_MEMORY,
+    ImageCode.TOO_LARGE: Code.OVER_STORAGE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +212,7 @@ class McuHost:
 
     def _failed(self, job: Job | None, error: WherryError) -> None:
         if job is not None:
-            self._fail(job.effect, error.code, str(error))
+            self._fail(job.effect, code_of(error), str(error))
         else:
             LOG.warning("unit %s: %s", self.unit, error)
 
@@ -242,6 +251,13 @@ class McuHost:
         if not isinstance(effect, LoadCandidate):
             return None
         return read_material(self._around.store, effect.manifest)
+
+
+def code_of(error: WherryError) -> Code:
+    """The reason behind a microcontroller's refusal, where it has one of ours."""
+    if isinstance(error, RefusedError) and error.group == IMAGE_GROUP:
+        return IMAGE_REFUSALS.get(error.rc, error.code)
+    return error.code
 
 
 def read_material(store: BlobStore, manifest: Manifest) -> Material:

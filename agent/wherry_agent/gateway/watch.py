@@ -28,9 +28,12 @@ class Watch:
 
 
 def counters_of(stats: Statistics, latency: Sketch) -> Counters:
-    """The firmware counts engine errors only; it knows neither deadlines nor valid ranges."""
+    """The firmware counts engine errors only; it knows neither deadlines nor valid ranges.
+
+    Its own `inference_count` leaves the errors out; ours has them in.
+    """
     return Counters(
-        inferences=stats.inference_count,
+        inferences=stats.inference_count + stats.error_count,
         errors=stats.error_count,
         errors_engine=stats.error_count,
         refused=stats.refused_count,
