@@ -24,7 +24,8 @@ ENGINE_FILES := $(shell find native/csrc -name '*.[ch]') $(wildcard native/wherr
 PACKAGES := wherry_protocol wherry_native wherry_agent wherry_controller
 BENCHES := $(filter-out bench/_%,$(wildcard bench/*.py))
 
-.PHONY: help setup setup-oracles firmware demo test check check-c bench docs clean distclean
+.PHONY: help setup setup-oracles firmware demo test bench docs clean distclean
+.PHONY: check check-c check-style check-types check-imports check-docs check-tidy
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -85,13 +86,24 @@ docs: setup
 
 # --- hold ---------------------------------------------------------------------------------------
 
-check: setup check-c firmware
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PACKAGES:%=-p %)
-	$(BIN)/lint-imports
-	$(BIN)/python docs/build.py --check
-	$(BIN)/python -m pytest -q tests/test_tidy.py
+# `make -k check` goes on after a check that fails.
+check: check-c firmware check-style check-types check-imports check-docs check-tidy
+
+check-style: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+check-types: setup
+	@$(BIN)/mypy $(PACKAGES:%=-p %)
+
+check-imports: setup
+	@$(BIN)/lint-imports --no-logo
+
+check-docs: setup
+	@$(BIN)/python docs/build.py --check
+
+check-tidy: setup
+	@$(BIN)/python -m pytest -q tests/test_tidy.py
 
 # Every warning, of the core in the freestanding world that it promises to live in, and of the host.
 C_STRICT := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror \

@@ -7,6 +7,7 @@ import ast
 import re
 import statistics
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def hold_none(breaches: Iterable[str], advice: str) -> None:
+    """Fails with every breach on a line of its own."""
+    rows = sorted(breaches)
+    assert not rows, "\n".join([f"{advice}:", *rows])
+
+
 def test_the_tidy_test_sees_every_package(files: list[Path]) -> None:
     folders = {relative(path).split("/")[0] for path in code(files)}
     assert {"protocol", "native", "agent", "controller", "tests"} <= folders
@@ -76,7 +83,7 @@ def test_no_function_is_longer_than_a_screen(files: list[Path]) -> None:
         for function in (python_functions if path.suffix == ".py" else c_functions)(read(path))
         if function.code_lines > FUNCTION_LINES_MAX
     ]
-    assert long == [], f"at most {FUNCTION_LINES_MAX}: split them"
+    hold_none(long, f"at most {FUNCTION_LINES_MAX}: split them")
 
 
 def test_most_functions_are_short_and_most_files_are_small(files: list[Path]) -> None:
@@ -92,7 +99,7 @@ def test_no_file_is_longer_than_one_concern_needs(files: list[Path]) -> None:
         for path in code(files)
         if (count := len(read(path).splitlines())) > FILE_LINES_MAX
     ]
-    assert long == [], f"at most {FILE_LINES_MAX}: split them"
+    hold_none(long, f"at most {FILE_LINES_MAX}: split them")
 
 
 def test_no_line_of_code_is_wider_than_the_page(files: list[Path]) -> None:
@@ -102,7 +109,7 @@ def test_no_line_of_code_is_wider_than_the_page(files: list[Path]) -> None:
         for number, line in enumerate(read(path).splitlines(), 1)
         if len(line) > COLUMNS_MAX
     ]
-    assert wide == [], f"at most {COLUMNS_MAX}"
+    hold_none(wide, f"at most {COLUMNS_MAX}")
 
 
 def is_forbidden(name: str) -> bool:
@@ -126,7 +133,7 @@ def test_no_module_has_a_name_that_says_nothing(files: list[Path]) -> None:
         for path in code(files)
         if any(is_forbidden(part) for part in path.relative_to(ROOT).with_suffix("").parts)
     }
-    assert bad == set(), "say what the module is for"
+    hold_none(bad, "say what the module is for")
 
 
 def test_no_class_has_a_name_that_says_nothing(files: list[Path]) -> None:
@@ -137,7 +144,7 @@ def test_no_class_has_a_name_that_says_nothing(files: list[Path]) -> None:
         if isinstance(node, ast.ClassDef)
         and is_forbidden(re.sub(r"(?<!^)(?=[A-Z])", "_", node.name).strip("_"))
     ]
-    assert bad == []
+    hold_none(bad, "say what the class is for")
 
 
 def test_every_package_says_what_it_is_for(files: list[Path]) -> None:
@@ -148,7 +155,7 @@ def test_every_package_says_what_it_is_for(files: list[Path]) -> None:
         and relative(path).split("/")[0] in {"protocol", "native", "agent", "controller"}
         and not ast.get_docstring(ast.parse(read(path)))
     ]
-    assert silent == [], "give __init__.py a docstring"
+    hold_none(silent, "give __init__.py a docstring")
 
 
 def test_every_folder_of_python_is_a_package(files: list[Path]) -> None:
@@ -160,7 +167,7 @@ def test_every_folder_of_python_is_a_package(files: list[Path]) -> None:
     }
     inside = {folder for folder in folders if relative(folder).split("/")[0] in roots}
     bare = sorted(relative(folder) for folder in inside if not (folder / "__init__.py").exists())
-    assert bare == [], "it would not be installed, or clash with another of its name: __init__.py"
+    hold_none(bare, "it would not be installed, or clash with another of its name: __init__.py")
 
 
 def texts(files: list[Path]) -> list[Path]:
@@ -188,11 +195,17 @@ def test_topics_and_relative_paths_are_not_taken_for_machines(line: str) -> None
 
 
 def test_no_file_names_a_path_of_a_developers_machine(files: list[Path]) -> None:
-    assert [hit for path in texts(files) for hit in matches(path, MACHINE_PATHS)] == []
+    hold_none(
+        [hit for path in texts(files) for hit in matches(path, MACHINE_PATHS)],
+        "name no machine and no registry",
+    )
 
 
 def test_no_file_names_the_address_of_a_package_registry(files: list[Path]) -> None:
-    assert [hit for path in texts(files) for hit in matches(path, REGISTRIES)] == []
+    hold_none(
+        [hit for path in texts(files) for hit in matches(path, REGISTRIES)],
+        "name no machine and no registry",
+    )
 
 
 @pytest.mark.parametrize("name", LOCK_FILES)
