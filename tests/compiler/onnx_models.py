@@ -157,6 +157,25 @@ def regressor() -> onnx.ModelProto:
     return w.model({"X": [None, 5]}, [x])
 
 
+def logistic_regression() -> onnx.ModelProto:
+    """As skl2onnx writes a LogisticRegression of three classes: the label is left out."""
+    w = ModelWriter(seed=13)
+    x = "X"
+    label = "label"
+    scores = "scores"
+    w.nodes.append(
+        helper.make_node(
+            "LinearClassifier", [x], [label, scores], name="linear", domain="ai.onnx.ml",
+            coefficients=w.random.normal(0, 1, 12).tolist(), intercepts=[0.1, 0.0, -0.1],
+            classlabels_ints=[0, 1, 2], post_transform="SOFTMAX",
+        )
+    )  # fmt: skip
+    probabilities = w.node("Normalizer", scores, domain="ai.onnx.ml", norm="L1")
+    model = w.model({"X": [None, 4]}, [probabilities])
+    model.graph.output.append(helper.make_tensor_value_info(label, TensorProto.INT64, [None]))
+    return model
+
+
 def positional_network() -> onnx.ModelProto:
     """Constants of the operand's full shape, rows through one weight matrix, HardTanh by Clip."""
     w = ModelWriter(seed=12)
@@ -187,6 +206,7 @@ NETWORKS = {
     "joined": joined_network,
     "perceptron": perceptron,
     "regressor": regressor,
+    "logistic": logistic_regression,
     "positional": positional_network,
     "two inputs": two_inputs,
 }

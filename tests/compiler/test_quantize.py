@@ -1,6 +1,7 @@
 """Post-training quantization: float models become programs that the engine runs and that agree."""
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ def test_quantized_network_runs_in_the_engine_and_agrees_with_float(
     agreement = model.report.agreement
     assert agreement is not None
     assert agreement.sample_count == SAMPLE_COUNT
+    assert agreement.argmax_fraction is not None
     assert agreement.argmax_fraction >= 0.9
     for layer in model.report.layers:
         assert layer.relative_rms < 0.1, layer
@@ -193,3 +195,55 @@ def test_calibration_of_an_image_may_come_in_either_layout(tmp_path: Path) -> No
         for given in (samples, samples.transpose(0, 2, 3, 1), samples.reshape(6, -1))
     ]
     assert images[0] == images[1] == images[2]
+
+
+def test_features_that_drown_in_one_scale_are_named(tmp_path: Path) -> None:
+    samples = np.random.default_rng(4).uniform(0, 1, (20, 5)).astype(np.float32)
+    report = _compiled(tmp_path, NETWORKS["regressor"](), samples).report
+    assert not any("drown" in note or "vary by less" in note for note in report.notes)
+    samples[:, 3] *= 1000
+    report = _compiled(tmp_path, NETWORKS["regressor"](), samples).report
+    assert any("4 of 5 elements of input 'X' vary by less than 8" in note for note in report.notes)
+
+
+def test_one_number_has_no_argmax(tmp_path: Path) -> None:
+    w = ModelWriter(seed=16)
+    model = w.model({"x": [1, 4]}, [w.node("Gemm", "x", w.weights(4, 1))])
+    report = _compiled(tmp_path, model).report
+    assert report.agreement is not None
+    assert report.agreement.argmax_fraction is None
+    assert "argmax" not in report.as_text()
+
+
+def test_report_is_plain_json(tmp_path: Path) -> None:
+    report = _compiled(tmp_path, NETWORKS["pytorch"]()).report
+    assert json.loads(json.dumps(report.as_dict(), allow_nan=False)) == report.as_dict()
+    assert all(layer.node in report.as_text() for layer in report.layers)
+
+
+def test_weights_in_a_file_beside_the_model_are_read(tmp_path: Path) -> None:
+    model = NETWORKS["perceptron"]()
+    image = _compiled(tmp_path, model).image
+    path = tmp_path / "beside" / "m.onnx"
+    path.parent.mkdir()
+    onnx.save_model(
+        model, path, save_as_external_data=True, location="m.onnx.data", size_threshold=0
+    )
+    assert compile_model(path, calibration=tmp_path / "samples.npz").image == image
+    (path.parent / "m.onnx.data").unlink()
+    with pytest.raises(CompileError, match=r"in 'm\.onnx\.data' beside it, which cannot be read"):
+        compile_model(path, calibration=tmp_path / "samples.npz")
+
+
+def test_weights_outside_of_the_models_folder_are_refused(tmp_path: Path) -> None:
+    model = NETWORKS["perceptron"]()
+    path = tmp_path / "inner" / "m.onnx"
+    path.parent.mkdir()
+    onnx.save_model(model, path, save_as_external_data=True, location="d", size_threshold=0)
+    (path.parent / "d").rename(tmp_path / "d")
+    stolen = onnx.load(path, load_external_data=False)
+    for tensor in stolen.graph.initializer:
+        next(e for e in tensor.external_data if e.key == "location").value = "../d"
+    path.write_bytes(stolen.SerializeToString())
+    with pytest.raises(CompileError, match="cannot be read"):
+        compile_model(path, calibration=tmp_path / "d")

@@ -39,9 +39,10 @@ def measured(
             outputs.add(wanted[name], found[name])
         first = float_graph.outputs[0]
         same_argmax += int(np.argmax(wanted[first]) == np.argmax(found[first]))
+    has_argmax = float_graph.tensors[float_graph.outputs[0]].element_count > 1
     agreement = Agreement(
         sample_count=len(samples),
-        argmax_fraction=same_argmax / len(samples),
+        argmax_fraction=same_argmax / len(samples) if has_argmax else None,
         max_abs_error=outputs.largest,
         mean_abs_error=outputs.total / max(outputs.count, 1),
     )

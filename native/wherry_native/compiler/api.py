@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wherry_native.compiler.agreement import dequantized, measured
-from wherry_native.compiler.calibration import Samples, program_input, read_samples
+from wherry_native.compiler.calibration import Samples, coarse_inputs, program_input, read_samples
 from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.fold import folded
 from wherry_native.compiler.int8_rules import without_shell
@@ -60,7 +60,7 @@ def compile_model(
     samples = None if calibration is None else Path(calibration)
     if data[4:8] == IDENTIFIER or path.suffix == ".tflite":
         return _compile_tflite(data, name, samples)
-    return _compile_onnx(data, name, samples)
+    return _compile_onnx(read_onnx(data, name, path.parent), samples)
 
 
 def _compile_tflite(data: bytes, name: str, calibration: Path | None) -> CompiledModel:
@@ -71,15 +71,16 @@ def _compile_tflite(data: bytes, name: str, calibration: Path | None) -> Compile
     return _measured(model, dequantized(graph), graph, read_samples(calibration, graph))
 
 
-def _compile_onnx(data: bytes, name: str, calibration: Path | None) -> CompiledModel:
-    float_graph = folded(read_onnx(data, name))
+def _compile_onnx(read: Graph, calibration: Path | None) -> CompiledModel:
+    float_graph = folded(read)
     if calibration is None:
         raise CompileError(
-            f"{name} is a float model: calibration samples are needed to quantize it, "
+            f"{read.name} is a float model: calibration samples are needed to quantize it, "
             "give a .npy or .npz file with representative inputs"
         )
     samples = read_samples(calibration, float_graph)
     graph = quantized(float_graph, observed_ranges(float_graph, samples))
+    graph = replace(graph, notes=(*graph.notes, *coarse_inputs(graph, samples)))
     return _measured(_finished(graph, "ONNX float"), float_graph, graph, samples)
 
 

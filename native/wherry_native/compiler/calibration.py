@@ -10,6 +10,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from wherry_native.compiler.ir import Array, Graph, Shape, Tensor
 from wherry_native.compiler.reference import Floats
 
 Samples = list[dict[str, Floats]]
+
+STEPS_MIN: Final = 8
+"""A feature that varies by fewer int8 steps than this carries hardly any information."""
 
 
 def read_samples(path: Path, graph: Graph) -> Samples:
@@ -30,6 +34,25 @@ def read_samples(path: Path, graph: Graph) -> Samples:
     rows = {name: _in_program_shape(graph, name, array, path) for name, array in arrays.items()}
     count = next(iter(counts.values()))
     return [{name: rows[name][i] for name in graph.inputs} for i in range(count)]
+
+
+def coarse_inputs(graph: Graph, samples: Samples) -> list[str]:
+    """A sentence per input of which some features drown in the one scale that int8 has."""
+    notes = []
+    for name in graph.inputs:
+        quantization = graph.tensors[name].quantization
+        features = np.stack([sample[name].reshape(-1) for sample in samples]).astype(np.float64)
+        if quantization is None:
+            raise RuntimeError(f"input {name!r} is not quantized")
+        steps = (features.max(axis=0) - features.min(axis=0)) / quantization.scale
+        coarse = int(np.count_nonzero((steps > 0) & (steps < STEPS_MIN)))
+        if coarse:
+            notes.append(
+                f"{coarse} of {steps.size} elements of input {name!r} vary by less than "
+                f"{STEPS_MIN} steps of its scale {quantization.scale:.4g}; int8 has one scale per "
+                "input, so bring features of different ranges to one range before the model"
+            )
+    return notes
 
 
 def program_input(graph: Graph, sample: Mapping[str, Floats]) -> bytes:

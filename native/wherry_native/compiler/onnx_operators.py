@@ -299,6 +299,36 @@ def linear_regressor(call: Call) -> Value:
     return _fully_connected(call, weights, bias)
 
 
+def linear_classifier(call: Call) -> Value:
+    """ai.onnx.ml: scores per class, through softmax, logistic or nothing."""
+    weights = np.asarray(call.attributes["coefficients"], np.float64)
+    bias = np.asarray(call.attributes.get("intercepts", ()), np.float64)
+    labels = call.attributes.get("classlabels_ints") or call.attributes.get("classlabels_strings")
+    if not labels or bias.size != len(labels):
+        raise UnsupportedError("needs one row of coefficients and one intercept per class")
+    scores = _fully_connected(call, weights.reshape(len(labels), -1), bias)
+    transform = _text(call.attributes.get("post_transform", "NONE"))
+    if transform not in _TRANSFORMS:
+        raise UnsupportedError(f"post_transform {transform} is not supported")
+    op = _TRANSFORMS[transform]
+    if op is None:
+        return scores
+    return View(call.builder.add_node(op, f"{call.name}/scores", [scores.tensor]), scores.index)
+
+
+_TRANSFORMS: Final = {"NONE": None, "SOFTMAX": Op.SOFTMAX, "LOGISTIC": Op.LOGISTIC}
+
+
+def normalizer(call: Call) -> Value:
+    """ai.onnx.ml: dividing by the sum changes nothing behind a softmax, whose sum is 1."""
+    view = call.view(0)
+    writer = next((n for n in call.builder.nodes if n.output == view.tensor), None)
+    norm = _text(call.attributes.get("norm", "MAX"))
+    if norm != "L1" or writer is None or writer.op is not Op.SOFTMAX:
+        raise UnsupportedError(f"norm {norm} is supported as L1 behind a softmax only")
+    return view
+
+
 def scaler(call: Call) -> Value:
     """ai.onnx.ml: y = (x - offset) * scale, per feature (the last axis)."""
     offset = np.asarray(call.attributes.get("offset", (0.0,)), np.float64)
@@ -307,7 +337,7 @@ def scaler(call: Call) -> Value:
     return _with_constant(call, Op.MUL, moved, scale, call.name)
 
 
-def _fully_connected(call: Call, weights: Array, bias: Array | None) -> Value:
+def _fully_connected(call: Call, weights: Array, bias: Array | None) -> View:
     """`weights` are [out, in] in the file's order of inputs."""
     view = call.view(0)
     row_size = weights.shape[1]
@@ -589,10 +619,12 @@ OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
     "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool,
     "Identity": identity,
+    "LinearClassifier": linear_classifier,
     "LinearRegressor": linear_regressor,
     "MatMul": matmul,
     "MaxPool": max_pool,
     "Mul": multiply,
+    "Normalizer": normalizer,
     "Pad": pad,
     "ReduceMean": reduce_mean,
     "Relu": relu,

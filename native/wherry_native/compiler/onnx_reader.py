@@ -13,12 +13,14 @@ Source: ONNX IR and operator specifications.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
+from onnx.external_data_helper import load_external_data_for_tensor
 from onnx.reference import ReferenceEvaluator
 
 from wherry_native.compiler.errors import CompileError
@@ -52,12 +54,15 @@ DAMAGED: Final = (
 
 _FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 _DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml")
+_RESULT_POSITIONS: Final = {"LinearClassifier": 1}  # the scores; output 0 is the label
 _LAYOUT_OPERATORS: Final = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
-def read_onnx(data: bytes, name: str) -> Graph:
-    """The float graph of an ONNX file. Raises CompileError."""
+def read_onnx(data: bytes, name: str, folder: Path | None = None) -> Graph:
+    """The float graph of an ONNX file. `folder` is where the file lies, for weights that PyTorch
+    puts into a file beside it. Raises CompileError."""
     model = _parsed(data, name)
+    _load_external(model, name, folder)
     opset = _opset(model, name)
     outputs, notes = _float_outputs(model.graph, name)
     nodes = _needed_nodes(model.graph, outputs)
@@ -82,12 +87,24 @@ def _parsed(data: bytes, name: str) -> onnx.ModelProto:
         raise CompileError(f"{name} is no ONNX model: it has no nodes")
     if len(model.graph.node) > NODES_MAX:
         raise CompileError(f"{name} has {len(model.graph.node)} nodes, limit {NODES_MAX}")
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise CompileError(
-                f"{name} keeps {tensor.name!r} in a file beside it; save the model in one file"
-            )
     return model
+
+
+def _load_external(model: onnx.ModelProto, name: str, folder: Path | None) -> None:
+    """Reads weights from files beside the model; onnx refuses paths that leave the folder."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        if folder is None:
+            raise CompileError(f"{name} keeps {tensor.name!r} in a file beside it, not given here")
+        try:
+            load_external_data_for_tensor(tensor, str(folder))
+        except (OSError, ValueError, KeyError, onnx.checker.ValidationError) as error:
+            where = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
+            raise CompileError(
+                f"{name} keeps {tensor.name!r} in {where!r} beside it, which cannot be read "
+                f"({type(error).__name__})"
+            ) from error
 
 
 def _opset(model: onnx.ModelProto, name: str) -> int:
@@ -213,7 +230,8 @@ class _Import:
             Context(self.builder, self.values, self.opset), _label(node), node.op_type, operands,
             attributes,
         )  # fmt: skip
-        self.values[node.output[0]] = OPERATORS[node.op_type](call)
+        position = _RESULT_POSITIONS.get(node.op_type, 0)
+        self.values[node.output[position]] = OPERATORS[node.op_type](call)
 
     def _operand(self, name: str) -> Value | None:
         if not name:

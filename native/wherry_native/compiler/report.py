@@ -21,10 +21,11 @@ class LayerError:
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """Float reference against int8 program on the calibration samples. `argmax_fraction` is the
-    part of samples with the same largest output; errors are in the output's real units."""
+    part of samples with the same largest element in the first output, None where that has only
+    one; errors are over all outputs, in their real units."""
 
     sample_count: int
-    argmax_fraction: float
+    argmax_fraction: float | None
     max_abs_error: float
     mean_abs_error: float
 
@@ -74,10 +75,11 @@ class Report:
 def _agreement_lines(agreement: Agreement | None) -> list[str]:
     if agreement is None:
         return ["float against int8: not measured, no calibration samples were given"]
+    fraction = agreement.argmax_fraction
+    argmax = "" if fraction is None else f"same argmax in {fraction:.2%}, "
     return [
-        f"float against int8 on {agreement.sample_count} samples: same argmax in "
-        f"{agreement.argmax_fraction:.2%}, error at most {agreement.max_abs_error:.4g}, "
-        f"mean {agreement.mean_abs_error:.4g}"
+        f"float against int8 on {agreement.sample_count} samples: {argmax}error at most "
+        f"{agreement.max_abs_error:.4g}, mean {agreement.mean_abs_error:.4g}"
     ]
 
 
