@@ -1,6 +1,7 @@
 """The standing guard at its exact boundaries, in virtual time."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,7 +79,7 @@ def levels(*events: Event) -> dict[str, str]:
     ],
 )
 def test_one_window_has_the_level_of_the_highest_limit_it_breaches(
-    change: dict[str, float], found: dict[str, str]
+    change: dict[str, Any], found: dict[str, str]
 ) -> None:
     assert levels(replace(GOOD, **change)) == found
 

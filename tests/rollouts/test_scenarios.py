@@ -2,7 +2,7 @@
 
 import pytest
 from wherry_controller.core.rollouts import Candidate, State, draft, parse_plan, waiting_for
-from wherry_controller.core.rollouts.effects import Assign, SendBack
+from wherry_controller.core.rollouts.effects import Assign, Audit, SendBack
 from wherry_controller.core.rollouts.events import (
     Abort,
     Advance,
@@ -449,7 +449,7 @@ def test_an_operator_may_advance_a_stage_and_the_audit_says_who_and_why() -> Non
         voyage.tell(Advance("ada", " "))
     voyage.tell(Advance("ada", "no traffic at night"))
     assert len(voyage.assigned) == 40
-    done = [effect for effect in voyage.effects if getattr(effect, "action", "").endswith("-done")]
+    done = [effect for effect in voyage.of(Audit) if effect.action == "rollout.stage-done"]
     assert [(effect.who, effect.why) for effect in done] == [
         ("ada", "advanced: no traffic at night")
     ]

@@ -1,0 +1,239 @@
+"""Random journeys: whatever happens, in whatever order, what must hold holds.
+
+Each journey is also run a second time with a restart from the kept parts before every event, and
+must end the same.
+"""
+
+from dataclasses import replace
+from hashlib import sha256
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wherry_controller.core.rollouts import (
+    Candidate,
+    Rollout,
+    State,
+    all_parts,
+    changes,
+    decide,
+    draft,
+    from_json,
+    parse_plan,
+    restore,
+    to_json,
+)
+from wherry_controller.core.rollouts.effects import Assign, Effect, SendBack
+from wherry_controller.core.rollouts.events import (
+    Abort,
+    Advance,
+    Approve,
+    Assigned,
+    Crashed,
+    Event,
+    LinkChanged,
+    Memory,
+    Observed,
+    PassedOver,
+    Pause,
+    Performance,
+    Presence,
+    Resume,
+    Revert,
+    Start,
+    Tick,
+    Widen,
+)
+from wherry_controller.core.rollouts.members import ENDED, Return
+from wherry_protocol.codec import Unknown
+from wherry_protocol.errors import Code, DecodeError, StateError
+from wherry_protocol.messages.reported import Outcome, Phase
+
+from tests.rollouts.voyage import CLASS, NEW, OLD, T0, figures, manifest, names
+
+UNITS = names(8)
+DIRECT = parse_plan({})
+PLANS = st.sampled_from(
+    [
+        DIRECT,
+        parse_plan({"strategy": "rolling"}),
+        parse_plan({"strategy": "canary", "subset": "30%"}),
+        parse_plan({"parallel_max": 2, "max_failed": 3, "silent_after_s": 400, "returns_per_s": 1}),
+        parse_plan({"strategy": "rolling", "gate": {"requests_min": 10, "require": ["errors"]}}),
+    ]
+)
+UNIT = st.sampled_from(UNITS)
+COMMANDS: st.SearchStrategy[Event] = st.one_of(
+    st.just(Pause("ada", "why")),
+    st.just(Resume("ada")),
+    st.just(Abort("ada", "why")),
+    st.just(Revert("ada", "why")),
+    st.just(Advance("ada", "why")),
+    st.builds(Widen, st.just("ada"), st.sampled_from([5_000, 10_000])),
+)
+REPORTS = st.builds(
+    Observed,
+    UNIT,
+    st.just(b"?"),  # replaced by the id of the unit's present assignment
+    st.sampled_from([*Phase, Unknown(77)]),
+    st.sampled_from([*[Outcome.CONFIRMED] * 6, *Outcome, Unknown(88)]),
+    st.sampled_from([NEW, NEW, OLD, None]),
+    st.sampled_from([0, 1_000]),
+    st.sampled_from([Code.OK, Code.ENGINE_CRASH, Unknown(999)]),
+)
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    REPORTS,
+    REPORTS,
+    REPORTS,
+    COMMANDS,
+    st.builds(PassedOver, UNIT, st.just("preempted")),
+    st.builds(Presence, UNIT, st.booleans()),
+    st.builds(LinkChanged, st.booleans()),
+    st.builds(
+        Performance,
+        UNIT,
+        st.just(CLASS),
+        st.sampled_from([NEW, OLD]),
+        st.sampled_from([figures(), figures(errors=500), figures(9e5, inferences=30)]),
+        st.floats(T0 - 100, T0 + 5_000),
+    ),
+    st.builds(Crashed, UNIT, st.just(CLASS), st.sampled_from([NEW, OLD])),
+    st.builds(Memory, UNIT, st.integers(0, 100), st.integers(0, 100)),
+    st.builds(Tick, st.integers(0, 10), st.integers(0, 5)),
+)
+STEPS = st.lists(st.tuples(EVENTS, st.sampled_from([0.0, 1.0, 60.0, 500.0])), max_size=60)
+SOME_PLANS_AND_STEPS = (PLANS, STEPS)
+
+
+class Journey:
+    """One rollout driven by random events; holds the invariants after each."""
+
+    def __init__(self, plan: object, is_restarted: bool) -> None:
+        candidates = [Candidate(unit, CLASS, OLD) for unit in UNITS]
+        self.is_restarted = is_restarted
+        self.now_s = T0
+        self.rollout: Rollout = draft(
+            "r-1", manifest(), NEW, plan, candidates, created_by="ada", now_s=T0  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.parts = all_parts(self.rollout)
+        self.ids: dict[str, bytes] = {}
+        self.effects: list[Effect] = []
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Observed):
+            event = replace(event, assignment_id=self.ids.get(event.unit))
+        before = {unit: m.phase for unit, m in self.rollout.members.items()}
+        rollout = restore(self.parts) if self.is_restarted else self.rollout
+        try:
+            self.rollout, effects = decide(rollout, event, self.now_s)
+        except StateError:
+            self.rollout, effects = rollout, []
+        self.keep()
+        self.hold(before)
+        for effect in effects:
+            self.effects.append(effect)
+            if isinstance(effect, Assign | SendBack):
+                self.ids[effect.unit] = sha256(repr((len(self.effects), effect)).encode()).digest()
+                self.tell(Assigned(effect.unit, self.ids[effect.unit], OLD))
+
+    def keep(self) -> None:
+        for key, text in changes(self.rollout).items():
+            if text is None:
+                self.parts.pop(key, None)
+            else:
+                self.parts[key] = text
+
+    def hold(self, before: dict[str, object]) -> None:
+        rollout = self.rollout
+        assert all_parts(rollout) == self.parts, "a change was not kept"
+        opened = set(rollout.order[: rollout.progress.opened_count])
+        for unit, member in rollout.members.items():
+            assert member.phase is before[unit] or before[unit] not in ENDED, "the end changed"
+        assigned = [effect.unit for effect in self.effects if isinstance(effect, Assign)]
+        assert set(assigned) <= opened, "outside the open stages"
+        assert len(assigned) == len(set(assigned)), "offered twice"
+        returned = [effect.unit for effect in self.effects if isinstance(effect, SendBack)]
+        assert set(returned) <= set(assigned), "sent back without having been touched"
+        assert len(returned) == len(set(returned)), "sent back twice"
+        fresh = restore(self.parts)
+        for name in ("counts", "returns", "swapped"):
+            assert +getattr(fresh, name) == +getattr(rollout, name), name
+        for name in ("offline_in_flight", "relapsed", "return_queue"):
+            assert getattr(fresh, name) == getattr(rollout, name), name
+
+
+def journey(plan: object, steps: list[tuple[Event, float]], is_restarted: bool) -> Journey:
+    made = Journey(plan, is_restarted)
+    made.tell(Approve("grace"))
+    made.tell(Start("ada"))
+    for event, after_s in steps:
+        made.now_s += after_s
+        made.tell(event)
+    return made
+
+
+@settings(max_examples=60)
+@given(*SOME_PLANS_AND_STEPS)
+def test_a_restart_of_the_controller_at_any_point_changes_nothing(
+    plan: object, steps: list[tuple[Event, float]]
+) -> None:
+    once, again = journey(plan, steps, False), journey(plan, steps, True)
+    assert once.effects == again.effects
+    assert once.parts == again.parts
+    assert to_json(from_json(to_json(once.rollout))) == to_json(once.rollout)
+
+
+@settings(max_examples=60)
+@given(*SOME_PLANS_AND_STEPS)
+def test_every_journey_that_is_reverted_ends_with_each_touched_device_back_or_named(
+    plan: object, steps: list[tuple[Event, float]]
+) -> None:
+    made = journey(plan, steps, False)
+    if made.rollout.state not in (State.REVERTING, State.REVERTED):
+        made.tell(Revert("bob", "worse"))
+    made.tell(LinkChanged(True))
+    for _ in range(50):
+        made.now_s += 400.0
+        made.tell(Tick())
+    assert made.rollout.state is State.REVERTED
+    ways = {member.way_back for member in made.rollout.members.values()}
+    assert ways <= {Return.NONE, Return.BACK, Return.LOST}
+    for member in made.rollout.members.values():
+        if member.way_back is Return.NONE:
+            assert member.phase.value in ("pending", "skipped"), member
+
+
+@settings(max_examples=60)
+@given(*SOME_PLANS_AND_STEPS)
+def test_only_what_a_device_proved_is_confirmed(
+    plan: object, steps: list[tuple[Event, float]]
+) -> None:
+    made = Journey(plan, False)
+    made.tell(Approve("grace"))
+    made.tell(Start("ada"))
+    proved: set[str] = set()
+    for event, after_s in steps:
+        made.now_s += after_s
+        if isinstance(event, Observed) and event.outcome is Outcome.CONFIRMED:
+            is_whole = not isinstance(event.phase, Unknown)
+            if is_whole and event.running == NEW and event.good_inferences >= 100:
+                proved.add(event.unit)
+        made.tell(event)
+    confirmed = {u for u, m in made.rollout.members.items() if m.phase.value == "confirmed"}
+    assert confirmed <= proved
+
+
+@pytest.mark.parametrize(
+    "parts", [{}, {"plan": "{}", "head": "{}"}, {"plan": "[]", "head": "3"}, {"head": "{"}]
+)
+def test_kept_parts_that_are_not_ours_are_refused(parts: dict[str, str]) -> None:
+    with pytest.raises(DecodeError, match="kept rollout"):
+        restore(parts)
+
+
+def test_a_newer_format_is_refused_by_name() -> None:
+    parts = dict(journey(DIRECT, [], False).parts)
+    parts["head"] = parts["head"].replace('"format":1', '"format":2')
+    with pytest.raises(DecodeError, match="format 2, this controller reads 1") as refused:
+        restore(parts)
+    assert refused.value.code is Code.UNSUPPORTED_FORMAT
