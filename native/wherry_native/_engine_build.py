@@ -89,5 +89,14 @@ ffibuilder.set_source(
     depends=sorted(str(path) for path in CSRC.rglob("*.h")),
     include_dirs=[str(CSRC / "include")],
     libraries=["pthread"],
-    extra_compile_args=["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-Wall", "-Wextra"],
+    # Python's own flags hold -fwrapv, which costs the depthwise kernel half of its speed.
+    extra_compile_args=[
+        "-std=c11",
+        "-O3",
+        "-g0",
+        "-fno-wrapv",
+        "-ffp-contract=off",
+        "-Wall",
+        "-Wextra",
+    ],
 )

@@ -121,7 +121,11 @@ def _conv_2d(rng: Rng) -> tuple[bytes, list[list[Array]]]:
     size, taps, stride, padding = _spatial(rng)
     dilation = _dilation(rng, size, taps) if stride == (1, 1) or rng.integers(2) else (1, 1)
     batch, channels, outputs = _integer(rng, 1, 2), _integer(rng, 1, 9), _integer(rng, 1, 9)
-    x = _activation(rng, "x", (batch, *size, channels))
+    groups = _integer(rng, 2, 3) if rng.integers(6) == 0 else 1
+    outputs *= groups
+    if rng.integers(8) == 0:
+        channels *= 50  # more taps than the engine gathers at once
+    x = _activation(rng, "x", (batch, *size, channels * groups))
     w = _weights(rng, (outputs, *taps, channels), 0, bool(rng.integers(4)))
     out = [_length(*parts, padding) for parts in zip(size, taps, stride, dilation, strict=True)]
     y = _accumulating_output(

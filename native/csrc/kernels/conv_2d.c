@@ -1,20 +1,25 @@
 /* CONV_2D: per-channel weights w[out, kh, kw, c / groups]; taps outside the input are skipped. */
 
+#include <string.h>
+
 #include "../core/layout.h"
 #include "dot.h"
 #include "kernels.h"
-#include "rescale.h"
 #include "window.h"
+
+/* Bytes of stack for the input of one output pixel; larger filters go tap by tap. */
+#define PATCH_MAX 1024
 
 typedef struct {
     const int8_t *x;  /* the image of the batch */
     const int8_t *w;
-    const int32_t *bias, *m, *s, *params;
+    const int32_t *params;
+    wh_channels channels;
     int32_t in_h, in_w, in_c;
     int32_t kernel_h, kernel_w, kernel_c;
     int32_t out_h, out_w, out_c;
     int32_t per_group;  /* output channels of one group */
-    int32_t zero_x, zero_y;
+    int32_t zero_x;
 } conv;
 
 static conv describe(const wh_call *call)
@@ -25,59 +30,73 @@ static conv describe(const wh_call *call)
     conv c = {
         .x = wh_operand_int8(call, WH_X),
         .w = wh_operand_int8(call, WH_WEIGHTS),
-        .bias = wh_operand_int32(call, WH_BIAS),
-        .m = wh_operand_int32(call, WH_MULTIPLIER),
-        .s = wh_operand_int32(call, WH_SHIFT),
         .params = call->node->params,
+        .channels = {
+            .bias = wh_operand_int32(call, WH_BIAS),
+            .m = wh_operand_int32(call, WH_MULTIPLIER),
+            .s = wh_operand_int32(call, WH_SHIFT),
+            .zero_y = y->zero_point,
+            .act_min = call->node->params[WH_CONV_ACT_MIN],
+            .act_max = call->node->params[WH_CONV_ACT_MAX],
+        },
         .in_h = wh_dim(x, 1), .in_w = wh_dim(x, 2), .in_c = wh_dim(x, 3),
         .kernel_h = wh_dim(w, 1), .kernel_w = wh_dim(w, 2), .kernel_c = wh_dim(w, 3),
         .out_h = wh_dim(y, 1), .out_w = wh_dim(y, 2), .out_c = wh_dim(y, 3),
         .zero_x = x->zero_point,
-        .zero_y = y->zero_point,
     };
     c.per_group = c.out_c / (c.in_c / c.kernel_c);
     return c;
 }
 
-/* The taps of one row of the filter. They are contiguous in x and w when nothing is dilated and
- * there is one group. */
-static int32_t row_sum(const conv *c, const int8_t *x_row, const int8_t *w_row, wh_window columns)
+/* The input's channels at a tap of the window. */
+static const int8_t *input_at(const conv *c, wh_window rows, wh_window columns, int32_t ky,
+                              int32_t kx)
 {
-    int32_t dilation = c->params[WH_CONV_DILATION_W];
-    int32_t taps = columns.end - columns.first;
-    intptr_t step = (intptr_t)dilation * c->in_c;
-    const int8_t *x = x_row + columns.origin * (intptr_t)c->in_c + columns.first * step;
-    const int8_t *w = w_row + (intptr_t)columns.first * c->kernel_c;
-    if (step == c->kernel_c) {
-        return wh_dot(x, w, taps * c->kernel_c, c->zero_x);
-    }
-    int32_t sum = 0;
-    for (int32_t i = 0; i < taps; i++) {
-        sum += wh_dot(x + i * step, w + (intptr_t)i * c->kernel_c, c->kernel_c, c->zero_x);
-    }
-    return sum;
+    intptr_t y = rows.origin + ky * c->params[WH_CONV_DILATION_H];
+    intptr_t x = columns.origin + kx * c->params[WH_CONV_DILATION_W];
+    return c->x + (y * c->in_w + x) * c->in_c;
 }
 
-static int32_t window_sum(const conv *c, int32_t channel, wh_window rows, wh_window columns)
+/* The window's input in the order of the weights. Outside the input it is the zero point, which
+ * adds nothing to any sum. */
+static void gather(const conv *c, wh_window rows, wh_window columns, int8_t *patch)
 {
-    intptr_t w_row_size = (intptr_t)c->kernel_w * c->kernel_c;
-    intptr_t x_row_size = (intptr_t)c->in_w * c->in_c;
-    const int8_t *w = c->w + channel * w_row_size * c->kernel_h;
-    const int8_t *x = c->x + (intptr_t)(channel / c->per_group) * c->kernel_c;
+    size_t taps = (size_t)c->kernel_h * (size_t)c->kernel_w;
+    memset(patch, (int)(uint8_t)c->zero_x, taps * (size_t)c->in_c);
+    for (int32_t ky = rows.first; ky < rows.end; ky++) {
+        for (int32_t kx = columns.first; kx < columns.end; kx++) {
+            int8_t *to = patch + ((intptr_t)ky * c->kernel_w + kx) * c->in_c;
+            memcpy(to, input_at(c, rows, columns, ky, kx), (size_t)c->in_c);
+        }
+    }
+}
+
+static int32_t sum_tap_by_tap(const conv *c, int32_t channel, wh_window rows, wh_window columns)
+{
+    const int8_t *w = c->w + (intptr_t)channel * c->kernel_h * c->kernel_w * c->kernel_c;
+    intptr_t group = (intptr_t)(channel / c->per_group) * c->kernel_c;
     int32_t sum = 0;
-    for (int32_t k = rows.first; k < rows.end; k++) {
-        int32_t row = rows.origin + k * c->params[WH_CONV_DILATION_H];
-        sum += row_sum(c, x + row * x_row_size, w + k * w_row_size, columns);
+    for (int32_t ky = rows.first; ky < rows.end; ky++) {
+        for (int32_t kx = columns.first; kx < columns.end; kx++) {
+            sum += wh_dot(input_at(c, rows, columns, ky, kx) + group,
+                          w + ((intptr_t)ky * c->kernel_w + kx) * c->kernel_c, c->kernel_c,
+                          c->zero_x);
+        }
     }
     return sum;
 }
 
 static void pixel(const conv *c, wh_window rows, wh_window columns, int8_t *y)
 {
+    int32_t taps = c->kernel_h * c->kernel_w * c->kernel_c;
+    int8_t patch[PATCH_MAX];
+    if (c->kernel_c == c->in_c && taps <= PATCH_MAX) {
+        gather(c, rows, columns, patch);
+        wh_dense(&c->channels, patch, c->w, taps, c->out_c, c->zero_x, y);
+        return;
+    }
     for (int32_t o = 0; o < c->out_c; o++) {
-        int32_t sum = wh_wrapping_add(window_sum(c, o, rows, columns), c->bias[o]);
-        y[o] = wh_to_int8(wh_rescale(sum, c->m[o], c->s[o]), c->zero_y,
-                          c->params[WH_CONV_ACT_MIN], c->params[WH_CONV_ACT_MAX]);
+        y[o] = wh_finish(&c->channels, o, sum_tap_by_tap(c, o, rows, columns));
     }
 }
 

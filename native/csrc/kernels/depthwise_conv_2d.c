@@ -1,8 +1,8 @@
 /* DEPTHWISE_CONV_2D: w[1, kh, kw, c k]; output channel o reads input channel o / k. */
 
 #include "../core/layout.h"
+#include "dot.h"
 #include "kernels.h"
-#include "rescale.h"
 #include "window.h"
 
 /* Output channels that are accumulated together on the stack. */
@@ -11,12 +11,13 @@
 typedef struct {
     const int8_t *x;
     const int8_t *w;
-    const int32_t *bias, *m, *s, *params;
+    const int32_t *params;
+    wh_channels channels;
     int32_t in_h, in_w, in_c;
     int32_t kernel_h, kernel_w;
     int32_t out_h, out_w, out_c;
     int32_t multiplicity;  /* output channels per input channel */
-    int32_t zero_x, zero_y;
+    int32_t zero_x;
 } depthwise;
 
 static depthwise describe(const wh_call *call)
@@ -27,16 +28,20 @@ static depthwise describe(const wh_call *call)
     depthwise d = {
         .x = wh_operand_int8(call, WH_X),
         .w = wh_operand_int8(call, WH_WEIGHTS),
-        .bias = wh_operand_int32(call, WH_BIAS),
-        .m = wh_operand_int32(call, WH_MULTIPLIER),
-        .s = wh_operand_int32(call, WH_SHIFT),
         .params = call->node->params,
+        .channels = {
+            .bias = wh_operand_int32(call, WH_BIAS),
+            .m = wh_operand_int32(call, WH_MULTIPLIER),
+            .s = wh_operand_int32(call, WH_SHIFT),
+            .zero_y = y->zero_point,
+            .act_min = call->node->params[WH_CONV_ACT_MIN],
+            .act_max = call->node->params[WH_CONV_ACT_MAX],
+        },
         .in_h = wh_dim(x, 1), .in_w = wh_dim(x, 2), .in_c = wh_dim(x, 3),
         .kernel_h = wh_dim(w, 1), .kernel_w = wh_dim(w, 2),
         .out_h = wh_dim(y, 1), .out_w = wh_dim(y, 2), .out_c = wh_dim(y, 3),
         .multiplicity = wh_dim(y, 3) / wh_dim(x, 3),
         .zero_x = x->zero_point,
-        .zero_y = y->zero_point,
     };
     return d;
 }
@@ -76,10 +81,7 @@ static void block(const depthwise *d, wh_window rows, wh_window columns, int32_t
     int32_t sums[BLOCK] = {0};
     add_taps(d, rows, columns, first, count, sums);
     for (int32_t i = 0; i < count; i++) {
-        int32_t o = first + i;
-        int32_t acc = wh_wrapping_add(sums[i], d->bias[o]);
-        y[o] = wh_to_int8(wh_rescale(acc, d->m[o], d->s[o]), d->zero_y,
-                          d->params[WH_CONV_ACT_MIN], d->params[WH_CONV_ACT_MAX]);
+        y[first + i] = wh_finish(&d->channels, first + i, sums[i]);
     }
 }
 
