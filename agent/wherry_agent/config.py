@@ -298,6 +298,8 @@ def _refuse_unknown(raw: Mapping[str, Any], known: Mapping[str, Any], prefix: st
 def _check_together(config: Config) -> None:
     """What no single key can show."""
     units = [unit.name for unit in config.unit]
+    fed = [source.unit for source in config.source if source.unit != SELF]
+    _refuse_twice("source for unit", fed)
     _refuse_twice("unit", units)
     if SELF in units:
         raise ConfigError(

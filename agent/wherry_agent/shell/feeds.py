@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from wherry_native.loop import Loop
 from wherry_protocol.errors import WherryError
+from wherry_protocol.names import SELF
 
 from wherry_agent.config import SourceConfig
 from wherry_agent.shell.loop_host import Bundle
@@ -38,5 +39,11 @@ class Feeds:
 
 
 def open_feeds(sources: tuple[SourceConfig, ...]) -> Feeds:
-    """The files of all sources. Raises OSError, WherryError."""
-    return Feeds({source.model: read_samples(source) for source in sources})
+    """The files of all sources of the agent's own models. Raises OSError, WherryError."""
+    return Feeds({one.model: read_samples(one) for one in sources if one.unit == SELF})
+
+
+def samples_of(sources: tuple[SourceConfig, ...], unit: str) -> Samples | None:
+    """The file that feeds a microcontroller, if one does. Raises OSError, WherryError."""
+    mine = [source for source in sources if source.unit == unit]
+    return read_samples(mine[0]) if mine else None

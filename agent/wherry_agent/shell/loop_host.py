@@ -90,6 +90,7 @@ class ModelLoop:
     active: bytes | None = None
     watched: bytes | None = None
     baseline: Counters = field(default_factory=Counters)
+    ended_count: int = 0  # inputs answered or withdrawn at the last `has_worked`
 
 
 class LoopHost:
@@ -332,6 +333,13 @@ class LoopHost:
         """Does what runs still hash to what was signed?"""
         return sha256(bundle.program.image).digest() == bundle.manifest.program_digest
 
+    def has_worked(self) -> bool:
+        """False where a loop holds inputs and has answered none since the last call: it hangs."""
+        with self._lock:
+            models = list(self._models.values())
+        answered = [_has_answered(model) for model in models]  # every one is asked
+        return all(answered)
+
     def arena_bytes(self) -> int:
         """Arenas and images of everything that is loaded."""
         with self._lock:
@@ -342,6 +350,14 @@ class LoopHost:
         """End every loop; what is queued is answered."""
         for model in self._models.values():
             model.loop.stop()
+
+
+def _has_answered(model: ModelLoop) -> bool:
+    stats = model.loop.stats()
+    ended = stats.answered + stats.withdrawn
+    is_stuck = stats.accepted > ended and ended == model.ended_count
+    model.ended_count = ended
+    return not is_stuck
 
 
 def _serving(bundle: Bundle) -> Serving:

@@ -30,7 +30,7 @@ from wherry_agent.shell import identity_files, record_file, spool_files, status
 from wherry_agent.shell.answering import Answering, LogRing
 from wherry_agent.shell.blob_store import BlobStore
 from wherry_agent.shell.disk import FolderDisk
-from wherry_agent.shell.feeds import open_feeds
+from wherry_agent.shell.feeds import open_feeds, samples_of
 from wherry_agent.shell.http_api import HttpApi
 from wherry_agent.shell.inference_door import Doors
 from wherry_agent.shell.link import Acknowledge, Callbacks, MqttLink
@@ -106,8 +106,11 @@ class Station:
         self._sampler.spool = self._spool_figures
         self._sampler.hardware = partial(self._class_of, SELF)
         self._notifier = notifier_from(os.environ)
+        # `_beat` ticks it, so the event loop lives whenever it is asked at all.
         self._watchdog = Watchdog(
-            self._notifier, watchdog_us_from(os.environ), {"event loop": lambda: True}
+            self._notifier,
+            watchdog_us_from(os.environ),
+            {"inference loops": self._host.has_worked},
         )
         self._beat_us = now_us()
 
@@ -162,6 +165,7 @@ class Station:
                 store=self._store,
                 tell=self._post,
                 hardware=partial(self._class_of, unit.name),
+                samples=samples_of(self._config.source, unit.name),
             )
             hosts[unit.name] = McuHost(unit, around)
         return hosts
