@@ -66,7 +66,7 @@ firmware: setup
 # --- use ----------------------------------------------------------------------------------------
 
 demo: setup firmware
-	@$(BIN)/python demo/run.py
+	@$(BIN)/python -m demo
 
 # Two workers, a file to each, so that what a file sets up is set up once; then one by one what
 # measures time (`alone`; pytest ends with 5 where there is no such test).
