@@ -6,6 +6,8 @@ Rules:
 3. Where nothing intact is left, the model serves nothing, and its assignment is forgotten, so
    that the controller's (retained) desired document installs it again.
 4. A candidate that is damaged is dropped, and its assignment forgotten.
+5. An assignment that had not ended when power went is forgotten too: it begins anew with what is
+   on disk, as soon as its (retained) document is heard again.
 """
 
 from dataclasses import dataclass, replace
@@ -73,6 +75,8 @@ def trying(trial: TrialRecord | None) -> Trying:
 def boot(record: ModelRecord, intact: frozenset[bytes]) -> Booted:
     """Apply the table; `intact` holds the manifest digests whose bytes were hashed and hold."""
     record = _without_damaged_candidate(record, intact)
+    if record.outcome is Outcome.NONE and record.trial is None:
+        record = _forget_assignment(record)
     if record.active is None:
         return Booted(record, None)
     previous = record.previous

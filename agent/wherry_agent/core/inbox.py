@@ -9,6 +9,7 @@ Rules:
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 
 from wherry_protocol import trust as chain
 from wherry_protocol.blobs import unwrap_key
@@ -204,7 +205,9 @@ def _take_fleet_time(turn: Turn, payload: bytes) -> None:
 
 def _take_root(turn: Turn, payload: bytes) -> None:
     before = turn.agent.trust
-    after = chain.advance(before, payload, turn.now_s)
+    # Without a time: whether the newest root has expired is asked when a document is judged, and
+    # a clock that was set ahead by a stolen director must not keep its successor out.
+    after = chain.advance(before, payload, None)
     if after is before:
         return
     turn.agent = replace(turn.agent, trust=after)
@@ -225,7 +228,9 @@ def _forget_epoch(turn: Turn) -> None:
         unit = turn.unit(name)
         memory = replace(unit.memory, revision=0, desired_digest=None)
         turn.put(replace(unit, memory=memory, document=None, desired=None))
-    clock = replace(turn.agent.clock, floor_s=0, latest_s=0, base_s=None)
+    before = turn.agent.clock
+    nonce = sha256(before.nonce + turn.agent.trust.roots[-1]).digest()[: len(before.nonce)]
+    clock = replace(before, nonce=nonce, floor_s=0, latest_s=0, base_s=None)
     was_stopped = turn.agent.is_stopped
     turn.agent = replace(turn.agent, clock=clock, stop_sequence=0, is_stopped=False)
     if was_stopped:

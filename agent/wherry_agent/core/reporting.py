@@ -10,9 +10,11 @@ from dataclasses import replace
 
 from wherry_protocol.blobs import chunk_count
 from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import assignment_id
 from wherry_protocol.messages.reported import (
     MissingChunks,
     ModelReport,
+    Outcome,
     Phase,
     Reported,
     SlotReport,
@@ -112,8 +114,8 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> ModelReport:
     return ModelReport(
         model=state.model,
         phase=state.phase,
-        outcome=record.outcome,
-        assignment_id=record.assignment_id,
+        outcome=Outcome.NONE if waiting else record.outcome,
+        assignment_id=assignment_id(waiting.assignment) if waiting else record.assignment_id,
         active=_slot(record.active),
         previous=_slot(record.previous),
         candidate=_slot(record.candidate),
