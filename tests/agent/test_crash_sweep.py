@@ -71,9 +71,13 @@ def _operations(voyage: Voyage) -> int:
 
 def _run_until_cut(harbour: Harbour, voyage: Voyage, new: Bundle, after: int) -> None:
     harbour.disk.cut_at = harbour.disk.operation_count + after
-    with pytest.raises(PowerCutError):
+
+    def act() -> None:
         voyage.act(harbour, new)
         harbour.tick(1.1)
+
+    with pytest.raises(PowerCutError):
+        act()
 
 
 @pytest.mark.parametrize("name", VOYAGES)
