@@ -44,7 +44,7 @@ from wherry_controller.core.rollouts.events import (
     Tick,
     Widen,
 )
-from wherry_controller.core.rollouts.members import ENDED, Return
+from wherry_controller.core.rollouts.members import ENDED, MemberPhase, Return
 from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code, DecodeError, StateError
 from wherry_protocol.messages.reported import Outcome, Phase
@@ -86,7 +86,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     REPORTS,
     REPORTS,
     COMMANDS,
-    st.builds(PassedOver, UNIT, st.just("preempted")),
+    st.builds(PassedOver, UNIT, st.just("preempted"), st.booleans()),
     st.builds(Presence, UNIT, st.booleans()),
     st.builds(LinkChanged, st.booleans()),
     st.builds(
@@ -143,7 +143,7 @@ class Journey:
             else:
                 self.parts[key] = text
 
-    def hold(self, before: dict[str, object]) -> None:
+    def hold(self, before: dict[str, MemberPhase]) -> None:
         rollout = self.rollout
         assert all_parts(rollout) == self.parts, "a change was not kept"
         opened = set(rollout.order[: rollout.progress.opened_count])

@@ -396,6 +396,26 @@ def test_a_device_with_a_higher_authority_is_skipped_and_left_alone() -> None:
     assert "dev-1/self" not in voyage.sent_back
 
 
+@pytest.mark.parametrize("is_confirmed", [True, False])
+def test_a_device_that_the_standing_guard_rolls_back_counts_as_failed(is_confirmed: bool) -> None:
+    voyage = Voyage(names(12), strategy="rolling").start()
+    unit = voyage.assigned[0]
+    if is_confirmed:
+        voyage.confirm(unit)
+    voyage.tell(PassedOver(unit, "guard: the engine crashed", is_failure=True))
+    assert voyage.state is State.REVERTING
+    assert voyage.phase(unit) == ("confirmed" if is_confirmed else "reverted")
+    assert voyage.rollout.failed == 1
+
+
+def test_what_an_abort_withdraws_is_not_bad_and_what_a_revert_takes_off_is() -> None:
+    aborted, reverted = Voyage(names(3)).start(), Voyage(names(3)).start()
+    aborted.tell(Abort("ada", "too early"))
+    reverted.tell(Revert("ada", "worse"))
+    assert {effect.is_failure for effect in aborted.of(SendBack)} == {False}
+    assert {effect.is_failure for effect in reverted.of(SendBack)} == {True}
+
+
 def test_a_device_that_already_runs_the_bundle_is_not_touched() -> None:
     candidates = [Candidate(unit, CLASS, NEW if unit == "dev-1/self" else OLD) for unit in names(3)]
     rollout = draft("r-1", manifest(), NEW, parse_plan({}), candidates, created_by="ada", now_s=T0)

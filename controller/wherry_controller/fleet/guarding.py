@@ -156,7 +156,10 @@ def _roll_back(org: Organization, unit: Unit, model: str, action: RollBack, now_
     wish = Wish(bundle, manifest, trial, GUARD, "", Mode.ACTIVE, attempt)
     if assigning.why_unfit(org, unit, wish) is not None:
         return
-    rollouts.preempt(org, unit.id, model, f"guard: {action.text}", now_s)
+    rollouts.preempt(org, unit.id, model, f"guard: {action.text}", now_s, action.digest)
+    held = assignments.find(org.db, unit.connection, unit.unit, model)
+    if held is not None and held.bundle_digest == row.previous_digest:
+        return  # its rollout took the failure as its own and sent the unit back already
     assigning.remember_as_bad(org, unit, action.digest, Code.FAILED, action.text, now_s)
     assigning.assign(org, devices.unit(org.db, unit.connection, unit.unit), wish, now_s)
     org.record(now_s, GUARD, "guard.rollback", unit.id, action.text, model=model,

@@ -136,9 +136,14 @@ def _events_of(rollout: Rollout, unit: devices.Unit, report: Seen) -> list[Event
         for one in report.performances
         if one.model == rollout.model and one.slot == SERVING_SLOT
     ]
-    used, budget = report.resources.get("memory.rss"), report.resources.get("memory.budget")
+    used = report.resources.get("memory.rss", report.resources.get("memory.arena"))
+    budget = report.resources.get("memory.budget")
     if unit.id in rollout.members and isinstance(used, float) and isinstance(budget, float):
         found.append(told.Memory(unit.id, int(used), int(budget)))
+    event = report.event
+    if event is not None and event.code is Code.ENGINE_CRASH and event.model == rollout.model:
+        digest = event.manifest_digest or b""
+        found.append(told.Crashed(unit.id, unit.hardware_class, digest))
     return found
 
 
@@ -174,8 +179,19 @@ def pause_all(org: Organization, who: str, reason: str, now_s: float) -> None:
             tell(org, rollout.rollout_id, told.Pause(who, reason), now_s)
 
 
-def preempt(org: Organization, unit_id: str, model: str | None, why: str, now_s: float) -> None:
-    """Somebody of higher rank takes a unit (for one model, or for all)."""
+def preempt(
+    org: Organization,
+    unit_id: str,
+    model: str | None,
+    why: str,
+    now_s: float,
+    bad_digest: bytes | None = None,
+) -> None:
+    """Somebody of higher rank takes a unit (for one model, or for all).
+
+    Where it is because `bad_digest` failed there, the rollout of that bundle counts a failure.
+    """
     for rollout in open_ones(org):
         if unit_id in rollout.members and model in (None, rollout.model):
-            tell(org, rollout.rollout_id, told.PassedOver(unit_id, why), now_s)
+            event = told.PassedOver(unit_id, why, is_failure=rollout.digest == bad_digest)
+            tell(org, rollout.rollout_id, event, now_s)

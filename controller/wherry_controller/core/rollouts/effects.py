@@ -26,6 +26,7 @@ class SendBack:
     """Assign what the unit ran before, under a higher revision; answer as to Assign.
 
     `to_digest` None: it ran nothing, so the assignment is taken out of its desired state.
+    `is_failure`: the bundle that it leaves is bad, remember that; an abort says nothing of it.
     `expected_id` is this rollout's assignment; if another is in force, somebody preempted it.
     """
 
@@ -36,6 +37,7 @@ class SendBack:
     expected_id: bytes | None
     trial: TrialLimits
     reason: str
+    is_failure: bool
 
 
 @dataclass(frozen=True, slots=True)

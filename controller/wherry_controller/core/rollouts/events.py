@@ -87,10 +87,15 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """An Assign or SendBack was not, or no longer, in force: preempted, isolated, unfit."""
+    """An Assign or SendBack was not, or no longer, in force: preempted, isolated, unfit.
+
+    `is_failure`: the new version was taken off because it was bad there (the standing guard's
+    rollback); the member counts as reverted and not as skipped.
+    """
 
     unit: str
     reason: str
+    is_failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

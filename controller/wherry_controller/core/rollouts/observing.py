@@ -80,9 +80,20 @@ def passed_over(rollout: Rollout, event: PassedOver, _now_s: float) -> Effects:
         return []
     if member.way_back is not Return.NONE:
         signal_return(rollout, member, ReturnSignal.FAILED, event.reason)
+    elif event.is_failure and member.phase is MemberPhase.CONFIRMED:
+        _relapse(rollout, member, event.reason)
     else:
-        signal_member(rollout, member, Signal.PASSED_OVER, event.reason)
+        signal = Signal.REVERTS if event.is_failure else Signal.PASSED_OVER
+        signal_member(rollout, member, signal, event.reason)
     return []
+
+
+def _relapse(rollout: Rollout, member: Member, reason: str) -> bool:
+    """Count a confirmed member's failure, once; True if it is new."""
+    if member.has_relapsed:
+        return False
+    set_relapsed(rollout, member, reason)
+    return True
 
 
 def observed(rollout: Rollout, event: Observed, now_s: float) -> Effects:
@@ -110,8 +121,7 @@ def _observed_member(rollout: Rollout, member: Member, event: Observed, now_s: f
             rollout.changed.add(member.unit)
         return
     if member.phase is MemberPhase.CONFIRMED and signal is Signal.REVERTS:
-        if not member.has_relapsed:
-            set_relapsed(rollout, member, event.reason)
+        if _relapse(rollout, member, event.reason):
             _count_crash(rollout, member.unit, member.hardware_class, event.code, now_s)
         return
     if signal_member(rollout, member, signal, event.reason):

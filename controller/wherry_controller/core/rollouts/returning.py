@@ -75,6 +75,7 @@ def send_back(rollout: Rollout, member: Member, now_s: float) -> SendBack:
         member.assignment_id,
         rollout.terms[member.hardware_class].trial,
         rollout.state_reason,
+        is_failure=rollout.state is State.REVERTING,
     )
 
 
