@@ -22,7 +22,6 @@ T = TypeVar("T")
 BATCH_MAX: Final = 500
 TICK_S: Final = 1.0
 PRUNE_S: Final = 300.0
-STORE_RETRY_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -45,8 +44,8 @@ class Counters:
     store_errors: int = 0
 
 
-class _Stop:
-    pass
+class Stop:
+    """The last thing on the inbox."""
 
 
 @dataclass(slots=True)
@@ -74,7 +73,7 @@ class Writer:
 
     def stop(self) -> None:
         """Finish what is in the inbox, close the link and the store."""
-        self.inbox.put(_Stop())
+        self.inbox.put(Stop())
         if self._thread is not None:
             self._thread.join()
 
@@ -106,6 +105,7 @@ class _Loop:
     writer: Writer
     fleet: Fleet
     link: Link | None
+    arrived: list[Arrived] = field(default_factory=list)  # not committed yet
     next_tick_s: float = 0.0
     next_prune_s: float = 0.0
     is_stopping: bool = False
@@ -114,9 +114,9 @@ class _Loop:
         while not self.is_stopping:
             items = self._wait()
             started = time.perf_counter()
-            self._handle(items)
-            self._let_time_pass()
-            self._publish()
+            self._take(items)
+            self._guarded(self._let_time_pass)
+            self._guarded(self._publish)
             self.writer.counters.busy_s += time.perf_counter() - started
 
     def _wait(self) -> list[Any]:
@@ -131,24 +131,36 @@ class _Loop:
             pass
         return items
 
-    def _handle(self, items: list[Any]) -> None:
-        arrived: list[Arrived] = []
+    def _take(self, items: list[Any]) -> None:
+        """In order, messages in as few transactions as possible."""
         published: list[tuple[str, int]] = []
         for item in items:
             if isinstance(item, Arrived):
-                arrived.append(item)
+                self.arrived.append(item)
                 continue
             if isinstance(item, Published):
                 row = None if self.link is None else self.link.settled(item.mid)
                 published += [] if row is None else [row]
                 continue
-            self._receive(arrived)
-            arrived = []
+            self._guarded(self._receive)
             self._other(item)
-        self._receive(arrived)
+        self._guarded(self._receive)
         if published:
-            self.fleet.sent(published)
+            self._guarded(lambda: self.fleet.sent(published))
             self.writer.counters.published += len(published)
+
+    def _guarded(self, step: Callable[[], None]) -> bool:
+        """Whether the store could write. If not, nothing was acknowledged, and it comes again."""
+        try:
+            step()
+        except (OSError, sqlite3.Error) as error:
+            self.writer.counters.store_errors += 1
+            LOG.error("the store cannot write (%s): devices keep their reports", error)
+            return False
+        except Exception:
+            LOG.exception("the controller made a mistake; it goes on")
+            return False
+        return True
 
     def _other(self, item: Any) -> None:
         if isinstance(item, Command):
@@ -157,8 +169,9 @@ class _Loop:
             self.writer.is_link_up = item.is_up
             if self.link is not None:
                 self.link.is_up = item.is_up
-            self.fleet.link_changed(item.is_up, item.has_session, self.writer.clock())
-        elif isinstance(item, _Stop):
+            now_s = self.writer.clock()
+            self._guarded(lambda: self.fleet.link_changed(item.is_up, item.has_session, now_s))
+        elif isinstance(item, Stop):
             self.is_stopping = True
 
     def _command(self, command: Command) -> None:
@@ -170,22 +183,20 @@ class _Loop:
         else:
             command.future.set_result(result)
 
-    def _receive(self, arrived: list[Arrived]) -> None:
-        """One transaction; while the store cannot write, nothing is acknowledged and we wait."""
-        if not arrived or self.link is None:
+    def _receive(self) -> None:
+        """One transaction for all that has arrived; PUBACKs and answers follow its commit.
+
+        Where the store cannot write, what has arrived waits here for the next round; the
+        broker sends no more than its window until then.
+        """
+        if not self.arrived or self.link is None:
             return
-        inbound = [Inbound(message.topic, message.payload) for message in arrived]
-        while True:
-            try:
-                answers = self.fleet.receive(inbound, self.writer.clock())
-                break
-            except (OSError, sqlite3.Error) as error:
-                self.writer.counters.store_errors += 1
-                LOG.error("the store cannot write (%s): devices keep their reports", error)
-                time.sleep(STORE_RETRY_S)
-        self.link.acknowledge(arrived)
+        inbound = [Inbound(message.topic, message.payload) for message in self.arrived]
+        answers = self.fleet.receive(inbound, self.writer.clock())
+        done, self.arrived = self.arrived, []
+        self.link.acknowledge(done)
         self.link.publish(answers)
-        self.writer.counters.messages += len(arrived)
+        self.writer.counters.messages += len(done)
         self.writer.counters.batches += 1
 
     def _let_time_pass(self) -> None:

@@ -94,6 +94,12 @@ def chunk_payload(org: Organization, digest: bytes, index: int) -> bytes:
     return seal_chunk(content_key(org, blob), digest, index, count, chunk_of(content, index))
 
 
+def give_up(org: Organization, digest: bytes, index: int, topic: str) -> None:
+    """A chunk that cannot be made holds up nothing else; a unit that asks for it tries again."""
+    chunks.delete(org.db, digest, index)
+    outbox.drop(org.db, topic)
+
+
 @lru_cache(maxsize=2)
 def _read_again(vault: Vault, digest: bytes) -> bytes:
     """The blob that is being published, decrypted once and not once per chunk."""

@@ -55,9 +55,12 @@ class Batch:
     def telemetry(self, connection: Connection, unit: str, payload: bytes) -> None:
         """Raises TrustError, DecodeError; LimitError where the sequence is too far ahead."""
         message = open_mac(Telemetry, payload, self.org.keys_of(connection).mac_key)
-        figures = self._read(message, connection, unit)
+        self._check(message.origin, connection, unit)
         if not self._is_new(message.origin):
             return
+        # From here on the sequence counts as received, even if the figures are refused: a device
+        # whose report nobody can read must not wait for its acknowledgement for ever.
+        figures = performance.read(message)
         org, origin, now_s = self.org, message.origin, self.now_s
         row = ReportRow(None, connection.name, unit, now_s, origin.time_s, encode(message))
         rows.put_report(org.db, row)
@@ -71,18 +74,15 @@ class Batch:
             Seen(connection.name, unit, ended_s, figures.performances, dict(figures.resources))
         )
 
-    def _read(self, message: Telemetry, connection: Connection, unit: str) -> performance.Figures:
-        origin = message.origin
+    def _check(self, origin: Origin, connection: Connection, unit: str) -> None:
         said = (origin.org, origin.connection, origin.unit)
         check_address(self.org, said, (connection.name, unit))
-        return performance.read(message)
 
     def event(self, connection: Connection, unit: str, payload: bytes) -> None:
         """Raises TrustError, DecodeError; LimitError where the sequence is too far ahead."""
         message = open_mac(Event, payload, self.org.keys_of(connection).mac_key)
         origin = message.origin
-        said = (origin.org, origin.connection, origin.unit)
-        check_address(self.org, said, (connection.name, unit))
+        self._check(origin, connection, unit)
         if not self._is_new(origin):
             return
         row = EventRow(

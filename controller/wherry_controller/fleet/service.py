@@ -175,6 +175,8 @@ class Fleet:
             return blobs.chunk_payload(self.org, row.chunk_digest, row.chunk_index)
         except WherryError as error:
             LOG.error("chunk %s cannot be published: %s", row.topic, error)
+            with self.org.db.atomic():
+                blobs.give_up(self.org, row.chunk_digest, row.chunk_index, row.topic)
             return None
 
     def sent(self, messages: Iterable[tuple[str, int]]) -> None:

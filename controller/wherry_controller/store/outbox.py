@@ -90,6 +90,11 @@ def mark_sent(db: Database, topic: str, version: int) -> None:
     )
 
 
+def drop(db: Database, topic: str) -> None:
+    """Take the row away, whatever the broker holds."""
+    db.execute("DELETE FROM outbox WHERE topic = ?", (topic,))
+
+
 def queue_retained_again(db: Database, now_s: float) -> None:
     """The broker has forgotten: everything retained but chunks (they are asked for) is due."""
     db.execute(

@@ -1,0 +1,90 @@
+"""The store: migrations, refusals, and what its tables guarantee by themselves."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from wherry_controller import store
+from wherry_controller.store import meta, operators, outbox, registry
+from wherry_controller.store.rows import scalar
+from wherry_controller.store.schema import SCHEMA_VERSION
+from wherry_protocol.errors import StateError
+
+from tests.controller.world import World
+
+
+def test_a_new_database_is_durable_and_at_the_newest_schema(tmp_path: Path) -> None:
+    db = store.open_writer(tmp_path / "x.db")
+    assert scalar(db, "PRAGMA user_version") == SCHEMA_VERSION
+    assert scalar(db, "PRAGMA journal_mode") == "wal"
+    assert scalar(db, "PRAGMA synchronous") == 2
+    db.close()
+
+
+def test_a_database_of_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
+    db = store.open_writer(tmp_path / "x.db")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.close()
+    with pytest.raises(StateError, match=f"schema {SCHEMA_VERSION + 1}"):
+        store.open_writer(tmp_path / "x.db")
+
+
+def test_opening_again_keeps_what_was_written(tmp_path: Path) -> None:
+    db = store.open_writer(tmp_path / "x.db")
+    meta.put(db, "a", "1")
+    db.close()
+    again = store.open_writer(tmp_path / "x.db")
+    assert meta.get(again, "a") == "1"
+    again.close()
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    store.open_writer(tmp_path / "x.db").close()
+    reader = store.open_reader(tmp_path / "x.db")
+    with pytest.raises(sqlite3.OperationalError):
+        meta.put(reader, "a", "1")
+    reader.close()
+
+
+def test_versions_are_ordered_as_numbers(world: World) -> None:
+    for version in ("1.10.0", "1.9.0", "10.0.0", "9.0.0"):
+        world.push(version, program_bytes=640)
+    found = [row.version for row in registry.bundles(world.org.db, "digits")]
+    assert found == ["1.9.0", "1.10.0", "9.0.0", "10.0.0"]
+
+
+def test_a_failed_transaction_leaves_nothing_behind(world: World) -> None:
+    def fail(_: object) -> None:
+        meta.put(world.org.db, "half", "done")
+        raise ValueError("stop here")
+
+    with pytest.raises(ValueError, match="stop here"):
+        world.do(fail)
+    assert meta.get(world.org.db, "half") == ""
+
+
+def test_a_newer_payload_supersedes_one_that_is_due(world: World) -> None:
+    db = world.org.db
+    world.publish()
+    outbox.queue(db, "t", b"old", outbox.Priority.DESIRED, 1.0)
+    outbox.queue(db, "t", b"new", outbox.Priority.DESIRED, 2.0)
+    [row] = outbox.due(db, 10)
+    assert (row.payload, row.version) == (b"new", 2)
+
+
+def test_an_acknowledgement_of_an_older_version_leaves_the_newer_one_due(world: World) -> None:
+    db = world.org.db
+    world.publish()
+    outbox.queue(db, "t", b"old", outbox.Priority.DESIRED, 1.0)
+    [sent] = outbox.due(db, 10)
+    outbox.queue(db, "t", b"new", outbox.Priority.DESIRED, 2.0)
+    outbox.mark_sent(db, "t", sent.version)
+    assert [row.payload for row in outbox.due(db, 10)] == [b"new"]
+
+
+def test_no_token_is_stored_in_the_clear(world: World) -> None:
+    token = (world.folder / "operator.token").read_text().strip()
+    content = (world.folder / "wherry.db").read_bytes()
+    assert token.encode() not in content
+    [admin] = operators.everyone(world.org.db)
+    assert len(admin.token_hash) == 32
