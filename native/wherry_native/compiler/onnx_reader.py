@@ -25,7 +25,8 @@ from onnx.reference import ReferenceEvaluator
 
 from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.ir import Graph, Shape, pruned
-from wherry_native.compiler.onnx_operators import OPERATORS, Call, Context
+from wherry_native.compiler.onnx_call import Call
+from wherry_native.compiler.onnx_operators import OPERATORS
 from wherry_native.compiler.onnx_values import (
     ELEMENTS_MAX,
     ArrangementError,
@@ -226,10 +227,7 @@ class _Import:
         if node.op_type not in OPERATORS:
             raise UnsupportedError("is supported for constants only")
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        call = Call(
-            Context(self.builder, self.values, self.opset), _label(node), node.op_type, operands,
-            attributes,
-        )  # fmt: skip
+        call = Call(self.builder, self.opset, _label(node), operands, attributes)
         position = _RESULT_POSITIONS.get(node.op_type, 0)
         self.values[node.output[position]] = OPERATORS[node.op_type](call)
 

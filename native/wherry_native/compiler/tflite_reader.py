@@ -7,12 +7,10 @@ Rules, in order:
    left out: the program speaks int8, its scales are the contract.
 4. A damaged file gives a CompileError and nothing else; flatbuffers' own errors are translated.
 
-Source: TFLite schema version 3 (PyPI `tflite`); padding as in TFLite's padding.h.
+Source: TFLite schema version 3 (PyPI `tflite`).
 """
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,21 +18,10 @@ import numpy as np
 import tflite  # type: ignore[import-untyped]
 
 from wherry_native.compiler.errors import CompileError
-from wherry_native.compiler.ir import (
-    OPEN,
-    RELU,
-    RELU6,
-    Clamp,
-    Graph,
-    Node,
-    Quantization,
-    Shape,
-    Tensor,
-    Window,
-    pruned,
-)
+from wherry_native.compiler.ir import Graph, Quantization, Shape, Tensor, pruned
 from wherry_native.compiler.shapes import ELEMENTS_MAX
-from wherry_native.program import NODES_MAX, TENSORS_MAX, Op
+from wherry_native.compiler.tflite_operators import BUILDERS, SHAPE_ONLY, Call
+from wherry_native.program import NODES_MAX, TENSORS_MAX
 
 IDENTIFIER: Final = b"TFL3"
 DAMAGED: Final = (
@@ -50,50 +37,12 @@ _DTYPES: Final = {
     tflite.TensorType.INT32: "int32",
     tflite.TensorType.INT64: "int64",
 }
-_CLAMPS: Final = {
-    tflite.ActivationFunctionType.NONE: OPEN,
-    tflite.ActivationFunctionType.RELU: RELU,
-    tflite.ActivationFunctionType.RELU6: RELU6,
-    tflite.ActivationFunctionType.RELU_N1_TO_1: Clamp(-1.0, 1.0),
+_TYPE_NAMES: Final = {
+    value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)
 }
 _OPERATOR_NAMES: Final = {
     value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One operator of the file, with its tensors by name; an absent operand is ''."""
-
-    operator: Any
-    name: str
-    inputs: tuple[str, ...]
-    output: str
-    tensors: dict[str, Tensor]
-
-    def options(self, kind: Any) -> Any:
-        """The operator's option table. Raises CompileError when it is absent or of another kind."""
-        table = self.operator.BuiltinOptions()
-        wanted = getattr(tflite.BuiltinOptions, kind.__name__)
-        if table is None or self.operator.BuiltinOptionsType() != wanted:
-            raise CompileError(f"node {self.name!r} has no table {kind.__name__}")
-        options = kind()
-        options.Init(table.Bytes, table.Pos)
-        return options
-
-    def tensor(self, index: int) -> Tensor:
-        if index >= len(self.inputs) or not self.inputs[index]:
-            raise CompileError(f"node {self.name!r} has no operand {index}")
-        return self.tensors[self.inputs[index]]
-
-    def integers(self, index: int) -> list[int]:
-        """The values of a constant integer operand (axes, paddings)."""
-        tensor = self.tensor(index)
-        if tensor.data is None:
-            raise CompileError(
-                f"node {self.name!r}: operand {tensor.name!r} must be a constant in the file"
-            )
-        return [int(value) for value in tensor.data.reshape(-1)]
 
 
 def read_tflite(data: bytes, name: str) -> Graph:
@@ -129,11 +78,14 @@ def _read(data: bytes, name: str) -> Graph:
     names = _tensor_names(subgraph)
     needed = _needed_operators(subgraph, codes)
     _check_operators(model, subgraph, codes, needed, names)
-    tensors = {names[i]: _tensor(model, subgraph.Tensors(i), names[i]) for i in range(len(names))}
+    tensors = {
+        names[i]: _tensor(model, subgraph.Tensors(i), names[i])
+        for i in _used_tensors(subgraph, needed, len(names))
+    }
     nodes = []
     for index in needed:
         call = _call(subgraph.Operators(index), index, names, tensors)
-        nodes.append(_BUILDERS[codes[index]](call))
+        nodes.append(BUILDERS[codes[index]](call))
     graph = Graph(
         name=name,
         tensors=tensors,
@@ -187,9 +139,17 @@ def _needed_operators(subgraph: Any, codes: list[int]) -> list[int]:
         if wanted.isdisjoint(_indices(operator.OutputsAsNumpy())):
             continue
         operands = _indices(operator.InputsAsNumpy())
-        wanted.update(operands[:1] if codes[index] in _SHAPE_ONLY else operands)
+        wanted.update(operands[:1] if codes[index] in SHAPE_ONLY else operands)
         needed.append(index)
     return needed[::-1]
+
+
+def _used_tensors(subgraph: Any, needed: list[int], count: int) -> list[int]:
+    used = {*_indices(subgraph.InputsAsNumpy()), *_indices(subgraph.OutputsAsNumpy())}
+    for index in needed:
+        operator = subgraph.Operators(index)
+        used.update(_indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy()))
+    return sorted(index for index in used if 0 <= index < count)
 
 
 def _indices(vector: Any) -> list[int]:
@@ -201,7 +161,7 @@ def _check_operators(
 ) -> None:
     problems = []
     for index in needed:
-        if codes[index] in _BUILDERS:
+        if codes[index] in BUILDERS:
             continue
         operator = subgraph.Operators(index)
         outputs = _names_of(operator.OutputsAsNumpy(), names, "output")
@@ -232,18 +192,19 @@ def _names_of(indices: Any, names: list[str], what: str) -> tuple[str, ...]:
     return tuple(result)
 
 
-def _call(operator: Any, index: int, names: list[str], tensors: dict[str, Tensor]) -> _Call:
+def _call(operator: Any, index: int, names: list[str], tensors: dict[str, Tensor]) -> Call:
     outputs = _names_of(operator.OutputsAsNumpy(), names, f"node {index}")
     if len(outputs) != 1 or not outputs[0]:
         raise CompileError(f"node {index} has {len(outputs)} outputs, must have 1")
     inputs = _names_of(operator.InputsAsNumpy(), names, f"node {index}")
-    return _Call(operator, outputs[0], inputs, outputs[0], tensors)
+    return Call(operator, outputs[0], inputs, outputs[0], tensors)
 
 
 def _tensor(model: Any, record: Any, name: str) -> Tensor:
     dtype = _DTYPES.get(record.Type())
     if dtype is None:
-        raise CompileError(f"tensor {name!r} has element type {record.Type()}, not supported")
+        type_name = _TYPE_NAMES.get(record.Type(), record.Type())
+        raise CompileError(f"tensor {name!r} has element type {type_name}, not supported")
     if record.IsVariable():
         raise CompileError(f"tensor {name!r} is a variable; state is not supported in TFLite files")
     shape = _shape(record, name)
@@ -305,175 +266,3 @@ def _data(
             f"its shape {list(shape)} of {dtype} needs {size}"
         )
     return np.frombuffer(raw, np.dtype(dtype).newbyteorder("<")).reshape(shape)
-
-
-def _present(call: _Call, count: int) -> tuple[str, ...]:
-    return tuple(name for name in call.inputs[:count] if name)
-
-
-def _clamp(code: int, call: _Call) -> Clamp:
-    if code not in _CLAMPS:
-        raise CompileError(f"node {call.name!r} has fused activation {code}, not supported")
-    return _CLAMPS[code]
-
-
-def _window(call: _Call, options: Any, size: tuple[int, int], dilation: tuple[int, int]) -> Window:
-    x = call.tensor(0).shape
-    if len(x) != 4:
-        raise CompileError(f"node {call.name!r}: input has shape {list(x)}, must have rank 4")
-    stride = (options.StrideH(), options.StrideW())
-    if min(*stride, *dilation, *size) < 1:
-        raise CompileError(
-            f"node {call.name!r}: filter {size}, stride {stride} and dilation {dilation} "
-            "must be at least 1"
-        )
-    pads = (0, 0, 0, 0)
-    if options.Padding() == tflite.Padding.SAME:
-        (top, bottom), (left, right) = (
-            _same_padding(*axis) for axis in zip(x[1:3], size, stride, dilation, strict=True)
-        )
-        pads = (top, left, bottom, right)
-    return Window(size, stride, dilation, pads)
-
-
-def _same_padding(length: int, size: int, stride: int, dilation: int) -> tuple[int, int]:
-    """SAME: the output has ceil(length / stride) elements; an odd padding's rest goes behind."""
-    count = -(-length // stride)
-    total = max((count - 1) * stride + (size - 1) * dilation + 1 - length, 0)
-    return total // 2, total - total // 2
-
-
-def _filter_size(call: _Call) -> tuple[int, int]:
-    shape = call.tensor(1).shape
-    if len(shape) != 4:
-        raise CompileError(f"node {call.name!r}: weights have shape {list(shape)}, rank must be 4")
-    return shape[1], shape[2]
-
-
-def _conv_2d(call: _Call) -> Node:
-    options = call.options(tflite.Conv2DOptions)
-    dilation = (options.DilationHFactor(), options.DilationWFactor())
-    return Node(
-        Op.CONV_2D, call.name, _present(call, 3), call.output,
-        clamp=_clamp(options.FusedActivationFunction(), call),
-        window=_window(call, options, _filter_size(call), dilation),
-    )  # fmt: skip
-
-
-def _depthwise_conv_2d(call: _Call) -> Node:
-    options = call.options(tflite.DepthwiseConv2DOptions)
-    dilation = (options.DilationHFactor(), options.DilationWFactor())
-    return Node(
-        Op.DEPTHWISE_CONV_2D, call.name, _present(call, 3), call.output,
-        clamp=_clamp(options.FusedActivationFunction(), call),
-        window=_window(call, options, _filter_size(call), dilation),
-    )  # fmt: skip
-
-
-def _fully_connected(call: _Call) -> Node:
-    options = call.options(tflite.FullyConnectedOptions)
-    if options.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
-        raise CompileError(f"node {call.name!r} has shuffled weights, not supported")
-    clamp = _clamp(options.FusedActivationFunction(), call)
-    return Node(Op.FULLY_CONNECTED, call.name, _present(call, 3), call.output, clamp=clamp)
-
-
-def _pool(op: Op) -> Callable[[_Call], Node]:
-    def build(call: _Call) -> Node:
-        options = call.options(tflite.Pool2DOptions)
-        size = (options.FilterHeight(), options.FilterWidth())
-        return Node(
-            op, call.name, _present(call, 1), call.output,
-            clamp=_clamp(options.FusedActivationFunction(), call),
-            window=_window(call, options, size, (1, 1)),
-        )  # fmt: skip
-
-    return build
-
-
-def _elementwise(op: Op, kind: Any) -> Callable[[_Call], Node]:
-    def build(call: _Call) -> Node:
-        clamp = _clamp(call.options(kind).FusedActivationFunction(), call)
-        return Node(op, call.name, _present(call, 2), call.output, clamp=clamp)
-
-    return build
-
-
-def _mean(call: _Call) -> Node:
-    rank = len(call.tensor(0).shape)
-    axes = tuple(sorted({axis + rank if axis < 0 else axis for axis in call.integers(1)}))
-    return Node(Op.MEAN, call.name, _present(call, 1), call.output, axes=axes)
-
-
-def _concatenation(call: _Call) -> Node:
-    options = call.options(tflite.ConcatenationOptions)
-    axis = options.Axis()
-    axis += len(call.tensor(0).shape) if axis < 0 else 0
-    if _clamp(options.FusedActivationFunction(), call) != OPEN:
-        raise CompileError(f"node {call.name!r}: fused activation of CONCATENATION not supported")
-    return Node(Op.CONCATENATION, call.name, call.inputs, call.output, axes=(axis,))
-
-
-def _pad(call: _Call) -> Node:
-    flat = call.integers(1)
-    if len(flat) % 2:
-        raise CompileError(f"node {call.name!r}: paddings {flat} do not come in pairs")
-    pads = tuple(zip(flat[::2], flat[1::2], strict=True))
-    value = 0.0
-    if len(call.inputs) > 2 and call.inputs[2]:
-        value = _real_value(call, 2)
-    return Node(Op.PAD, call.name, _present(call, 1), call.output, pads=pads, pad_value=value)
-
-
-def _real_value(call: _Call, index: int) -> float:
-    tensor = call.tensor(index)
-    if tensor.data is None or tensor.data.size != 1 or tensor.quantization is None:
-        raise CompileError(f"node {call.name!r}: operand {tensor.name!r} must be one int8 constant")
-    quantization = tensor.quantization
-    return quantization.scale * (int(tensor.data.reshape(-1)[0]) - quantization.zero_point)
-
-
-def _reshape(call: _Call) -> Node:
-    return Node(Op.RESHAPE, call.name, _present(call, 1), call.output)
-
-
-def _softmax(call: _Call) -> Node:
-    beta = float(np.float32(call.options(tflite.SoftmaxOptions).Beta()))
-    return Node(Op.SOFTMAX, call.name, _present(call, 1), call.output, beta=beta)
-
-
-def _unary(op: Op, clamp: Clamp = OPEN) -> Callable[[_Call], Node]:
-    def build(call: _Call) -> Node:
-        return Node(op, call.name, _present(call, 1), call.output, clamp=clamp)
-
-    return build
-
-
-_B: Final = tflite.BuiltinOperator
-_SHAPE_ONLY: Final = (_B.RESHAPE, _B.SQUEEZE, _B.EXPAND_DIMS)
-"""Operators whose later operands only say the output's shape."""
-
-_BUILDERS: Final[dict[int, Callable[[_Call], Node]]] = {
-    _B.FULLY_CONNECTED: _fully_connected,
-    _B.CONV_2D: _conv_2d,
-    _B.DEPTHWISE_CONV_2D: _depthwise_conv_2d,
-    _B.AVERAGE_POOL_2D: _pool(Op.AVERAGE_POOL_2D),
-    _B.MAX_POOL_2D: _pool(Op.MAX_POOL_2D),
-    _B.MEAN: _mean,
-    _B.ADD: _elementwise(Op.ADD, tflite.AddOptions),
-    _B.SUB: _elementwise(Op.SUB, tflite.SubOptions),
-    _B.MUL: _elementwise(Op.MUL, tflite.MulOptions),
-    _B.CONCATENATION: _concatenation,
-    _B.PAD: _pad,
-    _B.PADV2: _pad,
-    _B.RESHAPE: _reshape,
-    _B.SQUEEZE: _reshape,
-    _B.EXPAND_DIMS: _reshape,
-    _B.SOFTMAX: _softmax,
-    _B.LOGISTIC: _unary(Op.LOGISTIC),
-    _B.TANH: _unary(Op.TANH),
-    _B.RELU: _unary(Op.RELU, RELU),
-    _B.RELU6: _unary(Op.RELU6, RELU6),
-    _B.QUANTIZE: _unary(Op.QUANTIZE),
-    _B.DEQUANTIZE: _unary(Op.QUANTIZE),
-}

@@ -1,0 +1,179 @@
+"""ONNX operators that move, join or reduce: Concat, Pad, ReduceMean, Softmax, Reshape and kin.
+
+Source: ONNX operator specifications, opsets 7 to 23.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+
+from wherry_native.compiler.ir import Array
+from wherry_native.compiler.onnx_call import Call, as_text, result_view
+from wherry_native.compiler.onnx_values import (
+    ArrangementError,
+    UnsupportedError,
+    Value,
+    View,
+    common_axes,
+)
+from wherry_native.program import Op
+
+
+def concat(call: Call) -> Value:
+    views = [call.view(i) for i in range(len(call.inputs))]
+    axis = call.axis(0, len(views[0].shape))
+    try:
+        axes = common_axes(views)
+    except ArrangementError:
+        if all(math.prod(view.shape[:axis]) == 1 for view in views):
+            return _end_to_end(call, views, axis)
+        raise
+    operands = [call.builder.arranged(view, axes) for view in views]
+    output = call.builder.add_node(Op.CONCATENATION, call.name, operands, axes=(axes.index(axis),))
+    return result_view(call, output, axes)
+
+
+def _end_to_end(call: Call, views: Sequence[View], axis: int) -> Value:
+    """Operands of any arrangement, one behind the other in memory: possible where nothing but
+    unit axes stands before the joined one."""
+    sizes = [math.prod(view.shape) for view in views]
+    rows = [
+        call.builder.reshaped(v.tensor, (1, size)) for v, size in zip(views, sizes, strict=True)
+    ]
+    output = call.builder.add_node(Op.CONCATENATION, call.name, rows, axes=(1,))
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int32)
+    try:
+        moved = [view.index + start for view, start in zip(views, starts, strict=True)]
+        return View(output, np.concatenate(moved, axis=axis))
+    except ValueError as error:
+        raise UnsupportedError(f"operands differ beside axis {axis}") from error
+
+
+def pad(call: Call) -> Value:
+    if as_text(call.attributes.get("mode", "constant")) != "constant":
+        raise UnsupportedError(f"mode {as_text(call.attributes['mode'])} is not supported")
+    view = call.view(0)
+    rank = len(view.shape)
+    amounts, value = call.either("pads", 1), call.either("value", 2)
+    if amounts is None or call.optional(3) is not None or amounts.size != 2 * rank:
+        raise UnsupportedError("pads must be given for every axis")
+    pairs = [(int(amounts[i]), int(amounts[i + rank])) for i in range(rank)]
+    if min(min(pair) for pair in pairs) < 0:
+        raise UnsupportedError(f"negative pads {pairs} are not supported")
+    axes = common_axes([view])
+    output = call.builder.add_node(
+        Op.PAD, call.name, [call.builder.arranged(view, axes)],
+        pads=tuple(pairs[axis] for axis in axes),
+        pad_value=0.0 if value is None or value.size == 0 else float(value.reshape(-1)[0]),
+    )  # fmt: skip
+    return result_view(call, output, axes)
+
+
+def reshape(call: Call) -> Value:
+    view, wanted = call.view(0), call.either("shape", 1)
+    if wanted is None:
+        raise UnsupportedError("its shape must be a constant in the file")
+    keeps_zero = bool(call.attributes.get("allowzero", 0))
+    shape = [
+        view.shape[i] if size == 0 and not keeps_zero and i < len(view.shape) else int(size)
+        for i, size in enumerate(wanted.reshape(-1))
+    ]
+    return _moved(view, lambda index: index.reshape(shape))
+
+
+def flatten(call: Call) -> Value:
+    view = call.view(0)
+    rows = math.prod(view.shape[: call.axis(1, len(view.shape))])
+    return _moved(view, lambda index: index.reshape(rows, -1))
+
+
+def squeeze(call: Call) -> Value:
+    axes = call.either("axes", 1)
+    chosen = None if axes is None else tuple(int(axis) for axis in axes.reshape(-1))
+    return _moved(call.view(0), lambda index: index.squeeze(chosen))
+
+
+def unsqueeze(call: Call) -> Value:
+    axes = call.either("axes", 1)
+    if axes is None:
+        raise UnsupportedError("its axes must be constants in the file")
+    chosen = tuple(int(axis) for axis in axes.reshape(-1))
+    return _moved(call.view(0), lambda index: np.expand_dims(index, chosen))
+
+
+def transpose(call: Call) -> Value:
+    order = call.integers("perm", tuple(reversed(range(len(call.view(0).shape)))))
+    return _moved(call.view(0), lambda index: index.transpose(order))
+
+
+def _moved(view: View, move: Callable[[Array], Array]) -> View:
+    try:
+        return View(view.tensor, move(view.index))
+    except ValueError as error:
+        raise UnsupportedError(f"input {list(view.shape)}: {error}") from error
+
+
+def identity(call: Call) -> Value:
+    return call.view(0)
+
+
+def cast(call: Call) -> Value:
+    if call.attributes.get("to") not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
+        raise UnsupportedError("casts a computed value to something else than float")
+    return call.view(0)
+
+
+def shape_of(call: Call) -> Value:
+    shape = np.asarray(call.view(0).shape, np.int64)
+    start = int(call.attributes.get("start", 0))
+    end = call.attributes.get("end")
+    return shape[start : None if end is None else int(end)]
+
+
+def softmax(call: Call) -> Value:
+    view = call.view(0)
+    rank = len(view.shape)
+    if call.opset < 13:  # everything from `axis` on is one row
+        row_size = math.prod(view.shape[call.axis(1, rank) :])
+        axes: tuple[int, ...] = tuple(range(rank))
+    else:
+        axis = call.axis(-1, rank)
+        row_size = view.shape[axis]
+        axes = (*(i for i in range(rank) if i != axis), axis)
+    rows = np.sort(view.index.transpose(axes).reshape(-1, row_size), axis=1)
+    starts = rows[:, :1]
+    # Each row must lie together; the order of rows, and within a row, does not matter.
+    if (starts % row_size).any() or not np.array_equal(rows, starts + np.arange(row_size)):
+        raise ArrangementError(f"operand {view.tensor!r} would have to be transposed")
+    tensor = call.builder.reshaped(view.tensor, (rows.shape[0], row_size))
+    return View(call.builder.add_node(Op.SOFTMAX, call.name, [tensor]), view.index)
+
+
+def global_average_pool(call: Call) -> Value:
+    return _mean(call, tuple(range(2, len(call.view(0).shape))), is_kept=True)
+
+
+def reduce_mean(call: Call) -> Value:
+    rank = len(call.view(0).shape)
+    wanted = call.either("axes", 1)
+    if wanted is None or wanted.size == 0:
+        if int(call.attributes.get("noop_with_empty_axes", 0)):
+            return call.view(0)
+        wanted = np.arange(rank)
+    axes = tuple(sorted({int(a) + rank if a < 0 else int(a) for a in wanted.reshape(-1)}))
+    return _mean(call, axes, is_kept=bool(call.attributes.get("keepdims", 1)))
+
+
+def _mean(call: Call, axes: tuple[int, ...], *, is_kept: bool) -> Value:
+    view = call.view(0)
+    if not axes or not all(0 <= axis < len(view.shape) for axis in axes):
+        raise UnsupportedError(f"axes {list(axes)} do not fit rank {len(view.shape)}")
+    order = common_axes([view])
+    tensor = call.builder.arranged(view, order)
+    physical = tuple(sorted(order.index(axis) for axis in axes))
+    output = call.builder.add_node(Op.MEAN, call.name, [tensor], axes=physical)
+    kept = [1 if axis in axes else size for axis, size in enumerate(view.shape)]
+    dropped = [size for axis, size in enumerate(view.shape) if axis not in axes]
+    return result_view(call, output, order, tuple(kept if is_kept else dropped))
