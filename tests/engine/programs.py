@@ -133,6 +133,18 @@ def fully_connected(inputs: int = 4, outputs: int = 3) -> bytes:
     return write_program(describe_fully_connected(inputs, outputs))
 
 
+def slow(side: int = 320) -> bytes:
+    """One convolution of about side² · 9216 multiply-accumulates: 0.1 s for 320 on a fast core."""
+    b = Builder()
+    x = b.activation("x", (1, side, side, 16))
+    w = b.int8("conv/weights", (64, 3, 3, 16), "conv")
+    y = b.activation("y", (1, side, side, 64))
+    b.node(
+        Op.CONV_2D, "conv", (x, w, *b.channels("conv", 64)), y, **conv_params(pad=1)
+    )  # fmt: skip
+    return b.image("slow", (x,), (y,))
+
+
 def identity(size: int = 16) -> bytes:
     """One RESHAPE in place: as little work as a program can be."""
     b = Builder()

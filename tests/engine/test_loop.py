@@ -249,41 +249,43 @@ def test_kept_outputs_are_bounded_and_the_oldest_give_way(program: Program) -> N
     loop.stop()
 
 
-def _occupy(loop: Loop, input_bytes: int) -> threading.Thread:
+def _occupy(loop: Loop, sample: bytes) -> threading.Thread:
     """A submitter whose inference takes long; returns once it is in work."""
     accepted = loop.stats().accepted
-    thread = threading.Thread(target=loop.infer, args=(bytes(input_bytes), WAIT_S))
+    thread = threading.Thread(target=loop.infer, args=(sample, WAIT_S))
     thread.start()
     until(lambda: loop.stats().accepted > accepted and loop.stats().queued == 0)
     return thread
 
 
 def test_full_queue_rejects_and_a_timeout_withdraws() -> None:
-    inputs = 65536
-    slow = Program(programs.fully_connected(inputs=inputs, outputs=2000))
+    slow = Program(programs.slow())
+    sample = bytes(slow.input_bytes)
     loop = Loop(queue_capacity=1)
     loop.start()
     loop.swap(Instance(slow, tag=1))
-    working = _occupy(loop, inputs)
+    working = _occupy(loop, sample)
     with pytest.raises(EngineError) as e:
-        loop.infer(bytes(inputs), 0.001)  # has room, gets no turn
+        loop.infer(sample, 0.001)  # has room, gets no turn
     assert e.value.name == "WH_ERR_TIMEOUT"
     with pytest.raises(EngineError) as e:
-        loop.infer(bytes(inputs), 0.001)  # the withdrawn entry still holds the only place
+        loop.infer(sample, 0.001)  # the withdrawn entry still holds the only place
     assert e.value.name == "WH_ERR_QUEUE_FULL"
     working.join()
+    until(lambda: loop.stats().queued == 0)
     stats = loop.stats()
     assert (stats.withdrawn, stats.rejected, stats.answered) == (1, 1, 1)
     loop.stop()
 
 
 def test_stopping_answers_what_is_queued() -> None:
-    slow = Program(programs.fully_connected(inputs=65536, outputs=500))
+    slow = Program(programs.slow(side=64))
+    sample = bytes(slow.input_bytes)
     loop = Loop(queue_capacity=4)
     loop.start()
     loop.swap(Instance(slow, tag=1))
     answers: list[int] = []
-    submit = lambda: answers.append(loop.infer(bytes(65536), WAIT_S).status)  # noqa: E731
+    submit = lambda: answers.append(loop.infer(sample, WAIT_S).status)  # noqa: E731
     threads = [threading.Thread(target=submit) for _ in range(3)]
     for thread in threads:
         thread.start()
