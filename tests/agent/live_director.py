@@ -59,10 +59,16 @@ class LiveDirector:
         for one in sent:
             one.wait_for_publish(20)
 
-    def assign(self, device: Device, bundles: list[Bundle], **changes: Any) -> None:
+    def assign(
+        self,
+        device: Device,
+        bundles: list[Bundle],
+        desired_changes: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> None:
         """One desired document that names these bundles."""
         assignments = [self.director.assignment(bundle, **changes) for bundle in bundles]
-        desired = self.director.desired(device, assignments)
+        desired = self.director.desired(device, assignments, **(desired_changes or {}))
         topic = self.director.topics.desired(device.name, "self")
         self.say(topic, self.director.sealed(desired), is_retained=True)
 
