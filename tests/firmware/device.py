@@ -1,5 +1,6 @@
 """A firmware process on a pty, and the other end of its wire."""
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,9 @@ def keys_text(keys: Iterable[bytes]) -> str:
 class Device:
     """One started process. Use as a context; `ask` raises the refusals that the device gives."""
 
-    def __init__(self, program: Path, flash: Path, *arguments: str) -> None:
+    def __init__(
+        self, program: Path, flash: Path, *arguments: str, timeout_us: int = 2_000_000
+    ) -> None:
         self._process = subprocess.Popen(
             [str(program), "--flash", str(flash), *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -37,7 +40,7 @@ class Device:
         if not self.path:
             self._end()
         self.port = serial.Serial(self.path, timeout=0.05)
-        self._client = SmpClient()
+        self._client = SmpClient(timeout_us=timeout_us)
 
     def _end(self) -> None:
         status = self._process.wait(timeout=10)
@@ -86,6 +89,10 @@ class Device:
             upload.take(self.ask(request))
             count += 1
         return count
+
+    def freeze(self, is_frozen: bool) -> None:
+        """Stops the processor, or lets it go on."""
+        self._process.send_signal(signal.SIGSTOP if is_frozen else signal.SIGCONT)
 
     def stop(self) -> None:
         self.port.close()
