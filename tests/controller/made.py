@@ -32,10 +32,11 @@ def make_bundle(
     floor: str = "0.0.0",
     policy: Policy | None = None,
     program_bytes: int = 150_000,
+    backbone: str = "",
 ) -> Bundle:
-    """A bundle whose program has two pieces, signed by `keys`."""
+    """A bundle whose program has two pieces, signed by `keys`; one `backbone` is one first piece."""
     seed = sha256(f"{model} {version}".encode()).digest()
-    head = seed * (program_bytes // 64)
+    head = sha256((backbone or f"{model} {version} head").encode()).digest() * (program_bytes // 64)
     tail = seed[::-1] * (program_bytes // 64)
     blobs = {sha256(piece).digest(): piece for piece in (head, tail)}
     tensor = Tensor(name="x", dtype=DType.INT8, shape=(1, 4), scale=0.5, zero_point=0)

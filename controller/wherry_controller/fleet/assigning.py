@@ -150,6 +150,8 @@ def next_attempt(org: Organization, unit: Unit, model: str) -> int:
 def remember_as_bad(
     org: Organization, unit: Unit, digest: bytes, code: Code, reason: str, now_s: float
 ) -> None:
-    """The unit was taken off this bundle: it is not given again by itself."""
+    """The unit was taken off this bundle: it is not given again by itself. The first word stays."""
+    if assignments.failure(org.db, unit.connection, unit.unit, digest) is not None:
+        return
     failure = Failure(unit.connection, unit.unit, digest, int(code), reason[:256], now_s)
     assignments.put_failure(org.db, failure)
