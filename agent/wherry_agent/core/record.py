@@ -43,11 +43,15 @@ CHECKSUM_BYTES: Final = 32
 
 @part
 class Slot:
-    """A bundle that has its place on the device. `deadline_us` 0: no deadline."""
+    """A bundle that has its place on the device. `deadline_us` 0: no deadline.
+
+    `good_inferences` is what it had proven when its trial confirmed it; 0: not confirmed yet.
+    """
 
     manifest_digest: bytes = field(1, Digest)
     version: str = field(2, SemverText)
     deadline_us: int = field(3, Uint(), default=0)
+    good_inferences: int = field(4, Uint(), default=0)
 
 
 @part

@@ -122,9 +122,13 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> ModelReport:
         code=waiting.code if waiting else record.code,
         reason=(waiting.reason if waiting else record.reason)[:REASON_MAX],
         progress_permille=progress_permille(agent, unit, state),
-        good_inferences=trial.good_count if trial else 0,
+        good_inferences=trial.good_count if trial else _proven(record.active),
         start_count=trial.start_count if trial else 0,
     )
+
+
+def _proven(active: Slot | None) -> int:
+    return 0 if active is None else active.good_inferences
 
 
 def _slot(slot: Slot | None) -> SlotReport | None:

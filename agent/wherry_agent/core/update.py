@@ -418,7 +418,13 @@ def confirm(state: ModelState, around: Surroundings) -> Result:
     manifest = _manifest(state)
     floor = max(state.record.floor, manifest.security_floor, key=Version.parse)
     record = replace(
-        state.record, trial=None, outcome=Outcome.CONFIRMED, code=Code.OK, reason="", floor=floor
+        state.record,
+        trial=None,
+        outcome=Outcome.CONFIRMED,
+        code=Code.OK,
+        reason="",
+        floor=floor,
+        active=replace(_active(state), good_inferences=_trial(state).good_count),
     )
     digest = _active(state).manifest_digest
     confirmed = ModelState(record=record)
