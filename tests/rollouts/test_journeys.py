@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wherry_controller.core.rollouts import (
     Candidate,
+    Plan,
     Rollout,
     State,
     all_parts,
@@ -108,13 +109,13 @@ SOME_PLANS_AND_STEPS = (PLANS, STEPS)
 class Journey:
     """One rollout driven by random events; holds the invariants after each."""
 
-    def __init__(self, plan: object, is_restarted: bool) -> None:
+    def __init__(self, plan: Plan, is_restarted: bool) -> None:
         candidates = [Candidate(unit, CLASS, OLD) for unit in UNITS]
         self.is_restarted = is_restarted
         self.now_s = T0
         self.rollout: Rollout = draft(
-            "r-1", manifest(), NEW, plan, candidates, created_by="ada", now_s=T0  # type: ignore[arg-type]
-        )  # fmt: skip
+            "r-1", manifest(), NEW, plan, candidates, created_by="ada", now_s=T0
+        )
         self.parts = all_parts(self.rollout)
         self.ids: dict[str, bytes] = {}
         self.effects: list[Effect] = []
@@ -162,7 +163,7 @@ class Journey:
             assert getattr(fresh, name) == getattr(rollout, name), name
 
 
-def journey(plan: object, steps: list[tuple[Event, float]], is_restarted: bool) -> Journey:
+def journey(plan: Plan, steps: list[tuple[Event, float]], is_restarted: bool) -> Journey:
     made = Journey(plan, is_restarted)
     made.tell(Approve("grace"))
     made.tell(Start("ada"))
@@ -175,7 +176,7 @@ def journey(plan: object, steps: list[tuple[Event, float]], is_restarted: bool) 
 @settings(max_examples=60)
 @given(*SOME_PLANS_AND_STEPS)
 def test_a_restart_of_the_controller_at_any_point_changes_nothing(
-    plan: object, steps: list[tuple[Event, float]]
+    plan: Plan, steps: list[tuple[Event, float]]
 ) -> None:
     once, again = journey(plan, steps, False), journey(plan, steps, True)
     assert once.effects == again.effects
@@ -186,7 +187,7 @@ def test_a_restart_of_the_controller_at_any_point_changes_nothing(
 @settings(max_examples=60)
 @given(*SOME_PLANS_AND_STEPS)
 def test_every_journey_that_is_reverted_ends_with_each_touched_device_back_or_named(
-    plan: object, steps: list[tuple[Event, float]]
+    plan: Plan, steps: list[tuple[Event, float]]
 ) -> None:
     made = journey(plan, steps, False)
     if made.rollout.state not in (State.REVERTING, State.REVERTED):
@@ -206,7 +207,7 @@ def test_every_journey_that_is_reverted_ends_with_each_touched_device_back_or_na
 @settings(max_examples=60)
 @given(*SOME_PLANS_AND_STEPS)
 def test_only_what_a_device_proved_is_confirmed(
-    plan: object, steps: list[tuple[Event, float]]
+    plan: Plan, steps: list[tuple[Event, float]]
 ) -> None:
     made = Journey(plan, False)
     made.tell(Approve("grace"))

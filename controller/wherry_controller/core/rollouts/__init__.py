@@ -9,7 +9,7 @@ from wherry_controller.core.rollouts.decide import decide
 from wherry_controller.core.rollouts.drafting import Candidate, draft
 from wherry_controller.core.rollouts.keeping import all_parts, changes, from_json, restore, to_json
 from wherry_controller.core.rollouts.plan import Plan, parse_plan
-from wherry_controller.core.rollouts.report import member_row, report, waiting_for
+from wherry_controller.core.rollouts.report import member_row, preview, report, waiting_for
 from wherry_controller.core.rollouts.state import OPEN, Rollout, State
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "is_granted",
     "member_row",
     "parse_plan",
+    "preview",
     "refusal",
     "report",
     "restore",

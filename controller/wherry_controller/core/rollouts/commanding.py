@@ -4,12 +4,7 @@ from typing import NoReturn
 
 from wherry_protocol.errors import Code, StateError, WherryError
 
-from wherry_controller.core.rollouts.advancing import (
-    AT_SUBSET,
-    leave_stage,
-    pause,
-    reopen,
-)
+from wherry_controller.core.rollouts.advancing import leave_stage, reopen
 from wherry_controller.core.rollouts.effects import Audit, Effect, Effects, Finished
 from wherry_controller.core.rollouts.events import (
     Abort,
@@ -23,6 +18,7 @@ from wherry_controller.core.rollouts.events import (
     Start,
     Widen,
 )
+from wherry_controller.core.rollouts.judging import AT_SUBSET, pause
 from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase, ReturnSignal, Signal
 from wherry_controller.core.rollouts.report import report
 from wherry_controller.core.rollouts.returning import send_back, start_reverting

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from wherry_controller.core.rollouts import commanding, observing
-from wherry_controller.core.rollouts.advancing import expire, follow_up
+from wherry_controller.core.rollouts.advancing import follow_up
 from wherry_controller.core.rollouts.commanding import ignore, refuse
 from wherry_controller.core.rollouts.effects import Effects
 from wherry_controller.core.rollouts.events import (
@@ -43,6 +43,7 @@ from wherry_controller.core.rollouts.events import (
     Tick,
     Widen,
 )
+from wherry_controller.core.rollouts.judging import expire
 from wherry_controller.core.rollouts.state import Rollout, State
 
 Rule = Callable[[Rollout, Any, float], Effects]

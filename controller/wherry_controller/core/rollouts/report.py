@@ -5,7 +5,7 @@ from typing import Any, Final
 from wherry_controller.core.rollouts.gates import Check, blocking
 from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
 from wherry_controller.core.rollouts.state import Rollout, State
-from wherry_controller.core.subset import WHOLE_BP
+from wherry_controller.core.subset import WHOLE_BP, count_of
 
 NAMES_MAX: Final = 1_000
 
@@ -72,6 +72,17 @@ def member_row(member: Member) -> dict[str, Any]:
         "way_back": member.way_back.value,
         "return_reason": member.return_reason,
     }
+
+
+def preview(rollout: Rollout) -> list[list[str]]:
+    """Which units each stage would add, in order, up to the subset: what a dry run shows."""
+    found, last = [], 0
+    for stage in rollout.plan.stages:
+        share_bp = min(stage.share_bp, rollout.progress.subset_bp)
+        count = max(last, count_of(share_bp, len(rollout.order)))
+        found.append(rollout.order[last:count])
+        last = count
+    return found
 
 
 def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
