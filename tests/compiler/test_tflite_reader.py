@@ -1,5 +1,6 @@
 """TFLite files: what surrounds the int8 graph, what is refused, and that damage is only refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from wherry_native.engine import Program
 from wherry_native.program import Op
 
 from tests.compiler.onnx_models import NETWORKS
-from tests.compiler.tflite_files import OperatorRow, TensorRow, tflite_file
+from tests.compiler.tflite_files import Operator, Row, tflite_file
 
 WEIGHTS = np.arange(-6, 6, dtype=np.int8).reshape(3, 4)
 BIAS = np.array([5, -5, 100], np.int32)
@@ -26,17 +27,17 @@ BIAS = np.array([5, -5, 100], np.int32)
 def _layer(shell: str = "float32", output: str = "float32") -> bytes:
     """in → QUANTIZE → FULLY_CONNECTED → DEQUANTIZE or QUANTIZE → out."""
     shift = 128 if shell == "uint8" else 0
-    tensors: list[TensorRow] = [
-        ("in", shell, (1, 4), (0.5,) if shell != "float32" else (), 3 + shift, None),
-        ("in_int8", "int8", (1, 4), (0.5,), 3, None),
-        ("w", "int8", (3, 4), (0.25,), 0, WEIGHTS),
-        ("b", "int32", (3,), (0.125,), 0, BIAS),
-        ("out_int8", "int8", (1, 3), (0.75,), -7, None),
-        ("out", output, (1, 3), (0.75,) if output != "float32" else (), -7 + shift, None),
+    tensors: list[Row] = [
+        Row("in", shell, (1, 4), (0.5,) if shell != "float32" else (), 3 + shift, None),
+        Row("in_int8", "int8", (1, 4), (0.5,), 3, None),
+        Row("w", "int8", (3, 4), (0.25,), 0, WEIGHTS),
+        Row("b", "int32", (3,), (0.125,), 0, BIAS),
+        Row("out_int8", "int8", (1, 3), (0.75,), -7, None),
+        Row("out", output, (1, 3), (0.75,) if output != "float32" else (), -7 + shift, None),
     ]
     last = "DEQUANTIZE" if output == "float32" else "QUANTIZE"
-    operators: list[OperatorRow] = [
-        ("QUANTIZE", [0], [1]), ("FULLY_CONNECTED", [1, 2, 3], [4]), (last, [4], [5]),
+    operators: list[Operator] = [
+        ("QUANTIZE", [0], [1], {}), ("FULLY_CONNECTED", [1, 2, 3], [4], {}), (last, [4], [5], {}),
     ]  # fmt: skip
     return tflite_file(tensors, operators)
 
@@ -61,29 +62,29 @@ def test_shell_around_an_int8_graph_is_left_out(shell: str, output: str, tmp_pat
 
 def test_shape_computed_at_run_time_is_not_needed(tmp_path: Path) -> None:
     """Keras with a free batch: SHAPE, STRIDED_SLICE and PACK only feed the RESHAPE."""
-    tensors: list[TensorRow] = [
-        ("x", "int8", (1, 2, 2), (0.5,), 0, None),
-        ("shape", "int32", (3,), (), 0, None),
-        ("begin", "int32", (1,), (), 0, np.array([0], np.int32)),
-        ("batch", "int32", (), (), 0, None),
-        ("wanted", "int32", (2,), (), 0, None),
-        ("y", "int8", (1, 4), (0.5,), 0, None),
+    tensors: list[Row] = [
+        Row("x", "int8", (1, 2, 2), (0.5,), 0, None),
+        Row("shape", "int32", (3,), (), 0, None),
+        Row("begin", "int32", (1,), (), 0, np.array([0], np.int32)),
+        Row("batch", "int32", (), (), 0, None),
+        Row("wanted", "int32", (2,), (), 0, None),
+        Row("y", "int8", (1, 4), (0.5,), 0, None),
     ]
-    operators: list[OperatorRow] = [
-        ("SHAPE", [0], [1]), ("STRIDED_SLICE", [1, 2, 2, 2], [3]), ("PACK", [3, 2], [4]),
-        ("RESHAPE", [0, 4], [5]),
-    ]  # fmt: skip
+    operators: list[Operator] = [
+        ("SHAPE", [0], [1], {}),
+        ("STRIDED_SLICE", [1, 2, 2, 2], [3], {}),
+        ("PACK", [3, 2], [4], {}),
+        ("RESHAPE", [0, 4], [5], {}),
+    ]
     model = _compiled(tflite_file(tensors, operators), tmp_path)
     assert model.report.operators == {"RESHAPE": 1}
     assert Program(model.image).run(b"\1\2\3\4") == b"\1\2\3\4"
 
 
 def test_every_unsupported_operator_is_listed_at_once_with_its_node() -> None:
-    tensors: list[TensorRow] = [
-        (name, "int8", (1, 4), (0.5,), 0, None) for name in ("x", "cell", "mine", "y")
-    ]
-    operators: list[OperatorRow] = [
-        ("HARD_SWISH", [0], [1]), ("CUSTOM", [1], [2]), ("TANH", [2], [3]),
+    tensors: list[Row] = [Row(name, "int8", (1, 4), (0.5,)) for name in ("x", "cell", "mine", "y")]
+    operators: list[Operator] = [
+        ("HARD_SWISH", [0], [1], {}), ("CUSTOM", [1], [2], {}), ("TANH", [2], [3], {}),
     ]  # fmt: skip
     with pytest.raises(CompileError) as caught:
         read_tflite(tflite_file(tensors, operators), "m")
@@ -96,39 +97,39 @@ def test_every_unsupported_operator_is_listed_at_once_with_its_node() -> None:
 @pytest.mark.parametrize(
     ("row", "operator", "output", "sentence"),
     [
-        (("x", "float32", (1, 4), (), 0, None), "RELU", None, "is float32; only int8"),
-        (("x", "int16", (1, 4), (0.5,), 0, None), "RELU", None, "is int16; only int8"),
-        (("x", "int8", (1, 4), (), 0, None), "RELU", None, "exactly one scale"),
+        (Row("x", "float32", (1, 4), (), 0, None), "RELU", None, "is float32; only int8"),
+        (Row("x", "int16", (1, 4), (0.5,), 0, None), "RELU", None, "is int16; only int8"),
+        (Row("x", "int8", (1, 4), (), 0, None), "RELU", None, "exactly one scale"),
         (
-            ("x", "int8", (1, 4), (0.5,), 0, None),
+            Row("x", "int8", (1, 4), (0.5,), 0, None),
             "LOGISTIC",
-            ("y", "int8", (1, 4), (0.5,), 0, None),
+            Row("y", "int8", (1, 4), (0.5,), 0, None),
             "must be 0.00390625 and -128",
         ),
         (
-            ("x", "int8", (1, 4), (0.5,), 0, None),
+            Row("x", "int8", (1, 4), (0.5,), 0, None),
             "RESHAPE",
-            ("y", "int8", (2, 2), (0.25,), 0, None),
+            Row("y", "int8", (2, 2), (0.25,), 0, None),
             "differ in scale or zero point",
         ),
         (
-            ("x", "int8", (1, 4), (0.5,), 0, None),
+            Row("x", "int8", (1, 4), (0.5,), 0, None),
             "RESHAPE",
-            ("y", "int8", (3, 2), (0.5,), 0, None),
+            Row("y", "int8", (3, 2), (0.5,), 0, None),
             "4 elements .* do not fit",
         ),
         (
-            ("x", "int8", (1, 4), (0.5,), 0, None),
+            Row("x", "int8", (1, 4), (0.5,), 0, None),
             "TANH",
-            ("y", "int8", (1, 5), (1 / 128,), 0, None),
+            Row("y", "int8", (1, 5), (1 / 128,), 0, None),
             "the file declares",
         ),
     ],
 )
 def test_graph_that_breaks_a_rule_is_refused_in_one_sentence(
-    row: TensorRow, operator: str, output: TensorRow | None, sentence: str
+    row: Row, operator: str, output: Row | None, sentence: str
 ) -> None:
-    data = tflite_file([row, output or ("y", *row[1:])], [(operator, [0], [1])])
+    data = tflite_file([row, output or replace(row, name="y")], [(operator, [0], [1], {})])
     with pytest.raises(CompileError, match=sentence):
         lower(without_shell(read_tflite(data, "m")))
 
