@@ -107,7 +107,7 @@ LEADS: Final[dict[tuple[State, str], State]] = {
 def decide(rollout: Rollout, event: Event, now_s: float) -> tuple[Rollout, Effects]:
     """The rollout after the event, and what the shell must do.
 
-    Raises StateError where the command does not fit the state (nothing has changed then), and
+    Raises StateError where the command does not fit the state (it has changed nothing then), and
     KeyError only if the table has a hole.
     """
     rule = TRANSITIONS[rollout.state, type(event)]
