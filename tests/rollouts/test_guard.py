@@ -193,6 +193,14 @@ def test_nobody_is_silent_while_our_own_link_is_down() -> None:
     assert guarded.tell(TimePassed(True), 0.1) != ()
 
 
+def test_a_window_from_an_hour_ago_makes_nobody_silent() -> None:
+    guarded = Guarded()
+    guarded.tell(Heard())
+    guarded.tell(TimePassed(True), 10)
+    guarded.tell(GOOD, -3_600)
+    assert guarded.tell(TimePassed(True), 3_610) == ()
+
+
 def test_a_unit_that_was_never_heard_of_is_not_silent() -> None:
     assert Guarded().tell(TimePassed(True), 1e6) == ()
 

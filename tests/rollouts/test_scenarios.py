@@ -343,6 +343,20 @@ def test_a_day_of_canary_windows_keeps_a_bounded_number_of_parts() -> None:
     assert voyage.rollout.pools.total(Arm.NEW) == (200 * 2 * 10, 0)
 
 
+def test_a_first_installation_has_nothing_to_compare_with_unless_latency_is_not_required() -> None:
+    strict = Voyage(names(8), before=None, strategy="rolling")
+    lenient = Voyage(
+        names(8), before=None, strategy="rolling",
+        gate={"require": ["errors", "crash", "memory"]},
+    )  # fmt: skip
+    for voyage in (strict, lenient):
+        voyage.history = None
+        voyage.start().confirm().serve(GOOD).wait(300)
+    assert len(strict.assigned) == 2
+    assert "nothing to compare with" in str(waiting_for(strict.rollout, strict.now_s))
+    assert len(lenient.assigned) == 8
+
+
 def test_a_dry_run_shows_which_units_each_stage_would_add() -> None:
     voyage = Voyage(names(12), strategy="rolling")
     first, second = preview(voyage.rollout)

@@ -140,7 +140,8 @@ def step(
     """The guard after an event at `now_s` (Unix seconds; for a Window its end), and what to do."""
     if isinstance(event, TimePassed):
         return _silence(watch, event, limits, now_s)
-    watch = replace(watch, heard_s=now_s, unheard_s=0.0, checked_s=now_s)
+    newest_s = max(now_s, watch.checked_s or 0.0)  # a window may be from long ago
+    watch = replace(watch, heard_s=newest_s, unheard_s=0.0, checked_s=newest_s)
     heard = Reading(Figure.SILENCE, Level.OK, "")
     if isinstance(event, Window):
         watch = _streak(watch, event, limits, now_s)
