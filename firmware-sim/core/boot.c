@@ -1,6 +1,7 @@
 #include "boot.h"
 
 #define ANY 2
+#define SAME_PHASE 255
 
 typedef struct {
     uint8_t phase;
@@ -18,10 +19,10 @@ static const row BOOT_TABLE[] = {
     {FW_SETTLED,   0,     ANY,   ANY,   FW_BOOT_HOLD},
     {FW_TEST,      ANY,   1,     ANY,   FW_BOOT_TRY},
     {FW_TEST,      1,     0,     ANY,   FW_BOOT_CANCEL},
-    {FW_TEST,      0,     0,     ANY,   FW_BOOT_HOLD},
+    {FW_TEST,      0,     0,     ANY,   FW_BOOT_DROP},
     {FW_PERMANENT, ANY,   1,     ANY,   FW_BOOT_KEEP},
     {FW_PERMANENT, 1,     0,     ANY,   FW_BOOT_CANCEL},
-    {FW_PERMANENT, 0,     0,     ANY,   FW_BOOT_HOLD},
+    {FW_PERMANENT, 0,     0,     ANY,   FW_BOOT_DROP},
     {FW_TRIAL,     ANY,   1,     1,     FW_BOOT_REVERT},
     {FW_TRIAL,     1,     ANY,   ANY,   FW_BOOT_CONTINUE},
     {FW_TRIAL,     0,     ANY,   ANY,   FW_BOOT_HOLD},
@@ -31,7 +32,7 @@ static const row BOOT_TABLE[] = {
 typedef struct {
     const char *name;
     bool changes_bank;
-    uint8_t phase;             /* afterwards */
+    uint8_t phase;             /* afterwards; SAME_PHASE: as it was */
     bool marks_active_good;    /* the bank that is active afterwards */
     bool clears_active_good;
     bool clears_other_good;    /* the bank that was left */
@@ -47,7 +48,9 @@ static const effect EFFECTS[FW_BOOT_ACTION_COUNT] = {
     [FW_BOOT_CONTINUE] =   {"continue",  false, FW_TRIAL,   false, false, false, true},
     [FW_BOOT_CANCEL] =     {"cancel",    false, FW_SETTLED, false, false, true,  true},
     [FW_BOOT_FALL_BACK] =  {"fall back", true,  FW_SETTLED, false, false, true,  true},
-    [FW_BOOT_HOLD] =       {"hold",      false, FW_SETTLED, false, true,  true,  false},
+    [FW_BOOT_DROP] =       {"drop",      false, FW_SETTLED, false, false, true,  false},
+    /* Changes nothing: what does not verify now (less memory, say) may do so at the next boot. */
+    [FW_BOOT_HOLD] =       {"hold",      false, SAME_PHASE, false, false, false, false},
 };
 
 static bool fits(uint8_t wanted, bool found)
@@ -73,7 +76,7 @@ fw_state fw_boot_apply(fw_state before, fw_boot_action action)
     const effect *e = &EFFECTS[action];
     fw_state after = before;
     after.active = (uint8_t)(e->changes_bank ? 1u - before.active : before.active);
-    after.phase = e->phase;
+    after.phase = e->phase == SAME_PHASE ? before.phase : e->phase;
     uint8_t active_bit = (uint8_t)(1u << after.active);
     uint8_t other_bit = (uint8_t)(1u << (1u - after.active));
     after.good = (uint8_t)(after.good | (e->marks_active_good ? active_bit : 0u));

@@ -13,9 +13,10 @@ typedef enum {
     FW_BOOT_CONTINUE,      /* the trial was not confirmed, but there is no way back: it goes on */
     FW_BOOT_CANCEL,        /* the pending image is not what was verified: stay */
     FW_BOOT_FALL_BACK,     /* the active image is broken: back to the other, once good, image */
+    FW_BOOT_DROP,          /* as cancel, but the active image is no more either: hold */
     FW_BOOT_HOLD           /* nothing may run: wait for an upload */
 } fw_boot_action;
-#define FW_BOOT_ACTION_COUNT 8u
+#define FW_BOOT_ACTION_COUNT 9u
 
 /* `is_*_verified`: the bank holds an image whose digest, signatures and program hold right now. */
 typedef struct {

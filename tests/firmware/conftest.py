@@ -43,9 +43,9 @@ def start(sanitized: Path, tmp_path: Path) -> Iterator[Start]:
     which `threshold` must sign. Whatever still runs at the end is stopped."""
     running: list[Device] = []
 
-    def begin(*options: str, threshold: int = 1) -> Device:
+    def begin(*options: str, threshold: int = 1, timeout_us: int = 2_000_000) -> Device:
         trust = provisioning(tmp_path, [key.public for key in KEYS[:2]], threshold)
-        device = Device(sanitized, tmp_path / "flash", *trust, *options)
+        device = Device(sanitized, tmp_path / "flash", *trust, *options, timeout_us=timeout_us)
         running.append(device)
         return device
 

@@ -67,8 +67,16 @@ def test_a_pending_image_that_changed_since_is_not_booted(
     table: list[dict[str, str]], phase: str
 ) -> None:
     rows = [row for row in table if row["phase"] == phase and row["other_verified"] == "0"]
-    assert {row["action"] for row in rows} == {"cancel", "hold"}
+    assert {row["action"] for row in rows} == {"cancel", "drop"}
     assert {row["changes_bank"] for row in rows} == {"0"}
+
+
+def test_waiting_forgets_nothing(table: list[dict[str, str]]) -> None:
+    for row in table:
+        if row["action"] == "hold":
+            assert row["next_phase"] == row["phase"], row
+            assert row["other_good_after"] == row["other_good"], row
+            assert row["active_good_after"] == "1", row
 
 
 WORDS = {"yes": "1", "no": "0"}

@@ -251,6 +251,18 @@ def test_a_program_that_needs_more_memory_is_refused(start: Start) -> None:
     refused(ImageCode.NO_FREE_MEMORY, lambda: device.ask(try_image(digest(image(1)))))
 
 
+def test_a_boot_with_too_little_memory_forgets_nothing(start: Start) -> None:
+    device = start()
+    install(device, image(1))
+    device.stop()
+    device = start("--arena-size", "16")
+    assert device.ask(statistics()).boot_action == "hold"
+    device.stop()
+    device = start()
+    assert runs(device, 1)
+    assert device.ask(statistics()).is_confirmed
+
+
 def test_an_unknown_digest_is_no_image(start: Start) -> None:
     device = start()
     refused(ImageCode.NO_IMAGE, lambda: device.ask(try_image(bytes(32))))

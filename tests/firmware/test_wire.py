@@ -194,7 +194,7 @@ def test_a_client_of_protocol_version_1_gets_a_general_code(start: Start) -> Non
 
 
 def test_a_silent_device_is_unreachable(start: Start) -> None:
-    device = start()
+    device = start(timeout_us=100_000)
     device.freeze(True)
     try:
         with pytest.raises(UnreachableError, match="does not answer"):
