@@ -7,14 +7,15 @@ PKCS#8 PEM, encrypted where a passphrase is given.
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from wherry_protocol.errors import Code, DecodeError, TrustError
+from wherry_protocol.errors import TrustError
+from wherry_protocol.pem import ED25519, X25519, from_pem, plain_seed, to_pem
 
 KEY_ID_BYTES: Final = 16
 
@@ -22,35 +23,6 @@ KEY_ID_BYTES: Final = 16
 def key_id(public: bytes) -> bytes:
     """16 bytes that name a raw 32-byte public key in COSE headers."""
     return sha256(public).digest()[:KEY_ID_BYTES]
-
-
-def _raw_public(private: Ed25519PrivateKey | X25519PrivateKey) -> bytes:
-    return private.public_key().public_bytes(
-        serialization.Encoding.Raw, serialization.PublicFormat.Raw
-    )
-
-
-def _to_pem(private: Ed25519PrivateKey | X25519PrivateKey, passphrase: bytes | None) -> bytes:
-    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if passphrase is not None:
-        encryption = serialization.BestAvailableEncryption(passphrase)
-    return private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-    )
-
-
-def _from_pem(pem: bytes, passphrase: bytes | None, kind: type[Any], name: str) -> Any:
-    try:
-        private = serialization.load_pem_private_key(pem, passphrase)
-    except TypeError as error:
-        raise TrustError(f"{name}: {error}") from error
-    except ValueError as error:
-        raise DecodeError(
-            f"{name}: not a private key in PEM, or the passphrase is wrong", Code.MALFORMED
-        ) from error
-    if not isinstance(private, kind):
-        raise DecodeError(f"{name}: a {type(private).__name__}, must be {kind.__name__}")
-    return private
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +35,25 @@ class SigningKey:
     @classmethod
     def generate(cls) -> "SigningKey":
         private = Ed25519PrivateKey.generate()
-        return cls(private, _raw_public(private))
+        return cls(private, private.public_key().public_bytes_raw())
 
     @classmethod
     def from_seed(cls, seed: bytes) -> "SigningKey":
-        """The key of a 32-byte seed (RFC 8032), for tests and for the simulator."""
+        """The key of a 32-byte seed (RFC 8032), also for a key's plain PEM."""
         private = Ed25519PrivateKey.from_private_bytes(seed)
-        return cls(private, _raw_public(private))
+        return cls(private, private.public_key().public_bytes_raw())
 
     @classmethod
     def from_pem(cls, pem: bytes, passphrase: bytes | None = None) -> "SigningKey":
         """Raises DecodeError or TrustError where it is no Ed25519 key or stays locked."""
-        private = _from_pem(pem, passphrase, Ed25519PrivateKey, "signing key")
-        return cls(private, _raw_public(private))
+        seed = plain_seed(pem, ED25519) if passphrase is None else None
+        if seed is not None:
+            return cls.from_seed(seed)
+        private = from_pem(pem, passphrase, Ed25519PrivateKey, "signing key")
+        return cls(private, private.public_key().public_bytes_raw())
 
     def to_pem(self, passphrase: bytes | None = None) -> bytes:
-        return _to_pem(self.private, passphrase)
+        return to_pem(self.private, passphrase)
 
     def sign(self, data: bytes) -> bytes:
         """64 bytes, Ed25519 (RFC 8032)."""
@@ -107,22 +82,25 @@ class AgreementKey:
     @classmethod
     def generate(cls) -> "AgreementKey":
         private = X25519PrivateKey.generate()
-        return cls(private, _raw_public(private))
+        return cls(private, private.public_key().public_bytes_raw())
 
     @classmethod
     def from_seed(cls, seed: bytes) -> "AgreementKey":
-        """The key of a 32-byte seed (RFC 7748), for tests and for the simulator."""
+        """The key of a 32-byte seed (RFC 7748), also for a key's plain PEM."""
         private = X25519PrivateKey.from_private_bytes(seed)
-        return cls(private, _raw_public(private))
+        return cls(private, private.public_key().public_bytes_raw())
 
     @classmethod
     def from_pem(cls, pem: bytes, passphrase: bytes | None = None) -> "AgreementKey":
         """Raises DecodeError or TrustError where it is no X25519 key or stays locked."""
-        private = _from_pem(pem, passphrase, X25519PrivateKey, "agreement key")
-        return cls(private, _raw_public(private))
+        seed = plain_seed(pem, X25519) if passphrase is None else None
+        if seed is not None:
+            return cls.from_seed(seed)
+        private = from_pem(pem, passphrase, X25519PrivateKey, "agreement key")
+        return cls(private, private.public_key().public_bytes_raw())
 
     def to_pem(self, passphrase: bytes | None = None) -> bytes:
-        return _to_pem(self.private, passphrase)
+        return to_pem(self.private, passphrase)
 
     def agree(self, peer_public: bytes, org: str, connection: str) -> ConnectionKeys:
         """Both ends derive the same keys (X25519, HKDF-SHA256). TrustError for a weak key."""
