@@ -174,3 +174,24 @@ def test_one_value_under_two_output_names_is_given_twice() -> None:
     graph = read_onnx(model.SerializeToString(), "m")
     assert graph.outputs == (second, first, x)
     _assert_same(model, graph)
+
+
+def test_mean_of_everything_is_one_number_that_can_be_scaled() -> None:
+    w = ModelWriter(seed=31)
+    x = w.node("ReduceMean", w.node("Relu", "x"), axes=[0, 1, 2], keepdims=0)
+    model = w.model({"x": [1, 3, 4]}, [w.node("Mul", x, w.constant(np.float32(3.0)))])
+    graph = folded(read_onnx(model.SerializeToString(), "m"))
+    found = run_float(graph, {"x": np.full((1, 3, 4), 2.0, np.float32)})
+    assert found[graph.outputs[0]] == pytest.approx(6.0)
+
+
+def test_long_chain_folds_in_reasonable_time() -> None:
+    """Work grows with the square of the chain at most: 600 products need well under a minute."""
+    w = ModelWriter(seed=32)
+    x = "x"
+    for _ in range(600):
+        x = w.node("Mul", x, w.constant(np.float32(0.999)))
+    model = w.model({"x": [1, 4]}, [x])
+    graph = folded(read_onnx(model.SerializeToString(), "m"))
+    assert sum(node.op is Op.DEPTHWISE_CONV_2D for node in graph.nodes) == 1
+    assert len(graph.nodes) == 3

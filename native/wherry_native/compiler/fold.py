@@ -51,24 +51,37 @@ def folded(graph: Graph) -> Graph:
     return pruned(graph)
 
 
-Rule = Callable[[Graph], Graph | None]
+class _Links:
+    """Who writes and who reads each tensor; built once per change, so that a change costs one
+    walk over the graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.producers = {node.output: node for node in graph.nodes}
+        self.outputs = frozenset(graph.outputs)
+        self.readers: dict[str, list[Node]] = {}
+        for node in graph.nodes:
+            for name in dict.fromkeys(node.inputs):
+                self.readers.setdefault(name, []).append(node)
+
+    def only_producer(self, node: Node, tensor: str) -> Node | None:
+        """The node that writes `tensor`, if `node` is its only reader."""
+        if tensor in self.outputs or self.readers.get(tensor) != [node]:
+            return None
+        return self.producers.get(tensor)
+
+
+Rule = Callable[[Graph, _Links], Graph | None]
 """The graph after one change, or None where there is nothing to change."""
 
 
 def _first_change(graph: Graph, rules: tuple[Rule, ...]) -> Graph | None:
-    return next((changed for rule in rules if (changed := rule(graph)) is not None), None)
-
-
-def _only_producer(graph: Graph, node: Node, tensor: str) -> Node | None:
-    """The node that writes `tensor`, if `node` is its only reader."""
-    if tensor in graph.outputs or graph.consumers(tensor) != (node,):
-        return None
-    return graph.producer(tensor)
+    links = _Links(graph)
+    return next((changed for rule in rules if (changed := rule(graph, links)) is not None), None)
 
 
 def _merged(graph: Graph, first: Node, second: Node, merged: Node) -> Graph:
     """`merged` in place of both: it writes what `second` wrote."""
-    nodes = tuple(merged if node == first else node for node in graph.nodes if node != second)
+    nodes = tuple(merged if node is first else node for node in graph.nodes if node is not second)
     return replace(graph, nodes=nodes)
 
 
@@ -79,29 +92,24 @@ def _factor_and_offset(graph: Graph, node: Node) -> tuple[str, Array, Array] | N
     x, other = node.inputs
     if not graph.tensors[other].is_constant:
         return None
-    shape = graph.tensors[x].shape
-    data = graph.constant(other).astype(np.float64)
-    if data.size not in (1, shape[-1] if shape else 1) or data.ndim > 1:
+    shape, constant = graph.tensors[x].shape, graph.tensors[other].shape
+    if not shape or constant not in ((), (1,), shape[-1:]):
         return None
+    data = graph.constant(other).astype(np.float64)
     vector = np.broadcast_to(data.reshape(-1), (shape[-1],))
     if node.op is Op.MUL:
         return x, vector, np.zeros(shape[-1])
     return x, np.ones(shape[-1]), vector if node.op is Op.ADD else -vector
 
 
-def _fold_affine(graph: Graph) -> Graph | None:
+def _fold_affine(graph: Graph, links: _Links) -> Graph | None:
     for node in graph.nodes:
-        affine = _factor_and_offset(graph, node)
-        if affine is None:
-            continue
-        x, factor, offset = affine
-        layer = _only_producer(graph, node, x)
-        channels = factor.shape[0]
+        layer = links.only_producer(node, node.inputs[0])
         if layer is None or layer.op not in WEIGHTED or layer.clamp != OPEN:
             continue
-        if graph.tensors[layer.output].shape[-1] != channels:
-            continue
-        return _with_weights(graph, layer, node, factor, offset)
+        affine = _factor_and_offset(graph, node)
+        if affine is not None:
+            return _with_weights(graph, layer, node, *affine[1:])
     return None
 
 
@@ -124,7 +132,8 @@ def _add_constant(tensors: dict[str, Tensor], wanted: str, data: Array) -> str:
     return name
 
 
-def _affine_to_depthwise(graph: Graph) -> Graph | None:
+def _affine_to_depthwise(graph: Graph, links: _Links) -> Graph | None:
+    del links
     for position, node in enumerate(graph.nodes):
         affine = _factor_and_offset(graph, node)
         if affine is None:
@@ -159,11 +168,11 @@ def _depthwise(
     ], tensors
 
 
-def _fold_clamp(graph: Graph) -> Graph | None:
+def _fold_clamp(graph: Graph, links: _Links) -> Graph | None:
     for node in graph.nodes:
         if node.op not in (Op.RELU, Op.RELU6):
             continue
-        layer = _only_producer(graph, node, node.inputs[0])
+        layer = links.only_producer(node, node.inputs[0])
         if layer is None or layer.op not in _CLAMPED:
             continue
         merged = replace(layer, clamp=layer.clamp.within(node.clamp), output=node.output)
@@ -171,11 +180,11 @@ def _fold_clamp(graph: Graph) -> Graph | None:
     return None
 
 
-def _fold_padding(graph: Graph) -> Graph | None:
+def _fold_padding(graph: Graph, links: _Links) -> Graph | None:
     for node in graph.nodes:
         if node.op not in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D):
             continue
-        pad = _only_producer(graph, node, node.inputs[0])
+        pad = links.only_producer(node, node.inputs[0])
         if pad is None or pad.op is not Op.PAD or pad.pad_value != 0.0:
             continue
         if pad.pads[0] != (0, 0) or pad.pads[3] != (0, 0):
@@ -185,20 +194,22 @@ def _fold_padding(graph: Graph) -> Graph | None:
         pads = (top + above, left + ahead, bottom + below, right + behind)
         window = replace(node.sliding, pads=pads)
         merged = replace(node, inputs=(pad.inputs[0], *node.inputs[1:]), window=window)
-        nodes = tuple(merged if other == node else other for other in graph.nodes if other != pad)
+        nodes = tuple(
+            merged if other is node else other for other in graph.nodes if other is not pad
+        )
         return pruned(replace(graph, nodes=nodes))
     return None
 
 
-def _lift_affine(graph: Graph) -> Graph | None:
+def _lift_affine(graph: Graph, links: _Links) -> Graph | None:
     """RESHAPE then affine becomes affine then RESHAPE, where the channels stay the same."""
     for node in graph.nodes:
-        affine = _factor_and_offset(graph, node)
-        move = _only_producer(graph, node, affine[0]) if affine else None
-        if affine is None or move is None or move.op is not Op.RESHAPE:
+        move = links.only_producer(node, node.inputs[0])
+        if move is None or move.op is not Op.RESHAPE:
             continue
         before = graph.tensors[move.inputs[0]].shape
-        if not before or before[-1] != affine[1].shape[0]:
+        affine = _factor_and_offset(graph, node)
+        if affine is None or before[-1:] != affine[1].shape:
             continue
         lifted = replace(graph.tensors[move.output], shape=before)
         tensors = {**graph.tensors, move.output: lifted}
@@ -211,14 +222,14 @@ def _lift_affine(graph: Graph) -> Graph | None:
     return None
 
 
-def _join_reshapes(graph: Graph) -> Graph | None:
+def _join_reshapes(graph: Graph, links: _Links) -> Graph | None:
     for node in graph.nodes:
         if node.op is not Op.RESHAPE:
             continue
-        first = graph.producer(node.inputs[0])
+        first = links.producers.get(node.inputs[0])
         if first is not None and first.op is Op.RESHAPE:
             joined = replace(node, inputs=first.inputs)
-            nodes = tuple(joined if other == node else other for other in graph.nodes)
+            nodes = tuple(joined if other is node else other for other in graph.nodes)
             return pruned(replace(graph, nodes=nodes))
         if node.output not in graph.outputs and (
             graph.tensors[node.output].shape == graph.tensors[node.inputs[0]].shape
@@ -235,7 +246,7 @@ def _bypassed(graph: Graph, node: Node) -> Graph:
             inputs=tuple(node.inputs[0] if n == node.output else n for n in other.inputs),
         )
         for other in graph.nodes
-        if other != node
+        if other is not node
     )
     return pruned(replace(graph, nodes=nodes))
 

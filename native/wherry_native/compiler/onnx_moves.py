@@ -173,7 +173,8 @@ def _mean(call: Call, axes: tuple[int, ...], *, is_kept: bool) -> Value:
     order = common_axes([view])
     tensor = call.builder.arranged(view, order)
     physical = tuple(sorted(order.index(axis) for axis in axes))
-    output = call.builder.add_node(Op.MEAN, call.name, [tensor], axes=physical)
     kept = [1 if axis in axes else size for axis, size in enumerate(view.shape)]
+    shape = tuple(kept[axis] for axis in order)
+    output = call.builder.add_node(Op.MEAN, call.name, [tensor], axes=physical, shape=shape)
     dropped = [size for axis, size in enumerate(view.shape) if axis not in axes]
     return result_view(call, output, order, tuple(kept if is_kept else dropped))
