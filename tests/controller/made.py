@@ -34,7 +34,7 @@ def make_bundle(
     program_bytes: int = 150_000,
     backbone: str = "",
 ) -> Bundle:
-    """A bundle whose program has two pieces, signed by `keys`; one `backbone` is one first piece."""
+    """A bundle whose program has two pieces, signed by `keys`; a `backbone` names the first."""
     seed = sha256(f"{model} {version}".encode()).digest()
     head = sha256((backbone or f"{model} {version} head").encode()).digest() * (program_bytes // 64)
     tail = seed[::-1] * (program_bytes // 64)

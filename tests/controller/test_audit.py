@@ -2,6 +2,7 @@
 
 import pytest
 from wherry_controller.core.audit_chain import Verdict, verify
+from wherry_controller.fleet import Organization
 from wherry_controller.store import audit
 
 from tests.controller.world import START_S, World
@@ -12,8 +13,11 @@ def verdict(world: World) -> Verdict:
 
 
 def fill(world: World, count: int = 5) -> None:
-    for number in range(count):
-        world.do(lambda org, n=number: org.record(START_S, "ada", "test", str(n), "why", n=n))
+    def run(org: Organization) -> None:
+        for number in range(count):
+            org.record(START_S, "ada", "test", str(number), "why", n=number)
+
+    world.do(run)
 
 
 def test_an_untouched_log_is_intact(world: World) -> None:

@@ -10,6 +10,7 @@ from wherry_controller.http import streams, views
 from wherry_controller.http.auth import desk_of
 from wherry_controller.http.desk import Desk
 from wherry_controller.store import events, performance
+from wherry_controller.store import rollouts as kept
 
 router = APIRouter(tags=["telemetry"])
 At = Annotated[Desk, Depends(desk_of)]
@@ -69,3 +70,9 @@ def told(
     """The newest events of devices, oldest first."""
     found = events.newest(desk.reader, after_id=after_id, connection=device, limit=limit)
     return [views.event(row) for row in found]
+
+
+@router.get("/notices", operation_id="notices.list")
+def notices(desk: At, limit: Limit = 100) -> list[dict[str, Any]]:
+    """What people were told: by rollouts and by the standing guard, oldest first."""
+    return [views.plain(row) for row in kept.notices(desk.reader, limit)]
