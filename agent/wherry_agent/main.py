@@ -3,15 +3,11 @@
 import argparse
 import logging
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wherry_protocol.errors import UnreachableError, WherryError
-from wherry_protocol.messages.enrolment import UnitRequest
 from wherry_protocol.names import (
     CONNECTION,
     HARDWARE_CLASS,
@@ -21,18 +17,14 @@ from wherry_protocol.names import (
     check_name,
 )
 
+from wherry_agent import __version__
 from wherry_agent.config import ConfigError, read_config
+
+if TYPE_CHECKING:
+    from wherry_protocol.messages.enrolment import UnitRequest
 
 STATUS_S_MAX: Final = 5.0
 LABEL_CHARACTERS_MAX: Final = 64
-
-
-def agent_version() -> str:
-    """The installed distribution's version; `0` where it runs from a bare source tree."""
-    try:
-        return metadata.version("wherry")
-    except metadata.PackageNotFoundError:
-        return "0"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wherry-agent", description=__doc__)
-    parser.add_argument("--version", action="version", version=agent_version())
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="serve models and follow the controller")
@@ -81,21 +73,38 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    config = read_config(parsed.config)
+    _leave_out_unused(config.state_dir)
     from wherry_agent.shell.answering import LogRing
     from wherry_agent.shell.station import Station
 
-    config = read_config(parsed.config)
     ring = LogRing()
     logging.basicConfig(
         level=config.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         handlers=[logging.StreamHandler(), ring],
     )
-    Station(config, ring, agent_version()).run()
+    Station(config, ring, __version__).run()
     return 0
 
 
+def _leave_out_unused(state_dir: Path) -> None:
+    """Without TLS to the broker, Python's binding of OpenSSL is 5 MB of resident memory for
+    nothing: `cryptography` brings its own, and hashlib has SHA-2 of its own. Must come before
+    anything imports `hashlib`."""
+    try:
+        is_plain = (state_dir / "transport").read_text().strip() == "plain"
+    except FileNotFoundError:
+        is_plain = False
+    if is_plain:
+        for name in ("ssl", "_ssl", "_hashlib"):
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
 def _status(parsed: argparse.Namespace) -> int:
+    import urllib.error
+    import urllib.request
+
     config = read_config(parsed.config)
     address = f"{config.http.host}:{config.http.port}"
     if config.http.port == 0:
@@ -126,21 +135,21 @@ def _enroll(parsed: argparse.Namespace) -> int:
     check_name("connection", CONNECTION, parsed.connection)
     units = (_unit(SELF, parsed.hardware_class), *map(_named_unit, parsed.unit))
     labels = dict(map(_label, parsed.label))
-    request = identity_files.make_request(
-        parsed.dir, parsed.connection, units, labels, agent_version()
-    )
+    request = identity_files.make_request(parsed.dir, parsed.connection, units, labels, __version__)
     parsed.request.write_bytes(request)
     print(f"{parsed.request} is ready; carry it to `wherry device enroll`")
     return 0
 
 
-def _unit(name: str, hardware_class: str) -> UnitRequest:
+def _unit(name: str, hardware_class: str) -> "UnitRequest":
+    from wherry_protocol.messages.enrolment import UnitRequest
+
     check_name("unit", UNIT, name)
     check_name("hardware class", HARDWARE_CLASS, hardware_class)
     return UnitRequest(unit=name, hardware_class=hardware_class)
 
 
-def _named_unit(text: str) -> UnitRequest:
+def _named_unit(text: str) -> "UnitRequest":
     name, colon, hardware_class = text.partition(":")
     if not colon:
         raise ConfigError(f"--unit {text!r} must be NAME:CLASS")

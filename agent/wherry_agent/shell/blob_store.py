@@ -11,11 +11,11 @@ Rules:
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from struct import Struct
 from typing import Final
 from zlib import crc32
 
+from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from wherry_protocol.blobs import chunk_count, chunk_size
 from wherry_protocol.codec import decode
 from wherry_protocol.errors import Code, TrustError, WherryError
@@ -71,7 +71,7 @@ class BlobStore:
 
     def _intact(self, digest: bytes) -> bytes | None:
         data = self.disk.read(_blob(digest))
-        return data if sha256(data).digest() == digest else None
+        return data if sha256(data) == digest else None
 
     def _chunks(self, blob: Wanted) -> frozenset[int]:
         """The chunks of an unfinished blob whose bytes are on disk as they came."""
@@ -117,12 +117,12 @@ class BlobStore:
         return is_intact
 
     def _hash(self, name: str) -> bytes:
-        digest = sha256()
+        digest = Hash(SHA256())
         offset = 0
         while data := self.disk.read_at(name, offset, READ_BYTES):
             digest.update(data)
             offset += len(data)
-        return digest.digest()
+        return digest.finalize()
 
     def assemble(self, manifest: Manifest) -> None:
         """Join the program's pieces into its image. Raises TrustError(DIGEST), OSError."""
@@ -136,7 +136,7 @@ class BlobStore:
 
     def _join(self, manifest: Manifest, name: str) -> None:
         new = f"{name}.new"
-        digest = sha256()
+        digest = Hash(SHA256())
         offset = 0
         self.disk.write(new, b"")
         for blob in manifest.blobs:
@@ -145,7 +145,7 @@ class BlobStore:
                 digest.update(data)
                 self.disk.write(new, data, offset)
                 offset += len(data)
-        if digest.digest() != manifest.program_digest:
+        if digest.finalize() != manifest.program_digest:
             self.disk.unlink(new)
             raise TrustError(
                 f"{manifest.model} {manifest.version}: its pieces do not add up to the program "
@@ -174,14 +174,14 @@ class BlobStore:
             data = self.disk.read_at(piece.image, piece.offset, piece.size_bytes)
         else:
             data = self.disk.read(_blob(digest))
-        if sha256(data).digest() != digest:
+        if sha256(data) != digest:
             raise TrustError(f"blob {digest.hex()}: damaged on disk", Code.DIGEST)
         return data
 
     def open_image(self, manifest: Manifest) -> Image:
         """The program, mapped; what is mapped was hashed. Raises TrustError(DIGEST), OSError."""
         image = self.disk.image(_image(manifest.program_digest))
-        if sha256(image).digest() != manifest.program_digest:
+        if sha256(image) != manifest.program_digest:
             raise TrustError(
                 f"{manifest.model} {manifest.version}: the image is damaged on disk", Code.DIGEST
             )
@@ -230,6 +230,13 @@ class BlobStore:
                 if name not in names:
                     self.disk.unlink(f"{folder}/{name}")
         self.pieces = {d: piece for d, piece in self.pieces.items() if piece.image in images}
+
+
+def sha256(data: Image) -> bytes:
+    """SHA-256 by `cryptography`, which uses the processor's instructions in any case."""
+    digest = Hash(SHA256())
+    digest.update(memoryview(data))
+    return digest.finalize()
 
 
 def _blob(digest: bytes) -> str:

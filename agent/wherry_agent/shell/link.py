@@ -9,7 +9,6 @@ Rules:
 """
 
 import contextlib
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,6 +68,8 @@ class MqttLink:
         )
         client.username_pw_set(self._login.username, self._login.password)
         if self._login.is_tls:
+            import ssl  # see main: left out where nothing needs it
+
             context = ssl.create_default_context(cadata=self._login.ca_pem or None)
             client.tls_set_context(context)
         client.max_inflight_messages_set(IN_FLIGHT_MAX)

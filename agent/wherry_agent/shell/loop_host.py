@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Final, Protocol
 
 from wherry_native.engine import EngineError, Program, TensorInfo
@@ -36,7 +35,7 @@ from wherry_agent.core.effects import (
 )
 from wherry_agent.core.inputs import Figures, FromUnit, Loaded, SelfTested, StepFailed, TensorFacts
 from wherry_agent.core.record import Slot
-from wherry_agent.shell.blob_store import BlobStore
+from wherry_agent.shell.blob_store import BlobStore, sha256
 from wherry_agent.shell.inference_door import Inference, Serving
 from wherry_agent.telemetry.counters import Counters, counters_of
 from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
@@ -169,7 +168,8 @@ class LoopHost:
     def _load(self, effect: LoadCandidate) -> None:
         model = self._model(effect.model)
         digest = effect.slot.manifest_digest
-        if digest not in model.bundles or model.bundles[digest].slot != effect.slot:
+        loaded = model.bundles.get(digest)
+        if loaded is None or loaded.slot.deadline_us != effect.slot.deadline_us:
             bundle = self._open(effect.slot, effect.manifest)
             with self._lock:
                 kept = model.bundles.get(digest)
@@ -331,7 +331,7 @@ class LoopHost:
 
     def is_intact(self, bundle: Bundle) -> bool:
         """Does what runs still hash to what was signed?"""
-        return sha256(bundle.program.image).digest() == bundle.manifest.program_digest
+        return sha256(bundle.program.image) == bundle.manifest.program_digest
 
     def has_worked(self) -> bool:
         """False where a loop holds inputs and has answered none since the last call: it hangs."""
