@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import queue
+import signal
 import socket
 import sys
 import time
@@ -105,6 +106,10 @@ def serve(data: DataDir, *, port: int | None = None, is_json: bool = False) -> N
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=5, limit_concurrency=256
     )
+    # uvicorn ends on these, then raises them again: the second time they must find nothing to do,
+    # so that the writer ends in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     try:
         uvicorn.Server(config).run(sockets=[door])
     finally:
