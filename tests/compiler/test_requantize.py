@@ -100,4 +100,11 @@ def test_tanh_table_is_odd_and_the_hyperbolic_tangent_within_one_step(s: float, 
 def test_softmax_difference_limit_fits_the_fixed_point_range(scale: float) -> None:
     p = requantize.softmax_multiplier(scale, 1.0)
     assert p["diff_min"] <= 0
+    assert 0 <= p["left_shift"] <= 30
     assert -p["diff_min"] * 2 ** p["left_shift"] <= 31 * 2**26
+
+
+@pytest.mark.parametrize("scale", [2.0**-28, 0.0, math.nan])
+def test_softmax_scale_that_is_too_small_is_refused(scale: float) -> None:
+    with pytest.raises(ValueError, match="below the least"):
+        requantize.softmax_multiplier(scale, 1.0)

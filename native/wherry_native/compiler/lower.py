@@ -9,7 +9,7 @@ Rules, in order:
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -180,6 +180,7 @@ def _weight_multipliers(graph: Graph, node: Node) -> list[tuple[int, int]]:
 
 
 Parameters = dict[str, int]
+T = TypeVar("T")
 
 
 def _act(graph: Graph, node: Node) -> Parameters:
@@ -233,7 +234,7 @@ def _rescale(graph: Graph, node: Node) -> Parameters:
 def _mean(graph: Graph, node: Node) -> Parameters:
     x, y = _scales(graph, node)
     count = math.prod(graph.tensors[node.inputs[0]].shape[axis] for axis in node.axes)
-    multiplier, shift = requantize.mean_multiplier(x, y, count)
+    multiplier, shift = _checked(node, requantize.mean_multiplier, x, y, count)
     axis_mask = sum(1 << axis for axis in node.axes)
     return {"axis_mask": axis_mask, "multiplier": multiplier, "shift": shift}
 
@@ -243,7 +244,7 @@ def _pair(real: float) -> Parameters:
     return {"multiplier": multiplier, "shift": shift}
 
 
-def _checked(node: Node, function: Callable[..., Parameters], *scales: float) -> Parameters:
+def _checked(node: Node, function: Callable[..., T], *scales: float) -> T:
     try:
         return function(*scales)
     except ValueError as error:
@@ -263,7 +264,7 @@ def _pad(graph: Graph, node: Node) -> Parameters:
 
 
 def _softmax(graph: Graph, node: Node) -> Parameters:
-    return requantize.softmax_multiplier(_scales(graph, node)[0], node.beta)
+    return _checked(node, requantize.softmax_multiplier, _scales(graph, node)[0], node.beta)
 
 
 def _nothing(graph: Graph, node: Node) -> Parameters:

@@ -83,7 +83,10 @@ def _parsed(data: bytes, name: str) -> onnx.ModelProto:
     try:
         model = onnx.load_from_string(data)
     except (DecodeError, ValueError) as error:
-        raise CompileError(f"{name} is no ONNX file: its protobuf cannot be parsed") from error
+        raise CompileError(
+            f"{name} is neither a TFLite file (bytes 4 to 8 are not TFL3) nor an ONNX file (its "
+            "protobuf cannot be parsed)"
+        ) from error
     if not model.graph.node:
         raise CompileError(f"{name} is no ONNX model: it has no nodes")
     if len(model.graph.node) > NODES_MAX:

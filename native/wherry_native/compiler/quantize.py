@@ -35,7 +35,11 @@ from wherry_native.compiler.reference import Floats, run_float
 from wherry_native.program import Op
 
 BIAS_MAX: Final = 2**30
-SCALE_MIN: Final = 1e-12
+SCALE_MIN: Final = 2.0**-26
+"""Of an activation; SOFTMAX takes none smaller."""
+WEIGHT_SCALE_MIN: Final = 1e-12
+SCALE_OF_NOTHING: Final = 1 / 256
+"""Of an activation that is 0 in every sample."""
 _KEEPS_SCALE: Final = (Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD)
 _RESCALES: Final = (*WEIGHTED, Op.ADD, Op.SUB, Op.MUL, Op.MEAN, Op.RELU, Op.RELU6, Op.QUANTIZE)
 """Operators that can write any scale."""
@@ -56,7 +60,8 @@ class Range:
 
     def quantization(self) -> Quantization:
         """int8 steps from low to high, 0 on a step."""
-        scale = float(np.float32(max((self.high - self.low) / 255, SCALE_MIN)))
+        span = self.high - self.low
+        scale = float(np.float32(max(span / 255, SCALE_MIN) if span > 0 else SCALE_OF_NOTHING))
         zero_point = int(np.clip(np.round(-128 - self.low / scale), -128, 127))
         return Quantization((scale,), (zero_point,))
 
@@ -179,7 +184,7 @@ def weight_scales(weights: Array, bias: Array, input_scale: float, axis: int) ->
     largest = np.abs(weights).max(axis=others, initial=0.0)
     needed = np.maximum(largest / 127, np.abs(bias) / (input_scale * BIAS_MAX))
     needed = np.where(needed > 0, needed, 1.0)  # a dead channel: any scale says 0
-    return np.maximum(needed, SCALE_MIN).astype(np.float32).astype(np.float64)
+    return np.maximum(needed, WEIGHT_SCALE_MIN).astype(np.float32).astype(np.float64)
 
 
 def _with_joined(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:

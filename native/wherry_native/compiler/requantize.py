@@ -106,12 +106,18 @@ def mean_multiplier(input_scale: float, output_scale: float, count: int) -> tupl
 
 def softmax_multiplier(input_scale: float, beta: float) -> dict[str, int]:
     """SOFTMAX: the input in gemmlowp's Q5.26, and the difference from the maximum below which an
-    exponential counts as 0."""
+    exponential counts as 0. Raises ValueError when the scale is too small for that format."""
     real = min(beta * input_scale * (1 << (31 - SOFTMAX_INTEGER_BITS)), 2.0**31 - 1)
+    if not real >= 0.5:
+        raise ValueError(
+            f"input scale {input_scale} times beta {beta} is below the least, "
+            f"{2.0 ** (SOFTMAX_INTEGER_BITS - 32)}"
+        )
     multiplier, left_shift = quantize_multiplier_wide(real)
     return {
         "multiplier": multiplier,
-        "left_shift": left_shift,
+        # At 31 only the maximum itself counts, and 0 shifted by 30 is 0 as well.
+        "left_shift": min(left_shift, SHIFT_MAX),
         "diff_min": -input_radius(SOFTMAX_INTEGER_BITS, left_shift),
     }
 

@@ -49,7 +49,7 @@ def _table(
     for code in range(-128, 128):
         x = code - zero_point
         if abs(x) >= radius:
-            entries.append(-128 if x < 0 else 127)
+            entries.append(-128 if x <= -radius else 127)  # as TFLite: also 0, where radius is 0
             continue
         y = function_q0(_scaled(x, multiplier, left_shift))
         y = _rounding_divide(y, 31 - fractional_bits) + output_zero_point
