@@ -73,8 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    # `ssl` must stay importable even without TLS: paho's receive path names its exceptions, and
+    # a socket error would end the link's thread (seen: half of a fleet silent).
     config = read_config(parsed.config)
-    _leave_out_unused(config.state_dir)
     from wherry_agent.shell.answering import LogRing
     from wherry_agent.shell.station import Station
 
@@ -86,19 +87,6 @@ def _run(parsed: argparse.Namespace) -> int:
     )
     Station(config, ring, __version__).run()
     return 0
-
-
-def _leave_out_unused(state_dir: Path) -> None:
-    """Without TLS to the broker, Python's binding of OpenSSL is 5 MB of resident memory for
-    nothing: `cryptography` brings its own, and hashlib has SHA-2 of its own. Must come before
-    anything imports `hashlib`."""
-    try:
-        is_plain = (state_dir / "transport").read_text().strip() == "plain"
-    except FileNotFoundError:
-        is_plain = False
-    if is_plain:
-        for name in ("ssl", "_ssl", "_hashlib"):
-            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def _status(parsed: argparse.Namespace) -> int:

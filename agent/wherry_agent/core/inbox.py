@@ -14,7 +14,7 @@ from hashlib import sha256
 from wherry_protocol import trust as chain
 from wherry_protocol.blobs import unwrap_key
 from wherry_protocol.errors import Code, TrustError, WherryError
-from wherry_protocol.messages.desired import Desired
+from wherry_protocol.messages.desired import Desired, TelemetryConfig
 from wherry_protocol.messages.limits import DESIRED_BYTES_MAX
 from wherry_protocol.messages.observed import Ack, Kind, Severity
 from wherry_protocol.messages.trust import FleetTime, ReportRequest, Stop
@@ -28,9 +28,11 @@ from wherry_agent.core import transfer as transfers
 from wherry_agent.core.desired import Addressee, Believed, Novelty, Refusal
 from wherry_agent.core.effects import Configure, Isolate, Subscribe, Tell
 from wherry_agent.core.inputs import Received
+from wherry_agent.core.state import UnitState
 from wherry_agent.core.turn import Turn
 
 SECOND_US = 1_000_000
+ROOTS_MAX = 64  # as many as the record and an enrolment answer hold
 
 
 def receive(turn: Turn, given: Received) -> None:
@@ -134,11 +136,22 @@ def _follow_document(turn: Turn, unit_name: str, believed: Believed) -> None:
     if believed.novelty is Novelty.NEW or unit.refusal is not None:
         turn.touch(unit_name)
     if is_first or unit.desired is None or unit.desired.telemetry != desired.telemetry:
-        turn.do(Configure(unit_name, desired.telemetry))
+        turn.do(Configure(unit_name, _bounded_telemetry(unit, desired.telemetry)))
     if memory.is_isolated != unit.memory.is_isolated:
         _isolate(turn, unit_name, memory.is_isolated)
     for assignment in desired.assignments:
         installs.assign(turn, unit_name, assignment)
+
+
+def _bounded_telemetry(unit: UnitState, wanted: TelemetryConfig) -> TelemetryConfig:
+    """Within the policies of what serves: nobody may wear the device out with reports."""
+    serving = [unit.serving(model) for model in unit.models]
+    shortest_s = max((one.policy.telemetry_s_min for one in serving if one), default=1)
+    return replace(
+        wanted,
+        performance_s=max(wanted.performance_s, shortest_s),
+        resources_s=max(wanted.resources_s, shortest_s),
+    )
 
 
 def _take_class(turn: Turn, unit_name: str, desired: Desired) -> None:
@@ -210,6 +223,11 @@ def _take_root(turn: Turn, payload: bytes) -> None:
     after = chain.advance(before, payload, None)
     if after is before:
         return
+    if len(after.roots) > ROOTS_MAX:
+        raise TrustError(
+            f"root {after.root.number}: the chain is longer than {ROOTS_MAX}; enroll again",
+            Code.OUT_OF_BOUNDS,
+        )
     turn.agent = replace(turn.agent, trust=after)
     if after.root.epoch != before.root.epoch:
         _forget_epoch(turn)

@@ -144,10 +144,14 @@ class SelfTested(FromUnit):
 
 @dataclass(frozen=True, slots=True)
 class StepFailed(FromUnit):
-    """Assembling, loading, testing or swapping ended with an error."""
+    """Assembling, loading, testing or swapping ended with an error.
+
+    `is_unloadable`: it was the loading itself, so that this bundle cannot serve.
+    """
 
     code: Code
     text: str
+    is_unloadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from wherry_protocol.blobs import chunk_count, chunk_size
 from wherry_protocol.errors import Code, WherryError
 from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.messages.desired import Assignment, assignment_id
+from wherry_protocol.messages.limits import ASSIGNMENTS_MAX
 from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.names import SELF
 
@@ -75,7 +76,11 @@ BLOB_RETRIES_MAX: Final = 1
 
 def assign(turn: Turn, unit_name: str, assignment: Assignment) -> None:
     """Follow an assignment of a believed document, now or when it may begin."""
-    unit = turn.unit(unit_name)
+    unit = _with_room(turn.unit(unit_name), assignment.model)
+    if assignment.model not in unit.models and len(unit.models) >= ASSIGNMENTS_MAX:
+        text = f"{assignment.model}: the unit holds {ASSIGNMENTS_MAX} models, which is the limit"
+        turn.refuse(text, Code.OUT_OF_BOUNDS, unit_name)
+        return
     state = unit.models.get(assignment.model, _new_model(assignment.model))
     if state.record.assignment_id == assignment_id(assignment):
         return  # a refreshed document: known, under way or answered
@@ -93,6 +98,18 @@ def assign(turn: Turn, unit_name: str, assignment: Assignment) -> None:
     if state.phase in UNDER_WAY:
         step_model(turn, unit_name, assignment.model, Dropped(Code.OK, ""))
     _wait(turn, unit_name, obstacle)
+
+
+def _with_room(unit: UnitState, model: str) -> UnitState:
+    """Models of which nothing is left make room for a new one, if it needs any."""
+    if model in unit.models or len(unit.models) < ASSIGNMENTS_MAX:
+        return unit
+    kept = {
+        name: state
+        for name, state in unit.models.items()
+        if state.record.active or state.record.candidate or state.phase is not Phase.IDLE
+    }
+    return replace(unit, models=kept)
 
 
 def _new_model(model: str) -> ModelState:
@@ -170,7 +187,8 @@ def step_model(turn: Turn, unit_name: str, model: str, given: Input) -> None:
     is_outcome = after.record.outcome is not before.record.outcome
     turn.touch(unit_name, is_urgent=is_outcome or after.phase is not before.phase)
     _clean_up(turn, unit_name, before, after)
-    if isinstance(given, TransferFailed) and before.assignment is not None:
+    is_unanswered = after.phase is Phase.IDLE and after.record.outcome is Outcome.NONE
+    if isinstance(given, (TransferFailed, StepFailed)) and is_unanswered:
         _retry_later(turn, unit_name, before.assignment, given)
 
 
@@ -182,6 +200,7 @@ def _surroundings(turn: Turn, unit: UnitState, model: str) -> Surroundings:
         fit=Fit(_class_of(turn, unit.name), settings.abi_min, settings.abi_max),
         now_us=turn.now_us,
         serving=unit.serving(model),
+        previous=unit.previous(model),
     )
 
 
@@ -222,8 +241,10 @@ def _clean_up(turn: Turn, unit_name: str, before: ModelState, after: ModelState)
 
 
 def _retry_later(
-    turn: Turn, unit_name: str, assignment: Assignment, failure: TransferFailed
+    turn: Turn, unit_name: str, assignment: Assignment | None, failure: TransferFailed | StepFailed
 ) -> None:
+    if assignment is None:
+        return
     unit = turn.unit(unit_name)
     count = unit.retry_counts.get(assignment.model, 0) + 1
     turn.put(replace(unit, retry_counts={**unit.retry_counts, assignment.model: count}))

@@ -115,6 +115,11 @@ class UnitState:
         active = self.models[model].record.active
         return None if active is None else self.manifests.get(active.manifest_digest)
 
+    def previous(self, model: str) -> Manifest | None:
+        """The manifest of the rollback target."""
+        slot = self.models[model].record.previous
+        return None if slot is None else self.manifests.get(slot.manifest_digest)
+
     @property
     def penalties(self) -> tuple[Penalty, ...]:
         return self.memory.penalties

@@ -12,7 +12,9 @@ Rules, in order:
 4. The record says `active = new, in trial` before the pointer moves. A revert moves the pointer
    first and says so afterwards: if power fails between, the trial goes on and counts a start.
 5. The security floor moves at confirmation only; `previous` stays until then and after.
-6. A failure of a bundle (not of the transfer) is remembered and must wait (`core.penalty`).
+6. A failure of a bundle is remembered and must wait (`core.penalty`). A failure of the transfer,
+   the disk or the way to the unit is not the bundle's: the assignment begins again later.
+7. What serves and cannot be loaded any more (after a boot) gives its place to `previous`.
 
 Pure. TRANSITIONS holds a function for every (phase, input) pair; tests walk all of them.
 """
@@ -67,6 +69,7 @@ from wherry_agent.core.record import ModelRecord, Slot, TrialRecord
 from wherry_agent.core.trial import Judgement, Trial, Verdict
 
 REASON_MAX: Final = 256
+NOT_THE_BUNDLE: Final = frozenset({Code.STORAGE, Code.DEVICE_LINK, Code.OVERLOADED})
 
 
 # --- inputs that only the agent's own core makes
@@ -135,6 +138,7 @@ class Surroundings:
     fit: Fit
     now_us: int
     serving: Manifest | None  # the manifest of the active bundle
+    previous: Manifest | None = None  # and of the one before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +157,10 @@ class ModelState:
 
     @property
     def digest(self) -> bytes | None:
-        """The manifest digest of what is under way; of the active bundle in a trial."""
-        if self.phase is Phase.TRIAL and self.record.active is not None:
-            return self.record.active.manifest_digest
-        return self.assignment.manifest_digest if self.assignment else None
+        """The manifest digest of what is under way; of what serves if nothing is."""
+        if self.assignment is None or self.phase is Phase.TRIAL:
+            return self.record.active.manifest_digest if self.record.active else None
+        return self.assignment.manifest_digest
 
 
 Result = tuple[ModelState, tuple[Effect, ...]]
@@ -501,12 +505,39 @@ def _release_unless_kept(
 
 
 def reject_failed_step(state: ModelState, given: StepFailed, around: Surroundings) -> Result:
+    if given.code in NOT_THE_BUNDLE:
+        return wait_for_transfer(state, TransferFailed(given.code, given.text), around)
     return reject(state, ContractError(given.text, given.code), around)
 
 
 def revert_failed_step(state: ModelState, given: StepFailed, around: Surroundings) -> Result:
-    """Swapping or testing failed on the bundle that is on trial."""
-    return revert(state, Verdict(Judgement.REVERT, given.code, given.text), around)
+    """Loading, swapping or testing failed on the bundle that is on trial."""
+    verdict = Verdict(Judgement.REVERT, given.code, given.text)
+    return revert(state, verdict, around, is_punished=given.code not in NOT_THE_BUNDLE)
+
+
+def fall_back(state: ModelState, given: StepFailed, around: Surroundings) -> Result:
+    """Rule 7. The assignment is forgotten, so that its document installs the bundle again."""
+    back = state.record.previous
+    if not given.is_unloadable or back is None or around.previous is None:
+        return state, ()
+    record = replace(
+        state.record,
+        active=back,
+        previous=None,
+        assignment_id=None,
+        outcome=Outcome.NONE,
+        code=given.code,
+        reason=given.text[:REASON_MAX],
+    )
+    fallen = ModelState(record=record)
+    text = f"{given.text}; {state.model} {back.version} serves instead"
+    return fallen, (
+        LoadCandidate(around.unit, state.model, back, around.previous, None),
+        Swap(around.unit, state.model, back.manifest_digest),
+        Remember(),
+        _tell(fallen, Kind.REVERTED, Severity.ERROR, text, given.code),
+    )
 
 
 def drop(state: ModelState, given: Dropped, around: Surroundings) -> Result:
@@ -552,6 +583,7 @@ UNDER_WAY: Final = (Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TE
 
 RULES: Final[dict[tuple[Phase, type[Input]], Callable[..., Result]]] = {
     (Phase.IDLE, Assigned): begin,
+    (Phase.IDLE, StepFailed): fall_back,
     **{(phase, Assigned): restart for phase in UNDER_WAY},
     **{(phase, Dropped): drop for phase in UNDER_WAY},
     **{(phase, StepFailed): reject_failed_step for phase in UNDER_WAY},

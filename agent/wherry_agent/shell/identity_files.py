@@ -3,7 +3,6 @@
 STATE/signing.pem, STATE/agreement.pem   made on the device, never leave it
 STATE/enrolment                          the answer as it came, verified at every start
 STATE/request-nonce                      which answer belongs to our request
-STATE/transport                          `plain` or `tls`: what `main` may leave out of memory
 STATE/data/                              record, blobs, images, spool (`shell.disk`)
 """
 
@@ -26,7 +25,6 @@ SIGNING: Final = "signing.pem"
 AGREEMENT: Final = "agreement.pem"
 ENROLMENT: Final = "enrolment"
 NONCE: Final = "request-nonce"
-TRANSPORT: Final = "transport"
 ANSWER_BYTES_MAX: Final = 1 << 20
 
 
@@ -86,7 +84,6 @@ def keep_answer(state_dir: Path, data: bytes) -> EnrolAnswer:
         raise StateError(f"{state_dir} holds no open enrolment request") from error
     if answer.nonce != expected:
         raise TrustError("the answer belongs to another request", Code.REPLAY)
-    _write_private(state_dir / TRANSPORT, b"tls\n" if answer.broker.is_tls else b"plain\n")
     _write_private(state_dir / ENROLMENT, data)
     return answer
 

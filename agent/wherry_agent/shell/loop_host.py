@@ -138,7 +138,8 @@ class LoopHost:
         if isinstance(effect, LoadCandidate):
             digest = effect.slot.manifest_digest
         if digest is not None:
-            self._tell(StepFailed(self.unit, effect.model, digest, code, text))
+            is_unloadable = isinstance(effect, LoadCandidate)
+            self._tell(StepFailed(self.unit, effect.model, digest, code, text, is_unloadable))
 
     def is_quick(self, effect: OnUnit) -> bool:
         """True where the effect needs no loading, so that it need not wait for any."""
@@ -197,7 +198,9 @@ class LoopHost:
         return Bundle(number, slot, manifest, program, instance)
 
     def _self_test(self, effect: SelfTest) -> None:
-        bundle = self._model(effect.model).bundles[effect.manifest_digest]
+        bundle = self._model(effect.model).bundles.get(effect.manifest_digest)
+        if bundle is None:
+            raise WherryError(f"{effect.model}: its bundle is not loaded", Code.FAILED)
         passed, count, p95_us = self.run_golden(bundle)
         self._tell(
             SelfTested(self.unit, effect.model, effect.manifest_digest, passed, count, p95_us)
@@ -234,7 +237,9 @@ class LoopHost:
 
     def _watch(self, effect: WatchTrial) -> None:
         model = self._model(effect.model)
-        bundle = model.bundles[effect.manifest_digest]
+        bundle = model.bundles.get(effect.manifest_digest)
+        if bundle is None:
+            raise WherryError(f"{effect.model}: its bundle is not loaded", Code.FAILED)
         model.baseline = counters_of(bundle.instance.stats())
         model.watched = effect.manifest_digest
         self.energy.begin(effect.model)
@@ -277,7 +282,7 @@ class LoopHost:
         return trial_figures(self.unit, _look(bundle, ACTIVE), model.baseline, energy)
 
     def has_trial(self) -> bool:
-        return any(model.watched is not None for model in self._models.values())
+        return any(model.watched is not None for model in list(self._models.values()))
 
     def models(self) -> tuple[str, ...]:
         """Models that serve (or would, were the unit not isolated)."""

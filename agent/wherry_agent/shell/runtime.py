@@ -103,6 +103,11 @@ class Answers:
     configure: Callable[[Configure], None]
 
 
+def raise_again(given: Input, error: Exception) -> None:  # noqa: ARG001
+    """A mistake of ours in the core ends the program, where nobody decided otherwise."""
+    raise error
+
+
 Worker = Callable[[Callable[[], None]], None]
 
 
@@ -122,6 +127,7 @@ class Runtime:
     )
     is_running: bool = True
     beat: Callable[[], None] = lambda: None
+    on_bug: Callable[[Input, Exception], None] = raise_again
     _failure: PersistFailed | None = None
 
     # --- the loop
@@ -165,7 +171,11 @@ class Runtime:
     def handle(self, given: Input) -> None:
         """One step of the core, carried out."""
         before = self.agent
-        self.agent, effects = core.step(before, given, self.moment())
+        try:
+            self.agent, effects = core.step(before, given, self.moment())
+        except Exception as error:
+            self.on_bug(given, error)
+            return
         self.carry_out(before, effects)
 
     def carry_out(self, before: Agent | None, effects: tuple[Effect, ...]) -> None:

@@ -1,5 +1,6 @@
 """Turns what the loops count and the host says into telemetry, at the unit's intervals."""
 
+import queue
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,6 +50,7 @@ class Sampler:
         self._cpu: CpuMark | None = None
         self._now_us = now_us
         self._metered_us = now_us
+        self._closed: queue.SimpleQueue[Look] = queue.SimpleQueue()
         self._door_refused: Counter[str] = Counter()
         self._door_seen: Counter[str] = Counter()
         self.refused_at_door: Callable[[str], int] = lambda _model: 0
@@ -59,8 +61,13 @@ class Sampler:
         self._state = sampling.configure(self._state, config)
 
     def closing(self, look: Look) -> None:
-        """A bundle is unloaded: its last counts are not lost."""
-        self._state = sampling.closing(self._state, self._with_refused(look))
+        """A bundle is unloaded, on any thread: its last counts are not lost."""
+        self._closed.put(look)
+
+    def _take_closed(self) -> None:
+        while not self._closed.empty():
+            look = self._with_refused(self._closed.get())
+            self._state = sampling.closing(self._state, look)
 
     def tick(self, now_us: int) -> None:
         """Whatever is due: the sensor, performance packs, the resources pack."""
@@ -75,6 +82,7 @@ class Sampler:
 
     def send_performance(self) -> None:
         """The interval ends now."""
+        self._take_closed()
         looks = [self._with_refused(look) for look in self._host.looks()]
         rail = self._snapshot().rail
         basis = self._meter.basis(self._energy_model())

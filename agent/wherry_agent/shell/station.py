@@ -22,7 +22,15 @@ from wherry_agent.config import Config
 from wherry_agent.core import agent as core
 from wherry_agent.core.agent import Found
 from wherry_agent.core.effects import Ask, Configure
-from wherry_agent.core.inputs import Connected, Disconnected, Moment, Noticed, Received, Stopping
+from wherry_agent.core.inputs import (
+    Connected,
+    Disconnected,
+    Input,
+    Moment,
+    Noticed,
+    Received,
+    Stopping,
+)
 from wherry_agent.core.presence import presence
 from wherry_agent.core.record import AgentRecord, first_record, kept_manifests
 from wherry_agent.core.state import Identity, Settings
@@ -102,6 +110,7 @@ class Station:
             self._worker,
             Answers(self._ask, self._configure),
             beat=self._beat,
+            on_bug=self._on_bug,
         )
         self._sampler.spool = self._spool_figures
         self._sampler.hardware = partial(self._class_of, SELF)
@@ -249,6 +258,14 @@ class Station:
         self._beat_us = now_us()
         self._sampler.tick(self._beat_us)
         self._watchdog.tick(self._beat_us)
+
+    def _on_bug(self, given: Input, error: Exception) -> None:
+        """A mistake in the core must not stop what serves: that step did not happen, and is told
+        (once, or a bug in telling would never end)."""
+        LOG.critical("the core failed on %s", type(given).__name__, exc_info=error)
+        if not isinstance(given, Noticed):
+            text = f"the agent's core failed on {type(given).__name__}: {error!r}"
+            self._post(Noticed(SELF, Kind.LOG, Severity.CRITICAL, text, Code.FAILED))
 
     def _spool_figures(self) -> tuple[int, int]:
         reports = self._runtime.agent.reports
