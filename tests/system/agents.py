@@ -38,7 +38,9 @@ def free_port() -> int:
         return port
 
 
-def wait_until(holds: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
+def wait_until(
+    holds: Callable[[], Any], what: str | Callable[[], str], timeout_s: float = 20.0
+) -> Any:
     """The first true value; asked 50 times a second."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -46,7 +48,8 @@ def wait_until(holds: Callable[[], Any], what: str, timeout_s: float = 20.0) -> 
         if found:
             return found
         time.sleep(0.02)
-    raise AssertionError(f"not within {timeout_s} s: {what}")
+    said = what if isinstance(what, str) else what()
+    raise AssertionError(f"not within {timeout_s} s: {said}")
 
 
 def _answers(port: int) -> bool:

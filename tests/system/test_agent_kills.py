@@ -31,7 +31,7 @@ def serving_digest(agent: AgentProcess) -> str | None:
         except OSError:
             return None
 
-    return wait_until(ask, f"an inference is answered; {agent.log[-1500:]}")
+    return wait_until(ask, lambda: f"an inference is answered; {agent.log[-1500:]}")
 
 
 def test_a_verified_bundle_serves_after_each_of_many_kills_in_mid_update(sea: Fleet):
@@ -75,4 +75,4 @@ def _install(sea: Fleet, agent: AgentProcess, bundle: Bundle, **changes: object)
             for one in reported.models
         )
 
-    wait_until(is_confirmed, "the bundle is confirmed", 60)
+    wait_until(is_confirmed, lambda: f"the bundle is confirmed; {agent.log[-3000:]}", 60)

@@ -113,7 +113,7 @@ def feed(agent: AgentProcess, until: Callable[[], bool]) -> None:
             agent.get("/inference", {"input_q": [1] * INPUT_BYTES})
         return until()
 
-    wait_until(look, f"what the feed was for; {agent.log[-1500:]}")
+    wait_until(look, lambda: f"what the feed was for; {agent.log[-1500:]}")
 
 
 def test_reports_made_while_the_controller_is_silent_arrive_after_a_restart(sea: Fleet):
