@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from wherry_controller import settings as setup
 from wherry_controller.core.permissions import PERMISSIONS, Role
-from wherry_controller.fleet import Fleet
+from wherry_controller.fleet import Fleet, Organization
 from wherry_controller.fleet.open import open_organization
 from wherry_controller.fleet.operators import add_operator
 from wherry_controller.founding import Charter, found
@@ -73,10 +73,12 @@ def make_api(folder: Path) -> Api:
     writer = Writer(open_fleet, lambda _: None, clock=lambda: START_S)
     writer.start()
     tokens = {Role.ADMIN: made.token}
-    for role in ROLES[:3]:
-        tokens[role] = writer.submit(
-            lambda org, role=role: add_operator(org.db, role.name, role, "ada", START_S, os.urandom)
-        ).result()
+
+    def add_others(org: Organization) -> None:
+        for role in ROLES[:3]:
+            tokens[role] = add_operator(org.db, role.name, role, "ada", START_S, os.urandom)
+
+    writer.submit(add_others).result()
     desk = Desk(data, settings, writer, clock=lambda: START_S)
     release = [SigningKey.from_pem(path.read_bytes()) for path in made.release_key_files]
     door = listen(replace(settings, http=replace(settings.http, port=0)))

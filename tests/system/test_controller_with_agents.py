@@ -1,0 +1,134 @@
+"""Real agents against the real controller: the whole path, nothing of either side replaced."""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wherry_protocol.bundle import write_bundle
+
+from tests.agent.bundles import make_bundle, sign_bundle
+from tests.controller.live import Live, make_live, wait_for
+from tests.system.agents import AgentProcess, agent_command
+
+TRIAL = {"good_inferences_min": 5, "trial_s_min": 0.5, "trial_s_max": 60.0}
+HARDWARE = "linux-test"
+CLASS = {
+    "name": HARDWARE, "architecture": "x86_64", "ram_bytes": 1 << 30, "flash_bytes": 1 << 30,
+    "memory_budget_bytes": 256 << 20, "storage_budget_bytes": 256 << 20,
+    "energy_model": {"nj_per_cycle": 2.0, "uncertainty": 0.5},
+}  # fmt: skip
+
+
+@pytest.fixture
+def live(tmp_path: Path, mosquitto: str) -> Iterator[Live]:
+    made = make_live(tmp_path / "acme", mosquitto)
+    answer = made.http.put(f"/classes/{HARDWARE}", json=CLASS)
+    assert answer.status_code == 200, answer.text
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def agents(live: Live, tmp_path: Path) -> Iterator[list[AgentProcess]]:
+    made = [enrolled(live, tmp_path / f"gw{n}", f"gw{n}") for n in range(2)]
+    for agent in made:
+        agent.start()
+    yield made
+    for agent in made:
+        agent.kill()
+
+
+def enrolled(live: Live, folder: Path, name: str) -> AgentProcess:
+    """A device that went through `wherry-agent enroll` and the API."""
+    folder.mkdir()
+    state, request, answer = folder / "state", folder / "request", folder / "answer"
+    asked = ["--connection", name, "--class", HARDWARE]
+    made = agent_command("enroll", "--dir", str(state), *asked, "--request", str(request))
+    assert made.returncode == 0, made.stderr
+    sealed = live.post("/devices", {"request": b64encode(request.read_bytes()).decode()}, 201)
+    answer.write_bytes(b64decode(sealed["answer"]))
+    kept = agent_command("enroll", "--dir", str(state), "--answer", str(answer))
+    assert kept.returncode == 0, kept.stderr
+    (folder / "agent.toml").write_text(f'state_dir = "{state}"\n[http]\nport = 0\n')
+    return AgentProcess(folder, None)  # type: ignore[arg-type]
+
+
+def push(live: Live, version: str, seed: int, **options: Any) -> None:
+    live.push(write_bundle(sign_bundle(make_bundle(version, seed=seed, **options), live.release)))
+
+
+def infer(agent: AgentProcess) -> str:
+    answer = agent.get("/inference", {"model": "digits", "input_q": [1] * 16})
+    return str(answer["version"])
+
+
+def serves(agent: AgentProcess, version: str) -> bool:
+    """Feed the trial; whether that version answers."""
+    try:
+        return infer(agent) == version
+    except OSError:  # no model yet
+        return False
+
+
+def deploy(live: Live, version: str) -> str:
+    body = {"model": "digits", "version": version, "target": "all", "plan": {"trial": TRIAL}}
+    return str(live.post("/rollouts", body, 201)["id"])
+
+
+def settled(live: Live, agents: list[AgentProcess], rollout_id: str, state: str) -> None:
+    """Keep inputs coming until the rollout stands where it should."""
+
+    def look() -> bool:
+        for agent in agents:
+            serves(agent, "any")
+        return bool(live.get(f"/rollouts/{rollout_id}")["state"] == state)
+
+    wait_for(look, f"rollout {rollout_id} is {state}", 40.0)
+
+
+def test_agents_are_enrolled_updated_measured_and_rolled_back(
+    live: Live, agents: list[AgentProcess]
+) -> None:
+    wait_for(
+        lambda: [u["health"] for u in live.get("/devices")] == ["ok", "ok"], "both are seen", 40.0
+    )
+    for name in ("gw0", "gw1"):
+        answer = live.http.patch(f"/devices/{name}/self", json={"performance_s": 1})
+        assert answer.status_code == 200, answer.text
+    for version, seed in (("1.0.0", 1), ("1.1.0", 2)):
+        push(live, version, seed)
+        settled(live, agents, deploy(live, version), "succeeded")
+        assert all(serves(agent, version) for agent in agents)
+
+    def is_measured() -> bool:
+        for agent in agents:
+            infer(agent)
+        rows = live.get("/performance")
+        return {(r["connection"], r["version"]) for r in rows if r["inferences"]} >= {
+            ("gw0", "1.1.0"),
+            ("gw1", "1.1.0"),
+        }
+
+    wait_for(is_measured, "both are measured on the new version", 40.0)
+    body = {"model": "digits", "target": "all", "reason": "drill", "plan": {"trial": TRIAL}}
+    assert len(live.post("/rollback", body)["sent"]) == 2
+    wait_for(lambda: all(serves(agent, "1.0.0") for agent in agents), "both are back", 40.0)
+    assert live.get("/status")["dropped"] == {}
+
+
+def test_a_bundle_with_wrong_golden_vectors_is_rejected_and_the_old_model_serves(
+    live: Live, agents: list[AgentProcess]
+) -> None:
+    wait_for(
+        lambda: [u["health"] for u in live.get("/devices")] == ["ok", "ok"], "both are seen", 40.0
+    )
+    push(live, "1.0.0", 1)
+    settled(live, agents, deploy(live, "1.0.0"), "succeeded")
+    push(live, "1.1.0", 2, golden_is_wrong=True)
+    rollout_id = deploy(live, "1.1.0")
+    settled(live, agents, rollout_id, "reverted")
+    assert all(serves(agent, "1.0.0") for agent in agents)
+    shown = live.get(f"/rollouts/{rollout_id}")
+    assert shown["members"]["rejected"] == 2
