@@ -152,7 +152,7 @@ class Harbour:
             self._write_config(name, "")
             self.start_agent(name)
         unit = f'[[unit]]\nname = "{MCU}"\nport = "{port}"\npoll_s = 0.5\n'
-        self._write_config(GATEWAY, unit + self._source(MCU, MCU_PERIOD_MS), with_own_feed=False)
+        self._write_config(GATEWAY, self._source(MCU, MCU_PERIOD_MS) + unit)
         self.start_agent(GATEWAY)
         everyone = len(DEVICES) + 1
         wait_until("every device is online", lambda: self._online() >= everyone, 60)
@@ -190,8 +190,8 @@ class Harbour:
             f'format = "float32"\nperiod_ms = {period_ms}\n'
         )
 
-    def _write_config(self, name: str, more: str, with_own_feed: bool = True) -> None:
-        feed = self._source("self", REPLAY_PERIOD_MS) if with_own_feed else ""
+    def _write_config(self, name: str, more: str) -> None:
+        feed = self._source("self", REPLAY_PERIOD_MS)
         (self.folder / name / "agent.toml").write_text(
             f'state_dir = "state"\n[http]\nport = 0\n[link]\nreconnect_s_min = 0.2\n'
             f"reconnect_s_max = 2.0\n{feed}{more}"
