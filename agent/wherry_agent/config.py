@@ -13,7 +13,6 @@ Rules:
 # ruff: noqa: RUF009  (a field is declared by a function that adds its check)
 
 import dataclasses
-import difflib
 import math
 import tomllib
 from collections.abc import Callable, Mapping
@@ -168,15 +167,6 @@ class LinkConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerConfig:
-    """Circuit breaker of each model: when it opens, when it tries again, when it closes."""
-
-    failures: int = _key(_whole(1, 10_000), 5)
-    open_s: float = _key(_number(0.1, 86_400.0), 60.0)
-    successes: int = _key(_whole(1, 10_000), 2)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyConfig:
     """Where energy figures come from. `auto`: hwmon, else RAPL, else the class's model.
 
@@ -237,7 +227,6 @@ class Config:
     http: HttpConfig = _key(_table(HttpConfig), HttpConfig())
     limits: LimitsConfig = _key(_table(LimitsConfig), LimitsConfig())
     link: LinkConfig = _key(_table(LinkConfig), LinkConfig())
-    breaker: BreakerConfig = _key(_table(BreakerConfig), BreakerConfig())
     energy: EnergyConfig = _key(_table(EnergyConfig), EnergyConfig())
     resources: ResourcesConfig = _key(_table(ResourcesConfig), ResourcesConfig())
     source: tuple[SourceConfig, ...] = _key(_tables(SourceConfig, 32), ())
@@ -290,6 +279,8 @@ def _refuse_unknown(raw: Mapping[str, Any], known: Mapping[str, Any], prefix: st
     for name in raw:
         if name in known:
             continue
+        import difflib  # only where there is a mistake to name
+
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
         raise ConfigError(f"{prefix}{name} is not a known key, {hint}")
