@@ -56,13 +56,13 @@ from wherry_agent.core.inputs import (
     Surveyed,
     Ticked,
 )
+from wherry_agent.core.model import ModelState
 from wherry_agent.core.record import AgentRecord, Slot, unit_record
 from wherry_agent.core.reports import Reports, Segment
 from wherry_agent.core.state import Agent, Identity, Settings, UnitState, kept_bundles
 from wherry_agent.core.transfer import Transfer
 from wherry_agent.core.trial import Trial
 from wherry_agent.core.turn import Turn
-from wherry_agent.core.update import ModelState
 
 STORAGE_WAIT_US: Final = 30_000_000
 Stepped = tuple[Agent, tuple[Effect, ...]]

@@ -47,11 +47,7 @@ from wherry_agent.core.inputs import (
     StoreFailed,
     Surveyed,
 )
-from wherry_agent.core.record import ModelRecord
-from wherry_agent.core.state import Plan, UnitState, Waiting, kept_bundles
-from wherry_agent.core.transfer import Arrived, Want
-from wherry_agent.core.turn import Turn
-from wherry_agent.core.update import (
+from wherry_agent.core.model import (
     UNDER_WAY,
     Assigned,
     BlobsArrived,
@@ -63,6 +59,10 @@ from wherry_agent.core.update import (
     Surroundings,
     TransferFailed,
 )
+from wherry_agent.core.record import ModelRecord
+from wherry_agent.core.state import Plan, UnitState, Waiting, kept_bundles
+from wherry_agent.core.transfer import Arrived, Want
+from wherry_agent.core.turn import Turn
 
 T = TypeVar("T")
 SECOND_US: Final = 1_000_000

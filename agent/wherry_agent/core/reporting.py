@@ -24,10 +24,10 @@ from wherry_protocol.sealed import seal
 
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.effects import Publish
+from wherry_agent.core.model import ModelState
 from wherry_agent.core.record import Slot
 from wherry_agent.core.state import PROTOCOL_MAX, PROTOCOL_MIN, Agent, UnitState
 from wherry_agent.core.turn import Turn
-from wherry_agent.core.update import ModelState
 
 INTERVAL_US = 1_000_000
 REASON_MAX = 256

@@ -15,11 +15,11 @@ from wherry_protocol.trust import TrustState
 from wherry_agent.core.clock import FleetClock
 from wherry_agent.core.desired import Refusal
 from wherry_agent.core.effects import Wanted
+from wherry_agent.core.model import ModelState
 from wherry_agent.core.record import FORMAT_VERSION, AgentRecord, Penalty, UnitRecord
 from wherry_agent.core.reports import Reports
 from wherry_agent.core.tokens import Bucket
 from wherry_agent.core.transfer import Transfer
-from wherry_agent.core.update import ModelState
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1

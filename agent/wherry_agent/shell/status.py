@@ -6,7 +6,7 @@ from typing import Any
 from wherry_agent.core.record import Slot
 from wherry_agent.core.reporting import progress_permille
 from wherry_agent.core.state import Agent, UnitState
-from wherry_agent.core.update import ModelState
+from wherry_agent.core.model import ModelState
 
 
 def describe(agent: Agent, now_us: int, is_connected: bool) -> Mapping[str, Any]:
