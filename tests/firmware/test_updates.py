@@ -280,13 +280,47 @@ def test_bytes_that_changed_on_flash_are_noticed_at_boot(start: Start, tmp_path:
     install(device, image(1))
     install(device, image(2))
     device.stop()
-    flash = tmp_path / "flash"
-    whole = bytearray(flash.read_bytes())
-    at = whole.find(image(2))
-    whole[at + 300] ^= 1
-    flash.write_bytes(whole)
+    damage(tmp_path / "flash", image(2))
     device = start()
     assert device.ask(statistics()).boot_action == "fall back"
+    assert runs(device, 1)
+
+
+def damage(flash: Path, data: bytes) -> None:
+    """Flips a bit in the program of an image that lies in a slot."""
+    whole = bytearray(flash.read_bytes())
+    whole[whole.find(data) + 300] ^= 1
+    flash.write_bytes(whole)
+
+
+def test_an_image_that_was_only_uploaded_is_no_way_back(start: Start, tmp_path: Path) -> None:
+    device = start()
+    install(device, image(1))
+    install(device, image(2))
+    device.upload(image(3))  # where the good image 1 was
+    device.stop()
+    damage(tmp_path / "flash", image(2))
+    device = start()
+    assert device.ask(statistics()).boot_action == "hold"
+    with pytest.raises(RefusedError, match="NO_MODEL"):
+        device.ask(infer(DATA))
+    device.ask(confirm_image(digest(image(3))))
+    device.ask(reset())
+    assert runs(device, 3)
+
+
+def test_a_damaged_state_record_leaves_the_one_before_it(start: Start, tmp_path: Path) -> None:
+    device = start()
+    install(device, image(1))
+    install(device, image(2))
+    device.stop()
+    flash = tmp_path / "flash"
+    whole = bytearray(flash.read_bytes())
+    last = max(at for at in range(4096, 3 * 4096, 16) if whole[at] != 0xFF)
+    whole[last + 8] ^= 1  # which bank is active; before it came the record of the trial
+    flash.write_bytes(whole)
+    device = start()
+    assert device.ask(statistics()).boot_action == "revert"
     assert runs(device, 1)
 
 

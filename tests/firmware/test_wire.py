@@ -1,5 +1,6 @@
 """What arrives on the wire: inference in pieces, statistics, and bytes that mean nothing."""
 
+import base64
 import random
 
 import cbor2
@@ -169,12 +170,34 @@ def test_malformed_requests_are_answered_or_ignored_and_what_runs_goes_on(
     assert device.ask(infer(bytes(16))).output == shifted(bytes(16), 1)
 
 
-def test_deeply_nested_bodies_do_not_exhaust_the_stack(start: Start) -> None:
+def echo_with(nested: bytes) -> bytes:
+    """An echo request that carries one more key, which nobody reads."""
+    body = b"\xa2\x61d\x61x\x61a" + nested
+    return bytes([1 << 3 | 2, 0]) + len(body).to_bytes(2, "big") + bytes([0, 0, 1, 0]) + body
+
+
+@pytest.mark.parametrize(
+    ("depth", "answer"), [(0, {"r": "x"}), (6, {"r": "x"}), (9, {"rc": 3}), (3000, {"rc": 3})]
+)
+def test_deeply_nested_bodies_are_refused(
+    start: Start, depth: int, answer: dict[str, object]
+) -> None:
     device = start()
-    body = b"\xa1\x61a" + b"\x81" * 3000 + b"\x00"
-    header = bytes([1 << 3 | 2, 0]) + len(body).to_bytes(2, "big") + bytes([0, 0, 1, 0])
-    device.port.write(encode_frame(header + body))
-    assert is_alive(device)
+    device.port.write(encode_frame(echo_with(b"\x81" * depth + b"\x00")))
+    device.port.timeout = 2
+    (packet,) = FrameDecoder().feed(device.port.readline())
+    assert cbor2.loads(packet[8:]) == answer
+
+
+def test_a_frame_whose_checksum_is_wrong_is_not_served(start: Start) -> None:
+    device = start()
+    sound = encode_message(Message(Op.WRITE, 0, 0, 1, {"d": "damaged"}))
+    text = base64.b64encode((len(sound) + 2).to_bytes(2, "big") + sound + b"\0\0")
+    device.port.write(b"\x06\x09" + text + b"\n")
+    device.port.write(encode_frame(encode_message(Message(Op.WRITE, 0, 0, 2, {"d": "sound"}))))
+    device.port.timeout = 2
+    (packet,) = FrameDecoder().feed(device.port.readline())
+    assert cbor2.loads(packet[8:]) == {"r": "sound"}
 
 
 def test_an_unknown_command_is_not_supported(start: Start) -> None:
