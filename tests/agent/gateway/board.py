@@ -31,7 +31,7 @@ from wherry_protocol.bundle import Bundle
 from wherry_protocol.codec import decode, encode
 from wherry_protocol.hardware import EnergyModel, HardwareClass
 from wherry_protocol.keys import SigningKey
-from wherry_protocol.manifest import Blob, Manifest, Role
+from wherry_protocol.manifest import Blob, Budget, Manifest, Role
 from wherry_protocol.mcuboot import ImageVersion, image_digest, make_header, sign_digest
 from wherry_protocol.messages.desired import Assignment, ImageSignature, Mode, TrialLimits
 
@@ -43,6 +43,7 @@ KEYS = tuple(SigningKey.from_seed(bytes([n]) * 32) for n in (1, 2, 3))
 STRANGER = SigningKey.from_seed(bytes([9]) * 32)
 WAIT_S = 30.0
 MODEL = "digits"
+CLASS = "cortex-m-sim"
 LIMITS = TrialLimits(
     good_inferences_min=5, trial_s_min=0.0, trial_s_max=600.0, error_rate_max=0.1,
     error_samples_min=5,
@@ -51,7 +52,7 @@ LIMITS = TrialLimits(
 
 def mcu_class() -> HardwareClass:
     return HardwareClass(
-        name="cortex-m-sim",
+        name=CLASS,
         architecture="armv7e-m",
         ram_bytes=1 << 20,
         flash_bytes=1 << 21,
@@ -93,7 +94,8 @@ class McuModel:
 def mcu_model(version: str, seed: int = 1, signers: tuple[SigningKey, ...] = KEYS[:2]) -> McuModel:
     """A bundle whose blobs are an image header and a program."""
     program = layer_image(seed)
-    bundle = make_bundle(version, model=MODEL, seed=seed)
+    budget = Budget(latency_us_p95=1_000_000, memory_bytes=1 << 19)
+    bundle = make_bundle(version, model=MODEL, seed=seed, budgets={CLASS: budget})
     major, minor, patch = map(int, version.split("."))
     header = make_header(len(program), ImageVersion(major, minor, patch))
     digest = sha256(header).digest()
