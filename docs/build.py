@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from wherry_controller.core.rollouts.diagram import diagrams
 from wherry_protocol import bundle, errors, hardware, manifest, senml
 from wherry_protocol.codec import fields
 from wherry_protocol.codec.table import MISSING, columns
@@ -92,7 +93,16 @@ def code_table() -> str:
     return "\n".join(["| code | name |", "|---|---|", *rows, ""])
 
 
-PARTS: Final[dict[str, Callable[[], str]]] = {"messages": message_tables, "codes": code_table}
+def rollout_diagrams() -> str:
+    """The tables of the rollout core as Mermaid."""
+    return "\n".join(f"```mermaid\n{text}\n```\n" for text in diagrams().values())
+
+
+PARTS: Final[dict[str, Callable[[], str]]] = {
+    "messages": message_tables,
+    "codes": code_table,
+    "rollouts": rollout_diagrams,
+}
 
 
 def built(text: str) -> str:
