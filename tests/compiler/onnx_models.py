@@ -198,6 +198,21 @@ def two_inputs() -> onnx.ModelProto:
     return w.model({"image": ["n", 1, 6, 8], "state": ["n", 4]}, [x])
 
 
+def pooled_network() -> onnx.ModelProto:
+    """Padding that counts in an average, a last window that reaches beyond it, both SAME kinds."""
+    w = ModelWriter(seed=21)
+    x = w.node("Conv", "image", w.weights(3, 1, 2, 2), auto_pad="SAME_LOWER")
+    y = w.node(
+        "AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1,
+        count_include_pad=1,
+    )  # fmt: skip
+    z = w.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    return w.model({"image": [1, 1, 8, 8]}, [y, z])
+
+
+POOLED = {"pooled": pooled_network}
+"""Padding of pools that TFLite cannot say."""
+
 NETWORKS = {
     "pytorch": pytorch_network,
     "mobile": mobile_network,

@@ -14,7 +14,7 @@ from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.reference import run_float
 from wherry_native.program import Op
 
-from tests.compiler.onnx_models import NETWORKS, ModelWriter
+from tests.compiler.onnx_models import NETWORKS, POOLED, ModelWriter
 
 
 def _inputs(model: onnx.ModelProto, seed: int) -> dict[str, np.ndarray]:
@@ -46,9 +46,9 @@ def _assert_same(model: onnx.ModelProto, graph: Graph) -> None:
             np.testing.assert_allclose(found[name], wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *POOLED])
 def test_imported_network_computes_what_the_file_says(name: str) -> None:
-    model = NETWORKS[name]()
+    model = {**NETWORKS, **POOLED}[name]()
     _assert_same(model, read_onnx(model.SerializeToString(), name))
 
 

@@ -79,3 +79,14 @@ def test_a_chain_needs_only_its_two_largest_neighbours() -> None:
     tensors = tuple(Tensor(f"t{i}", DType.INT8, (size,)) for i, size in enumerate(sizes))
     nodes = tuple(Node(Op.RELU, f"n{i}", (i,), i + 1) for i in range(3))
     assert plan(ProgramDescription("chain", tensors, nodes, (0,), (3,))).arena_bytes == 512 + 256
+
+
+def test_reshape_lies_where_its_operand_lies() -> None:
+    tensors = tuple(Tensor(f"t{i}", DType.INT8, (64,)) for i in range(4))
+    ops = (Op.RESHAPE, Op.RELU, Op.RESHAPE)
+    nodes = tuple(Node(op, f"n{i}", (i,), i + 1) for i, op in enumerate(ops))
+    planned = plan(ProgramDescription("moves", tensors, nodes, (0,), (3,)))
+    offsets = [tensor.arena_offset for tensor in planned.tensors]
+    assert offsets[0] == offsets[1]
+    assert offsets[2] == offsets[3]
+    assert planned.arena_bytes == 128

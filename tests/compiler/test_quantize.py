@@ -140,7 +140,11 @@ def test_weights_fit_int8_and_biases_fit_int32(
 ) -> None:
     matrix, vector = np.array(weights).reshape(2, 2), np.array(bias)
     scales = weight_scales(matrix, vector, input_scale, axis=0)
-    assert (np.abs(matrix / scales[:, None]) <= 127.001).all()
+    codes = np.abs(matrix / scales[:, None])
+    assert (codes <= 127.001).all()
+    is_held = np.abs(vector) < 0.5 * input_scale * scales * 2**30  # the bias needs no wider scale
+    full = codes.max(axis=1)[is_held & (np.abs(matrix).max(axis=1) > 1e-6)]
+    assert (full > 126.99).all()
     assert (np.abs(vector / (input_scale * scales)) < 2**31).all()
 
 

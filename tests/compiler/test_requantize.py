@@ -39,6 +39,8 @@ def test_power_of_two_moves_only_the_shift(real: float, exponent: int) -> None:
         (2.0**-32, (1 << 30, -31)),
         (2.0**-33, (0, 0)),
         (1.0 - 2.0**-40, (1 << 30, 1)),
+        ((2**30 + 0.5) / 2**31, (2**30 + 1, 0)),  # a tie goes away from zero
+        ((2**30 + 0.5 - 2.0**-20) / 2**31, (2**30, 0)),
     ],
 )
 def test_known_multipliers(real: float, expected: tuple[int, int]) -> None:
