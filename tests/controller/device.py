@@ -16,7 +16,7 @@ from wherry_protocol import trust
 from wherry_protocol.blobs import chunk_count, open_chunk, unwrap_key
 from wherry_protocol.codec import decode
 from wherry_protocol.cose import unverified_payload
-from wherry_protocol.errors import Code
+from wherry_protocol.errors import Code, TrustError
 from wherry_protocol.keys import AgreementKey, SigningKey
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.desired import Assignment, Desired, assignment_id
@@ -135,9 +135,9 @@ class FakeDevice:
             sequence=self.reported_sequence,
             monotonic_us=0,
             time_s=self.time_s,
-            epoch=1,
+            epoch=self.trust.root.epoch,
             revision=self.revision,
-            root_number=1,
+            root_number=self.trust.root.number,
             models=tuple(self._model(name) for name in sorted(self.active.keys() | self.done)),
             missing=missing,
             nonce=self.nonce,
@@ -166,10 +166,14 @@ class FakeDevice:
 
     def follow(self, retained: Mapping[str, bytes]) -> bool:
         """Act on the retained desired document, fetching every blob; whether it was news."""
+        self._follow_roots(retained)
         data = retained.get(self.topics.desired(self.name, self.unit))
         if data is None:
             return False
-        desired = trust.open_director(self.trust, Desired, data)
+        try:
+            desired = trust.open_director(self.trust, Desired, data)
+        except TrustError:  # of the former epoch: refused until there is a new one
+            return False
         if (desired.connection, desired.unit) != (self.name, self.unit):
             raise AssertionError("somebody else's desired document")
         if desired.revision <= self.revision:
@@ -179,6 +183,13 @@ class FakeDevice:
                 self._install(assignment, desired, retained)
         self.revision, self.desired = desired.revision, desired
         return True
+
+    def _follow_roots(self, retained: Mapping[str, bytes]) -> None:
+        """The next roots; a new director epoch starts revisions anew."""
+        while data := retained.get(self.topics.root(self.trust.root.number + 1)):
+            epoch = self.trust.root.epoch
+            self.trust = trust.advance(self.trust, data)
+            self.revision = self.revision if self.trust.root.epoch == epoch else 0
 
     def _install(
         self, assignment: Assignment, desired: Desired, retained: Mapping[str, bytes]

@@ -6,6 +6,7 @@ whose engine it does not offer is left out until it does.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 from wherry_protocol.blobs import wrap_key
 from wherry_protocol.codec import decode
@@ -91,7 +92,9 @@ def _offered(org: Organization, unit: Unit) -> list[Assignment]:
     return found
 
 
+@lru_cache(maxsize=256)
 def manifest_of(data: bytes) -> Manifest:
+    """A bundle's manifest; decoded once, since every report asks for its budgets."""
     return decode(Manifest, data, size_max=MANIFEST_BYTES_MAX)
 
 

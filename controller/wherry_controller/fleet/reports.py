@@ -7,7 +7,6 @@ reports cost few rows, and is written out before the commit that its acknowledge
 import json
 from dataclasses import dataclass, field
 
-from wherry_protocol.codec import encode
 from wherry_protocol.errors import Code, LimitError
 from wherry_protocol.messages.observed import Ack, Event, Origin, Telemetry
 from wherry_protocol.sealed import open_mac
@@ -62,7 +61,7 @@ class Batch:
         # whose report nobody can read must not wait for its acknowledgement for ever.
         figures = performance.read(message)
         org, origin, now_s = self.org, message.origin, self.now_s
-        row = ReportRow(None, connection.name, unit, now_s, origin.time_s, encode(message))
+        row = ReportRow(None, connection.name, unit, now_s, origin.time_s, payload)
         rows.put_report(org.db, row)
         ended_s = self._time_of(origin)
         for one in figures.performances:

@@ -6,7 +6,7 @@ from wherry_protocol.messages.limits import Reason
 from wherry_protocol.messages.trust import FleetTime, ReportRequest, Stop, TrustRole
 
 from wherry_controller.fleet.organization import SYSTEM, Organization
-from wherry_controller.store import meta, outbox
+from wherry_controller.store import devices, meta, outbox
 
 
 def publish_roots(org: Organization, now_s: float) -> None:
@@ -36,9 +36,16 @@ def advance_root(org: Organization, root: bytes, who: str, now_s: float) -> None
             f"root {after.root.number} does not name this controller's director key; "
             "install the new director key first and start again"
         )
+    has_new_epoch = after.root.epoch != org.epoch
     org.trust = after
     meta.put(org.db, f"root.{after.root.number}", root.hex())
     publish_roots(org, now_s)
+    meta.put(org.db, "time.told_s", "0")  # the next tick tells the new root's number
+    if has_new_epoch:
+        # Everything that the old epoch signed is void: each document is made again, some per tick.
+        devices.make_all_due(org.db)
+        if meta.get(org.db, "stop.sequence"):
+            repeat_stop(org, now_s)
     org.record(now_s, who, "root.publish", str(after.root.number), epoch=after.root.epoch)
 
 
@@ -60,10 +67,18 @@ def stop(org: Organization, is_stopped: bool, who: str, reason: str, now_s: floa
     )
     meta.put(org.db, "stop.sequence", str(message.sequence))
     meta.put(org.db, "stop.is_stopped", "1" if is_stopped else "0")
+    meta.put(org.db, "stop.who", who)
+    meta.put(org.db, "stop.reason", reason)
     outbox.queue(org.db, org.topics.stop, org.direct(message), outbox.Priority.STOP, now_s)
     org.record(now_s, who, "stop" if is_stopped else "stop.release", org.name, reason,
                sequence=message.sequence)  # fmt: skip
     return message
+
+
+def repeat_stop(org: Organization, now_s: float) -> None:
+    """Sign the standing order again, under a new epoch."""
+    who, reason = meta.get(org.db, "stop.who"), meta.get(org.db, "stop.reason")
+    stop(org, is_stopped(org), who, reason, now_s)
 
 
 def ask_for_reports(org: Organization, now_s: float, spread_s: int = 60) -> None:

@@ -2,7 +2,7 @@
 
 from wherry_controller.fleet import desires
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import devices, events, meta, performance
+from wherry_controller.store import devices, events, meta, performance, rollouts
 
 REFRESHED_PER_TICK = 50  # spreads the renewal of a fleet that was assigned at once
 
@@ -25,3 +25,4 @@ def prune(org: Organization) -> None:
         boots_keep=settings.boots_keep,
     )
     events.prune(org.db, settings.events_keep)
+    rollouts.prune_notices(org.db, settings.events_keep)

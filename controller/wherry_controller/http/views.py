@@ -7,6 +7,7 @@ from typing import Any
 from sqlite_utils import Database
 from wherry_protocol import sketch
 from wherry_protocol.codec import decode
+from wherry_protocol.cose import unverified_payload
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.desired import Assignment
@@ -190,7 +191,7 @@ def _record(record: Record) -> dict[str, Any]:
 
 def report(row: ReportRow) -> dict[str, Any]:
     """A raw report with its pack as SenML JSON (RFC 8428); data values are hexadecimal."""
-    told = decode(Telemetry, row.payload)
+    told = decode(Telemetry, unverified_payload(row.payload))
     return {
         "kind": "telemetry",
         "id": row.id,

@@ -155,6 +155,11 @@ def units_to_refresh(db: Database, before_s: float, limit: int) -> list[Unit]:
     return rows.many(db, Unit, "units", tail, (before_s, limit))
 
 
+def make_all_due(db: Database) -> None:
+    """Have every desired document made anew, by `units_to_refresh`."""
+    db.execute("UPDATE units SET issued_s = 0.0 WHERE issued_s IS NOT NULL")
+
+
 def put_model(db: Database, row: UnitModel) -> None:
     rows.put(db, "unit_models", row)
 

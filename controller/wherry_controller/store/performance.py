@@ -10,7 +10,7 @@ from wherry_controller.store import rows
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One telemetry message as it was authenticated; `payload` is the encoded Telemetry."""
+    """One authentic telemetry message; `payload` is as it came, a COSE_Mac0 around a Telemetry."""
 
     id: int | None
     connection: str

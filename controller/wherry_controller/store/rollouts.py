@@ -88,3 +88,7 @@ def put_notice(db: Database, row: Notice) -> None:
 def notices(db: Database, limit: int) -> list[Notice]:
     """The newest ones, oldest first."""
     return rows.many(db, Notice, "notices", "ORDER BY id DESC LIMIT ?", (limit,))[::-1]
+
+
+def prune_notices(db: Database, keep_count: int) -> None:
+    db.execute("DELETE FROM notices WHERE id <= (SELECT max(id) FROM notices) - ?", (keep_count,))
