@@ -37,7 +37,8 @@ def diagrams() -> dict[str, str]:
 
 def _moves(table: dict[tuple[Any, Any], Any]) -> list[Arrow]:
     """The pairs that change something, in the order in which the states are declared."""
-    order: list[Enum] = list(type(next(iter(table))[0]))
+    states: type[Enum] = type(next(iter(table))[0])
+    order = list(states)
     found = [(a, signal.value, b) for (a, signal), b in table.items() if a is not b]
     return sorted(found, key=lambda arrow: (order.index(arrow[0]), order.index(arrow[2]), arrow[1]))
 
