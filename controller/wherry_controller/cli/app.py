@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from wherry_protocol.errors import WherryError
+from wherry_protocol.errors import Code, WherryError
 
 from wherry_controller.cli import (
     device,
@@ -82,4 +82,8 @@ def run(arguments: Sequence[str]) -> int:
     except WherryError as error:
         show_error(error)
         return error.exit_status
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        show_error(WherryError(f"{place}{error.strerror or error}", Code.STORAGE))
+        return WherryError.exit_status
     return 0

@@ -1,7 +1,7 @@
 """The controller's API as the command line uses it: which server, which token, errors as ours."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from wherry_controller.layout import DataDir
 
 DATA_DIR: Final = Path("wherry-data")
 ANSWER_S_MAX: Final = 90.0
+PIECE_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +89,43 @@ def ask(
     path: str,
     *,
     body: Any = None,
-    content: bytes | None = None,
     query: dict[str, Any] | None = None,
 ) -> Any:
     """The parsed answer. Raises the WherryError that the controller names."""
     with _client() as client:
         try:
-            answer = client.request(method, path, json=body, content=content, params=query)
+            answer = client.request(method, path, json=body, params=query)
         except httpx.HTTPError as error:
             raise _unreachable(client, error) from error
     return _checked(answer).json()
+
+
+def upload(path: str, content: bytes, sent: Callable[[int], None]) -> Any:
+    """POST `content` in pieces, telling `sent` of each; the parsed answer. Raises as `ask`."""
+
+    def pieces() -> Iterator[bytes]:
+        for start in range(0, len(content), PIECE_BYTES):
+            piece = content[start : start + PIECE_BYTES]
+            yield piece
+            sent(len(piece))
+
+    with _client() as client:
+        try:
+            length = {"Content-Length": str(len(content))}
+            answer = client.post(path, content=pieces(), headers=length)
+        except httpx.HTTPError as error:
+            raise _unreachable(client, error) from error
+    return _checked(answer).json()
+
+
+def download(path: str) -> bytes:
+    """The bytes of an answer. Raises as `ask`."""
+    with _client() as client:
+        try:
+            answer = client.get(path)
+        except httpx.HTTPError as error:
+            raise _unreachable(client, error) from error
+    return _checked(answer).content
 
 
 def stream(path: str, query: dict[str, Any] | None = None) -> Iterator[tuple[str, Any]]:

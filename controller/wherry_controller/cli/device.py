@@ -51,7 +51,8 @@ def everyone(target: TargetOption = "all", json: JsonOption = False) -> None:
     """
     rows = ask("GET", "/devices", query={"target": target})
     shown = rows if json else [row | _summary(row) for row in rows]
-    show_rows(shown, COLUMNS, f"no unit is selected by {target!r}")
+    empty = "no devices" if target == "all" else f"no unit is selected by {target!r}"
+    show_rows(shown, COLUMNS, empty)
 
 
 def _summary(row: dict[str, Any]) -> dict[str, str]:

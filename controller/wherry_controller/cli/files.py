@@ -2,10 +2,12 @@
 
 import os
 import tempfile
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from wherry_protocol.bundle import Bundle, read_bundle
-from wherry_protocol.errors import Code, NotFoundError, WherryError
+from wherry_protocol.errors import Code, DecodeError, NotFoundError, WherryError
 
 
 def read_file(path: Path, what: str) -> bytes:
@@ -18,6 +20,22 @@ def read_file(path: Path, what: str) -> bytes:
         raise WherryError(
             f"{what} {path} cannot be read: {error.strerror}", Code.INVALID
         ) from error
+
+
+def read_text(path: Path, what: str) -> str:
+    """The file's text. Raises what `read_file` raises, and DecodeError where it is not UTF-8."""
+    try:
+        return read_file(path, what).decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The table in a TOML file. Raises what `read_text` raises, and DecodeError for other text."""
+    try:
+        return tomllib.loads(read_text(path, what))
+    except tomllib.TOMLDecodeError as error:
+        raise DecodeError(f"{path}: not TOML: {error}") from error
 
 
 def read_bundle_file(path: Path) -> Bundle:

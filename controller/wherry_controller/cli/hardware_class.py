@@ -1,16 +1,14 @@
 """`wherry class …`: hardware classes."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from wherry_protocol.codec import from_plain, to_plain
-from wherry_protocol.errors import DecodeError
 from wherry_protocol.hardware import HardwareClass
 
 from wherry_controller.cli.client import ask
-from wherry_controller.cli.files import read_file
+from wherry_controller.cli.files import read_toml
 from wherry_controller.cli.output import JsonOption, show, show_rows
 
 app = typer.Typer(help="List, show and add hardware classes.")
@@ -50,16 +48,13 @@ def add(
 
 
 def _read(path: Path) -> HardwareClass:
-    try:
-        table = tomllib.loads(read_file(path, "class").decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DecodeError(f"{path}: not TOML: {error}") from error
-    return from_plain(HardwareClass, table, str(path))
+    return from_plain(HardwareClass, read_toml(path, "class"), str(path))
 
 
 def _toml(profile: dict[str, Any]) -> str:
-    energy = profile.pop("energy_model", None)
-    lines = [_line(key, value) for key, value in profile.items() if value is not None]
+    energy = profile.get("energy_model")
+    flat = {key: value for key, value in profile.items() if key != "energy_model"}
+    lines = [_line(key, value) for key, value in flat.items() if value is not None]
     if energy:
         lines += ["", "[energy_model]"]
         lines += [_line(key, value) for key, value in energy.items() if value is not None]

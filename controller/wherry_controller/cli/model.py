@@ -2,40 +2,28 @@
 
 import getpass
 import io
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from wherry_protocol.bundle import Bundle, write_bundle
-from wherry_protocol.errors import (
-    Code,
-    DecodeError,
-    MissingExtraError,
-    WherryError,
-)
+from wherry_protocol.bundle import write_bundle
+from wherry_protocol.errors import DecodeError, WherryError
 from wherry_protocol.keys import SigningKey
-from wherry_protocol.names import MODEL, check_name
 from wherry_protocol.trust import TrustState, start
-from wherry_protocol.version import Version
 
+from wherry_controller import settings
+from wherry_controller.cli.client import data_dir
 from wherry_controller.cli.files import (
     read_bundle_file,
-    read_directory,
     read_file,
     write_directory,
     write_file,
 )
-from wherry_controller.cli.output import JsonOption, show
+from wherry_controller.cli.model_package import compiler_extra, package
+from wherry_controller.cli.output import JsonOption, show, working
 from wherry_controller.modelkit.inspection import described
-from wherry_controller.modelkit.packaging import (
-    Parts,
-    assemble,
-    draft,
-    load_program,
-    seeded_inputs,
-)
-from wherry_controller.modelkit.recipe import Recipe, read_recipe
 from wherry_controller.modelkit.running import run_bundle
 from wherry_controller.modelkit.signing import sign_bundle, verify_bundle
 
@@ -44,106 +32,7 @@ app = typer.Typer(help="Package, sign, verify, extract, inspect and run models."
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle file, NAME-VERSION.wherry.")]
 
 
-@app.command()
-def package(
-    input: Annotated[Path, typer.Option(help="MODEL.tflite, MODEL.onnx, or an extracted folder.")],
-    output: Annotated[Path, typer.Option(help="The bundle to write, NAME-VERSION.wherry.")],
-    name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
-    version: Annotated[str | None, typer.Option(help="MAJOR.MINOR.PATCH.")] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Samples (.npz or .npy); a float model needs them.")
-    ] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="What the model file cannot say (TOML).")
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """Make an unsigned bundle.
-
-    wherry model package --input pump.onnx --name pump-anomaly --version 1.0.0
-    --calibration samples.npz --manifest pump.toml --output pump-anomaly-1.0.0.wherry
-    """
-    if input.is_dir():
-        bundle, report = _package_directory(input, name, version, calibration, manifest), None
-    else:
-        bundle, report = _package_file(input, name, version, calibration, manifest)
-    write_file(output, write_bundle(bundle))
-    result = {"output": str(output), "digest": bundle.digest.hex()}
-    text = f"{output}: unsigned bundle {bundle.digest.hex()}"
-    if report is not None:
-        result |= {"report": report.as_dict()}
-        text = f"{report.as_text()}\n{text}"
-    show(result, text)
-
-
-def _package_directory(
-    path: Path,
-    name: str | None,
-    version: str | None,
-    calibration: Path | None,
-    manifest: Path | None,
-) -> Bundle:
-    if calibration is not None or manifest is not None:
-        raise WherryError(
-            f"{path} is an extracted bundle: its manifest.json and its assets/ say what "
-            "--manifest and --calibration would, edit those"
-        )
-    from wherry_controller.modelkit.directory import packaged
-
-    return packaged(read_directory(path), name=name, version=version)
-
-
-def _package_file(
-    path: Path,
-    name: str | None,
-    version: str | None,
-    calibration: Path | None,
-    manifest: Path | None,
-) -> tuple[Bundle, Any]:
-    if name is None or version is None:
-        raise WherryError("a model file needs --name and --version")
-    check_name("model", MODEL, name)
-    number = str(Version.parse(version))
-    recipe = Recipe()
-    if manifest is not None:
-        recipe = read_recipe(_text(manifest, "recipe"), str(manifest))
-    compiled = _compiled(path, name, calibration)
-    labels = "".join(f"{label}\n" for label in recipe.labels).encode()
-    parts = Parts(
-        manifest=draft(
-            recipe, name=name, version=number, author=getpass.getuser(), image=compiled.image
-        ),
-        image=compiled.image,
-        golden_inputs=_golden_inputs(compiled, recipe.golden_count),
-        assets={"labels.txt": labels} if labels else {},
-        microcontroller=recipe.microcontroller,
-    )
-    return assemble(parts), compiled.report
-
-
-def _compiled(path: Path, name: str, calibration: Path | None) -> Any:
-    """The compiler's result; it is an extra, so it is imported here and not before."""
-    try:
-        from wherry_native.compiler import CompileError, compile_model
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{error.name} is not installed; `pip install 'wherry[compiler]'` adds the compiler"
-        ) from error
-    try:
-        return compile_model(path, calibration=calibration, name=name)
-    except CompileError as error:
-        raise DecodeError(f"{path}: {error}", Code.PROGRAM) from error
-    except OSError as error:
-        raise WherryError(f"{error.filename or path} cannot be read: {error.strerror}") from error
-
-
-def _golden_inputs(compiled: Any, count: int) -> bytes:
-    """Evenly spaced samples, or seeded noise where there are none."""
-    samples: tuple[bytes, ...] = compiled.sample_inputs
-    if not samples:
-        return seeded_inputs(load_program(compiled.image), count)
-    chosen = min(count, len(samples))
-    return b"".join(samples[i * len(samples) // chosen] for i in range(chosen))
+app.command()(package)
 
 
 @app.command()
@@ -184,18 +73,26 @@ def verify(
     bundle: BundleArgument,
     root: Annotated[
         list[Path] | None,
-        typer.Option(help="The organization's roots, oldest first (repeat)."),
+        typer.Option(help="The organization's roots, oldest first (repeat); else those of --data."),
     ] = None,
     org: Annotated[str | None, typer.Option(help="The organization of the roots.")] = None,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Check that it is whole; believe nobody.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Check digests, program, golden vectors, and (with --root) the release signatures.
+    """Check digests, program, golden vectors, and the release signatures.
 
-    wherry model verify pump-anomaly-1.0.0.wherry --root wherry-data/roots/1.cose --org acme
+    wherry model verify pump-anomaly-1.0.0.wherry --root 1.cose --org acme
     """
-    trust = _trust(root, org)
-    checked = verify_bundle(read_bundle_file(bundle), trust)
-    by = "trusted" if checked.is_trusted else "whole, its signers unchecked (give --root)"
+    if unsigned and root:
+        raise WherryError("--unsigned asks no root, --root does: give one of them")
+    trust = None if unsigned else _trust(root, org)
+    with working(f"verifying {bundle}"):
+        checked = verify_bundle(read_bundle_file(bundle), trust)
+    by = "trusted" if checked.is_trusted else "whole, its signers unchecked"
+    if trust is None and not unsigned:
+        by += " (no root: give --root and --org, or --data)"
     show(
         {
             "digest": checked.digest.hex(),
@@ -209,11 +106,18 @@ def verify(
 
 
 def _trust(roots: list[Path] | None, org: str | None) -> TrustState | None:
-    if not roots:
+    """The chain that was given, or the data directory's; None where there is neither."""
+    now_s = int(time.time())
+    if roots:
+        if org is None:
+            raise WherryError("--root needs --org, whose roots these are")
+        return start(org, tuple(read_file(path, "root") for path in roots), now_s)
+    data = data_dir()
+    if not data.settings.exists():
         return None
-    if org is None:
-        raise WherryError("--root needs --org, whose roots these are")
-    return start(org, tuple(read_file(path, "root") for path in roots))
+    chain = sorted(data.roots.glob("*.cose"), key=lambda path: int(path.stem))
+    name = org or settings.load(data.settings).organization
+    return start(name, tuple(read_file(path, "root") for path in chain), now_s)
 
 
 @app.command()
@@ -226,7 +130,8 @@ def extract(
 
     wherry model extract pump-anomaly-1.0.0.wherry --output pump/
     """
-    from wherry_controller.modelkit.directory import extracted
+    with compiler_extra():
+        from wherry_controller.modelkit.directory import extracted
 
     files = extracted(read_bundle_file(bundle))
     write_directory(output, files)
@@ -281,7 +186,8 @@ def run(
     wherry model run pump-anomaly-1.0.0.wherry --inputs X.npy --outputs Y.npy
     """
     samples = _array(inputs)
-    found = run_bundle(read_bundle_file(bundle), samples)
+    with working(f"running {len(samples) if samples.ndim else 0} samples"):
+        found = run_bundle(read_bundle_file(bundle), samples)
     buffer = io.BytesIO()
     np.save(buffer, found, allow_pickle=False)
     write_file(outputs, buffer.getvalue())
@@ -300,10 +206,3 @@ def _array(path: Path) -> Any:
     if not isinstance(loaded, np.ndarray):
         raise DecodeError(f"{path}: holds several arrays, must be one .npy")
     return loaded
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        return read_file(path, what).decode()
-    except UnicodeDecodeError as error:
-        raise DecodeError(f"{path}: not UTF-8 at byte {error.start}") from error

@@ -1,22 +1,24 @@
 """`wherry telemetry …`, `wherry audit …`, `wherry status`, `wherry doctor`: what is going on."""
 
 import json as json_format
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from wherry_protocol.errors import Code, FailedError, TrustError
 
 from wherry_controller.cli.client import ask, stream
-from wherry_controller.cli.output import JsonOption, show, show_rows, wants_json
+from wherry_controller.cli.output import (
+    JsonOption,
+    printable,
+    show,
+    show_rows,
+    time_text,
+    wants_json,
+)
 
 telemetry = typer.Typer(help="Telemetry as it comes in.")
 audit = typer.Typer(help="Who changed what, and why.")
 DeviceOption = Annotated[str | None, typer.Option(help="Only this device.")]
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 @telemetry.command()
@@ -31,7 +33,8 @@ def tail(
     """
     rows = stream("/telemetry/tail", {"device": device} if device else None)
     for number, (_, row) in enumerate(rows, start=1):
-        print(json_format.dumps(row) if wants_json() else _row_text(row), flush=True)
+        text = json_format.dumps(row) if wants_json() else printable(_row_text(row))
+        print(text, flush=True)
         if number == count:
             return
 
@@ -49,18 +52,42 @@ def newest(device: DeviceOption = None, json: JsonOption = False) -> None:
 
 
 def _row_text(row: dict[str, Any]) -> str:
-    head = f"{_time(row['received_s'])} {row['connection']}/{row['unit']}"
-    if row["kind"] != "telemetry":
-        return f"{head} {row.get('severity', '')} {row.get('text', '')}".rstrip()
-    figures = []
-    for record in row["pack"]:
-        value = record.get("v", record.get("vs", record.get("vb")))
-        if value is None:
-            continue
-        unit = f" {record['u']}" if "u" in record else ""
-        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        figures.append(f"{record.get('bn', '')}{record.get('n', '')}={shown}{unit}")
-    return f"{head} {' '.join(figures)}"
+    head = f"{time_text(row['received_s'])} {row['connection']}/{row['unit']}"
+    if row["kind"] == "event":
+        code = "" if row["code"] == "OK" else f" {row['code']}"
+        return f"{head} {row['severity']} {row['event']}{code} {row['text']}".rstrip()
+    return f"{head} {' '.join(filter(None, map(_figure, row['senml'])))}"
+
+
+def _figure(record: dict[str, Any]) -> str:
+    """`NAME=VALUE UNIT`, after its base name where it has one; sketches are left out."""
+    value = record.get("v", record.get("vs", record.get("vb")))
+    if value is None:
+        return ""
+    is_fraction = isinstance(value, float) and not value.is_integer()
+    shown = (
+        f"{value:.6g}" if is_fraction else str(int(value) if isinstance(value, float) else value)
+    )
+    unit = "" if record.get("u", "1") == "1" else f" {record['u']}"
+    base = f"{record['bn']} " if "bn" in record else ""
+    return f"{base}{record.get('n', '')}={shown}{unit}"
+
+
+@telemetry.command()
+def events(
+    device: DeviceOption = None,
+    limit: Annotated[int, typer.Option(help="How many.", min=1, max=1000)] = 100,
+    json: JsonOption = False,
+) -> None:
+    """Show the newest events of devices, oldest first.
+
+    wherry telemetry events --device pump-17
+    """
+    query = {"limit": limit} | ({"device": device} if device else {})
+    rows = ask("GET", "/events", query=query)
+    shown = rows if json else [row | {"at": time_text(row["received_s"])} for row in rows]
+    columns = ("at", "connection", "unit", "severity", "event", "code", "text")
+    show_rows(shown, columns, "no events yet")
 
 
 @audit.command()
@@ -75,7 +102,7 @@ def log(
     """
     query = {"limit": limit} | ({"subject": subject} if subject else {})
     rows = ask("GET", "/audit", query=query)
-    shown = rows if json else [row | {"at": _time(row["at_s"])} for row in rows]
+    shown = rows if json else [row | {"at": time_text(row["at_s"])} for row in rows]
     show_rows(shown, ("id", "at", "who", "action", "subject", "reason"), "the log is empty")
 
 
@@ -97,7 +124,28 @@ def status(json: JsonOption = False) -> None:
     wherry status
     """
     found = ask("GET", "/status")
-    show(found, "\n".join(f"{key}: {value}" for key, value in found.items()))
+    show(found, _status_text(found))
+
+
+def _status_text(found: dict[str, Any]) -> str:
+    units = ", ".join(f"{count} {health}" for health, count in found["units"].items())
+    lines = [
+        f"{found['organization']}, wherry {found['version']}, {time_text(found['now_s'])} UTC",
+        f"  broker: {'connected' if found['link_is_up'] else 'NOT CONNECTED'}, "
+        f"{found['outbox_due']} messages to go out",
+        f"  units: {units or 'none'}",
+        f"  open rollouts: {', '.join(found['open_rollouts']) or 'none'}",
+    ]
+    if found["is_stopped"]:
+        lines.insert(1, "  STOPPED: no device installs anything until `wherry go`")
+    lines += [
+        f"  not believed: {row['count']} {reason}, last {time_text(row['last_s'])}: {row['last']}"
+        for reason, row in found["dropped"].items()
+    ]
+    lines += [
+        f"  {time_text(row['at_s'])} {row['severity']}: {row['text']}" for row in found["notices"]
+    ]
+    return "\n".join(lines)
 
 
 def doctor(json: JsonOption = False) -> None:

@@ -1,27 +1,24 @@
 """`wherry rollout …`, `wherry deploy`, `wherry rollback`: models onto fleets and back."""
 
-import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.live import Live
-from wherry_protocol.errors import DecodeError, FailedError
+from wherry_protocol.errors import FailedError
 
-from wherry_controller.cli.client import ask, stream
-from wherry_controller.cli.files import read_file
+from wherry_controller.cli.client import ask
+from wherry_controller.cli.files import read_toml
 from wherry_controller.cli.output import (
     JsonOption,
     ReasonOption,
     TargetOption,
     show,
     show_rows,
-    wants_json,
+    time_text,
 )
 from wherry_controller.cli.registry import split_reference
-from wherry_controller.cli.rollout_view import headline, rollout_text
+from wherry_controller.cli.rollout_view import rollout_text
+from wherry_controller.cli.rollout_watch import watched
 
 app = typer.Typer(help="Create, watch and steer rollouts.")
 Reference = Annotated[str, typer.Argument(help="NAME:VERSION.")]
@@ -35,12 +32,7 @@ WaitOption = Annotated[bool, typer.Option(help="Wait until it ends or pauses.")]
 
 def _plan(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
     """The file's table with the options given beside it."""
-    table: dict[str, Any] = {}
-    if file is not None:
-        try:
-            table = tomllib.loads(read_file(file, "rollout file").decode())
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise DecodeError(f"{file}: not TOML: {error}") from error
+    table = {} if file is None else read_toml(file, "rollout file")
     return table | {key: value for key, value in given.items() if value is not None}
 
 
@@ -66,7 +58,7 @@ def deploy(
         plan = _plan(file, {"subset": subset, "preset": preset})
         body = {"model": model, "version": version, "target": target, "plan": plan}
         made = ask("POST", "/rollouts", body=body | {"reason": reason})
-    _follow(made, wait, subset)
+    _follow(made, wait)
 
 
 def _widenable(model: str, version: str) -> str | None:
@@ -78,30 +70,15 @@ def _widenable(model: str, version: str) -> str | None:
     return None
 
 
-def _follow(made: dict[str, Any], wait: bool, subset: str | None = None) -> None:
+def _follow(made: dict[str, Any], wait: bool) -> None:
+    """Show it, after it ended or paused where `wait` says so. Raises FailedError."""
     if wait and made["state"] not in ("draft", "approved"):
-        made = _watch(made["id"])
+        made = watched(made["id"]) or made
     show(made, rollout_text(made))
     if wait and made["state"] in ("reverting", "reverted", "aborted"):
         raise FailedError(f"rollout {made['id']} is {made['state']}: {made['reason']}")
     if wait and made["state"] == "paused" and (made["failed"] or made["silent"]):
         raise FailedError(f"rollout {made['id']} is paused: {made['reason']}")
-
-
-def _watch(rollout_id: str) -> dict[str, Any]:
-    """Show the rollout as it goes, until it ends or pauses; its last view."""
-    last: dict[str, Any] = {}
-    console = Console(stderr=True)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        for _, view in stream(f"/rollouts/{rollout_id}/watch"):
-            last = view
-            if console.is_terminal and not wants_json():
-                live.update(rollout_text(view), refresh=True)
-            elif not wants_json():
-                print(headline(view), file=sys.stderr)
-            if view["state"] == "paused":
-                break
-    return last
 
 
 @app.command()
@@ -135,7 +112,12 @@ def everything(json: JsonOption = False) -> None:
     wherry rollout list
     """
     rows = ask("GET", "/rollouts")
-    show_rows(rows, ("id", "model", "state", "is_open"), "no rollouts")
+    shown = rows if json else [row | _times(row) for row in rows]
+    show_rows(shown, ("id", "state", "is_open", "created", "updated"), "no rollouts")
+
+
+def _times(row: dict[str, Any]) -> dict[str, str]:
+    return {"created": time_text(row["created_s"]), "updated": time_text(row["updated_s"])}
 
 
 @app.command("show")

@@ -4,7 +4,6 @@ from typing import Any
 
 BAR_WIDTH = 24
 SHOWN_MAX = 10
-ORDER = ("confirmed", "trial", "staged", "fetching", "offered", "pending")
 FAILED = ("rejected", "reverted", "silent", "skipped")
 
 
@@ -24,17 +23,19 @@ def rollout_text(view: dict[str, Any]) -> str:
     lines = [headline(view), f"  {_bar(view)} {_share(view)}"]
     if view["reason"]:
         lines.append(f"  why: {view['reason']}")
-    lines.append(f"  {view['strategy']}, preset {view['preset']}")
-    if view["overrides"]:
-        lines.append(f"  overrides: {'; '.join(view['overrides'])}")
-    lines += [
-        f"  {check['verdict']:<13}{check['check']} ({check['class'] or 'all'}): {check['text']}"
-        for check in view["checks"]
-    ]
+    lines.append(f"  {view['strategy']}, preset {view['preset']}, by {view['created_by']}")
+    lines += [f"  instead of the preset's: {text}" for text in view["overrides"]]
+    lines += [f"  {check['verdict']:<13}{_check(check)}" for check in view["checks"]]
     for title, key in (("failed", "failed"), ("silent", "silent"), ("not back", "not_back")):
         lines += _named(title, view[key])
     lines += [f"  waits for {what}" for what in view["waiting_for"]]
     return "\n".join(lines)
+
+
+def _check(check: dict[str, Any]) -> str:
+    """Its name, and its class unless the text has it already."""
+    shown = f" ({check['class']})" if check["class"] and check["class"] not in check["text"] else ""
+    return f"{check['check']}{shown}: {check['text']}"
 
 
 def _bar(view: dict[str, Any]) -> str:

@@ -44,13 +44,25 @@ def sample_shape(tensor: TensorInfo) -> tuple[int, ...]:
     return tensor.shape[1:] if len(tensor.shape) > 1 and tensor.shape[0] == 1 else tensor.shape
 
 
+def _advice(found: tuple[int, ...], sample: tuple[int, ...]) -> str:
+    """What to do about a shape that is nearly right."""
+    if found == sample:
+        return ": give several samples, or X[None] for one"
+    if len(sample) != 3:
+        return ""
+    height, width, channels = sample
+    if found[1:] == (channels, height, width):
+        return " (channels last): give X.transpose(0, 2, 3, 1)"
+    return " (channels last)"
+
+
 def _steps(inputs: Array, tensor: TensorInfo) -> Array:
     """[n, …] of the tensor's integer type."""
     shape = sample_shape(tensor)
     if inputs.ndim == 0 or inputs.shape[1:] not in (shape, tensor.shape, (int(np.prod(shape)),)):
         raise ContractError(
             f"inputs have shape {list(inputs.shape)}, must be [n, {', '.join(map(str, shape))}]"
-            + (" (channels last)" if len(shape) == 3 else "")
+            + _advice(inputs.shape, shape)
         )
     if inputs.dtype == DTYPES[tensor.dtype]:
         return inputs

@@ -1,0 +1,138 @@
+"""`wherry model package`: a model file, or an extracted folder, becomes an unsigned bundle."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from wherry_protocol.bundle import Bundle, write_bundle
+from wherry_protocol.errors import Code, DecodeError, MissingExtraError, NotFoundError, WherryError
+from wherry_protocol.names import MODEL, check_name
+from wherry_protocol.version import Version
+
+from wherry_controller.cli.files import read_directory, read_text, write_file
+from wherry_controller.cli.output import JsonOption, show, working
+from wherry_controller.modelkit.packaging import (
+    LABELS,
+    Parts,
+    assemble,
+    draft,
+    load_program,
+    seeded_inputs,
+)
+from wherry_controller.modelkit.recipe import Recipe, read_recipe
+
+
+@contextmanager
+def compiler_extra() -> Iterator[None]:
+    """Where the compiler is imported: on a machine without it, the error names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("wherry"):
+            raise
+        raise MissingExtraError(
+            f"{error.name} is not installed; `pip install 'wherry[compiler]'` adds the compiler"
+        ) from error
+
+
+def package(
+    input: Annotated[Path, typer.Option(help="MODEL.tflite, MODEL.onnx, or an extracted folder.")],
+    output: Annotated[Path, typer.Option(help="The bundle to write, NAME-VERSION.wherry.")],
+    name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
+    version: Annotated[str | None, typer.Option(help="MAJOR.MINOR.PATCH.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Samples (.npz or .npy); a float model needs them.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="What the model file cannot say (TOML).")
+    ] = None,
+    author: Annotated[
+        str | None,
+        typer.Option(envvar="WHERRY_AUTHOR", help="Who made it; by default the manifest, or you."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Make an unsigned bundle.
+
+    wherry model package --input pump.onnx --name pump-anomaly --version 1.0.0
+    --calibration samples.npz --manifest pump.toml --output pump-anomaly-1.0.0.wherry
+    """
+    if input.is_dir():
+        if calibration is not None or manifest is not None or author is not None:
+            raise WherryError(
+                f"{input} is an extracted bundle: its manifest.json and its assets/ say what "
+                "--manifest, --calibration and --author would, edit those"
+            )
+        bundle, report = _from_directory(input, name, version), None
+    else:
+        recipe = Recipe()
+        if manifest is not None:
+            recipe = read_recipe(read_text(manifest, "recipe"), str(manifest))
+        if author is not None:
+            recipe = replace(recipe, author=author)
+        bundle, report = _from_file(input, name, version, calibration, recipe)
+    write_file(output, write_bundle(bundle))
+    signers = "signatures restored" if bundle.signatures else "unsigned"
+    result = {"output": str(output), "digest": bundle.digest.hex()}
+    text = f"{output}: {signers}, {bundle.digest.hex()}"
+    if report is not None:
+        result |= {"report": report.as_dict()}
+        text = f"{report.as_text()}\n{text}"
+    show(result, text)
+
+
+def _from_directory(path: Path, name: str | None, version: str | None) -> Bundle:
+    with compiler_extra():
+        from wherry_controller.modelkit.directory import packaged
+
+    return packaged(read_directory(path), name=name, version=version)
+
+
+def _from_file(
+    path: Path, name: str | None, version: str | None, calibration: Path | None, recipe: Recipe
+) -> tuple[Bundle, Any]:
+    if name is None or version is None:
+        raise WherryError("a model file needs --name and --version")
+    check_name("model", MODEL, name)
+    number = str(Version.parse(version))
+    with working(f"compiling {path}"):
+        compiled = _compiled(path, name, calibration)
+    labels = "".join(f"{label}\n" for label in recipe.labels).encode()
+    parts = Parts(
+        manifest=draft(
+            recipe, name=name, version=number, author=getpass.getuser(), image=compiled.image
+        ),
+        image=compiled.image,
+        golden_inputs=_golden_inputs(compiled, recipe.golden_count),
+        assets={LABELS: labels} if labels else {},
+        microcontroller=recipe.microcontroller,
+    )
+    return assemble(parts), compiled.report
+
+
+def _compiled(path: Path, name: str, calibration: Path | None) -> Any:
+    """The compiler's result. Raises DecodeError with every problem of the file at once."""
+    with compiler_extra():
+        from wherry_native.compiler import CompileError, compile_model
+    try:
+        return compile_model(path, calibration=calibration, name=name)
+    except CompileError as error:
+        text = str(error).removeprefix(f"{name} is ")
+        raise DecodeError(f"{path}: {text}", Code.PROGRAM) from error
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{error.filename or path} does not exist") from error
+    except OSError as error:
+        raise WherryError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+
+
+def _golden_inputs(compiled: Any, count: int) -> bytes:
+    """Evenly spaced samples, or seeded noise where there are none."""
+    samples: tuple[bytes, ...] = compiled.sample_inputs
+    if not samples:
+        return seeded_inputs(load_program(compiled.image), count)
+    chosen = min(count, len(samples))
+    return b"".join(samples[i * len(samples) // chosen] for i in range(chosen))
