@@ -6,12 +6,12 @@
     config/quantization.json    scales, zero points, multipliers, rounding
     config/optimization.json    arena, offsets
     assets/…                    golden vectors, labels, whatever else the bundle carries
-    signatures/…                as they were, while the manifest's digest stays the same
+    signatures/…                as they were, and manifest.sha256: the digest that they are for
 
 Rules:
 1. Packaging what was extracted gives the same bundle, signatures too.
-2. What can be derived is derived anew (rules of `packaging`): an edited weight gives another
-   digest, and the signatures fall away.
+2. What can be derived is derived anew (rules of `packaging`). Whatever is edited gives another
+   digest, and with another digest than that of manifest.sha256 the signatures fall away.
 3. A file or key that has no place here is an error, never passed over.
 
 Pure: a directory is a mapping from relative path to content.
@@ -39,6 +39,7 @@ QUANTIZATION: Final = "config/quantization.json"
 OPTIMIZATION: Final = "config/optimization.json"
 SIGNATURES: Final = "signatures/signatures.cose"
 IMAGE_SIGNATURES: Final = "signatures/image-signatures.cbor"
+SIGNED_DIGEST: Final = "signatures/manifest.sha256"
 WEIGHTS: Final = "weights/"
 ASSETS: Final = "assets/"
 SINGLE_FILES: Final = (MANIFEST, ARCHITECTURE, QUANTIZATION, OPTIMIZATION)
@@ -64,6 +65,8 @@ def extracted(bundle: Bundle) -> dict[str, bytes]:
         files[SIGNATURES] = bundle.signatures
     if bundle.image_signatures:
         files[IMAGE_SIGNATURES] = encode(ImageSignatures(signatures=bundle.image_signatures))
+    if bundle.signatures or bundle.image_signatures:
+        files[SIGNED_DIGEST] = bundle.digest.hex().encode() + b"\n"
     return files
 
 
@@ -91,16 +94,17 @@ def packaged(files: Files, *, name: str | None = None, version: str | None = Non
             microcontroller=any(blob.role == Role.IMAGE_HEADER for blob in manifest.blobs),
         )
     )
-    if bundle.manifest_bytes != encode(_manifest(files)):
-        return bundle
-    return _with_signatures(bundle, files)
+    signed = files.get(SIGNED_DIGEST, b"").strip()
+    return _with_signatures(bundle, files) if signed == bundle.digest.hex().encode() else bundle
 
 
 def _check_names(files: Files) -> None:
     for path in SINGLE_FILES:
         if path not in files:
             raise DecodeError(f"{path} is missing", Code.CONTAINER)
-    known = (*SINGLE_FILES, SIGNATURES, IMAGE_SIGNATURES)
+    if SIGNED_DIGEST not in files and (SIGNATURES in files or IMAGE_SIGNATURES in files):
+        raise DecodeError(f"{SIGNED_DIGEST} is missing: what are the signatures for?")
+    known = (*SINGLE_FILES, SIGNATURES, IMAGE_SIGNATURES, SIGNED_DIGEST)
     for path in files:
         is_member = path.startswith((WEIGHTS, ASSETS)) and path.count("/") == 1
         if path not in known and not is_member:

@@ -115,7 +115,15 @@ def assemble(parts: Parts) -> Bundle:
     )
     _check_contract(manifest, program)
     contents = {sha256(data).digest(): data for data in blobs.values()}
-    return Bundle(encode(manifest), b"", (), contents)
+    return Bundle(_encoded(manifest), b"", (), contents)
+
+
+def _encoded(manifest: Manifest) -> bytes:
+    """Raises ContractError where a value breaks the manifest's bounds."""
+    try:
+        return encode(manifest)
+    except ValueError as error:
+        raise ContractError(f"the manifest cannot hold this: {error}") from error
 
 
 def golden_outputs(program: Program, inputs: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""Tests of the model tooling: recipe, packaging, signing, directory, running, inspection."""
