@@ -19,6 +19,7 @@ from wherry_protocol.names import (
 
 from wherry_agent import __version__
 from wherry_agent.config import ConfigError, read_config
+from wherry_agent.shell.transport import leave_out_tls
 
 if TYPE_CHECKING:
     from wherry_protocol.messages.enrolment import UnitRequest
@@ -73,9 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    # `ssl` must stay importable even without TLS: paho's receive path names its exceptions, and
-    # a socket error would end the link's thread (seen: half of a fleet silent).
     config = read_config(parsed.config)
+    leave_out_tls(config.state_dir)
     from wherry_agent.shell.answering import LogRing
     from wherry_agent.shell.station import Station
 

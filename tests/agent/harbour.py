@@ -119,7 +119,8 @@ class SimHost:
         digest = getattr(effect, "manifest_digest", None)
         if isinstance(effect, LoadCandidate):
             digest = effect.slot.manifest_digest
-        self.tell(StepFailed(self.unit, effect.model, digest or b"", code, text))
+        is_unloadable = isinstance(effect, LoadCandidate)
+        self.tell(StepFailed(self.unit, effect.model, digest or b"", code, text, is_unloadable))
 
     def _execute(self, effect: OnUnit) -> None:
         if isinstance(effect, LoadCandidate):

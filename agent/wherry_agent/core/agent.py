@@ -24,7 +24,6 @@ from wherry_agent.core import reports as spool
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.clock import FleetClock
 from wherry_agent.core.effects import (
-    Collect,
     Effect,
     Isolate,
     LoadCandidate,
@@ -59,7 +58,7 @@ from wherry_agent.core.inputs import (
 from wherry_agent.core.model import ModelState
 from wherry_agent.core.record import AgentRecord, Slot, unit_record
 from wherry_agent.core.reports import Reports, Segment
-from wherry_agent.core.state import Agent, Identity, Settings, UnitState, kept_bundles
+from wherry_agent.core.state import Agent, Identity, Settings, UnitState
 from wherry_agent.core.transfer import Transfer
 from wherry_agent.core.trial import Trial
 from wherry_agent.core.turn import Turn
@@ -125,7 +124,6 @@ def start(found: Found, moment: Moment) -> Stepped:
             turn.do(Isolate(name, True))
     for name, booted in starting:
         _serve_booted(turn, name, booted)
-    turn.do(Collect(kept_bundles(turn.agent)))
     return turn.agent, tuple(turn.effects)
 
 

@@ -26,9 +26,9 @@ from wherry_agent.core import installs, questions
 from wherry_agent.core import reports as spool
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.desired import Addressee, Believed, Novelty, Refusal
-from wherry_agent.core.effects import Configure, Isolate, Subscribe, Tell
+from wherry_agent.core.effects import Collect, Configure, Isolate, Subscribe, Tell
 from wherry_agent.core.inputs import Received
-from wherry_agent.core.state import UnitState
+from wherry_agent.core.state import UnitState, kept_bundles
 from wherry_agent.core.turn import Turn
 
 SECOND_US = 1_000_000
@@ -141,6 +141,9 @@ def _follow_document(turn: Turn, unit_name: str, believed: Believed) -> None:
         _isolate(turn, unit_name, memory.is_isolated)
     for assignment in desired.assignments:
         installs.assign(turn, unit_name, assignment)
+    if is_first or believed.novelty is Novelty.NEW:
+        # Not before: what an earlier boot left of these bundles must not be fetched again.
+        turn.do(Collect(kept_bundles(turn.agent)))
 
 
 def _bounded_telemetry(unit: UnitState, wanted: TelemetryConfig) -> TelemetryConfig:
@@ -179,6 +182,7 @@ def _renew_keys(turn: Turn, desired: Desired) -> None:
 
 def _isolate(turn: Turn, unit_name: str, is_isolated: bool) -> None:
     turn.do(Isolate(unit_name, is_isolated))
+    turn.touch(unit_name, is_urgent=True)
     text = "isolated by the director" if is_isolated else "no longer isolated"
     turn.tell(Tell(Kind.TRUST, Severity.WARNING, text, Code.STOPPED), unit_name)
     if is_isolated:

@@ -3,6 +3,7 @@
 STATE/signing.pem, STATE/agreement.pem   made on the device, never leave it
 STATE/enrolment                          the answer as it came, verified at every start
 STATE/request-nonce                      which answer belongs to our request
+STATE/transport                          what the link needs in memory (`shell.transport`)
 STATE/data/                              record, blobs, images, spool (`shell.disk`)
 """
 
@@ -20,6 +21,7 @@ from wherry_protocol.messages.trust import TrustRole
 from wherry_protocol.sealed import open_sealed, seal
 
 from wherry_agent.core.state import Identity
+from wherry_agent.shell import transport
 
 SIGNING: Final = "signing.pem"
 AGREEMENT: Final = "agreement.pem"
@@ -84,6 +86,8 @@ def keep_answer(state_dir: Path, data: bytes) -> EnrolAnswer:
         raise StateError(f"{state_dir} holds no open enrolment request") from error
     if answer.nonce != expected:
         raise TrustError("the answer belongs to another request", Code.REPLAY)
+    needed = transport.TLS if answer.broker.is_tls else transport.PLAIN
+    _write_private(state_dir / transport.FILE, f"{needed}\n".encode())
     _write_private(state_dir / ENROLMENT, data)
     return answer
 

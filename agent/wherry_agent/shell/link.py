@@ -68,7 +68,7 @@ class MqttLink:
         )
         client.username_pw_set(self._login.username, self._login.password)
         if self._login.is_tls:
-            import ssl  # see main: left out where nothing needs it
+            import ssl  # see transport: left out where nothing needs it
 
             context = ssl.create_default_context(cadata=self._login.ca_pem or None)
             client.tls_set_context(context)
