@@ -5,8 +5,17 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from wherry_protocol.errors import DecodeError
 from wherry_protocol.keys import SigningKey
-from wherry_protocol.mcuboot import ImageVersion, build_image, parse_image
+from wherry_protocol.mcuboot import (
+    ImageVersion,
+    assemble_image,
+    build_image,
+    image_digest,
+    make_header,
+    parse_image,
+    sign_digest,
+)
 from wherry_protocol.smp import (
     ImageCode,
     RefusedError,
@@ -322,6 +331,51 @@ def test_a_damaged_state_record_leaves_the_one_before_it(start: Start, tmp_path:
     device = start()
     assert device.ask(statistics()).boot_action == "revert"
     assert runs(device, 1)
+
+
+def test_what_changed_on_flash_since_the_boot_is_not_confirmed(
+    start: Start, tmp_path: Path
+) -> None:
+    device = start()
+    install(device, image(1))
+    device.upload(image(2))
+    device.ask(try_image(digest(image(2))))
+    device.ask(reset())
+    assert runs(device, 2)  # so the boot is over
+    at = (tmp_path / "flash").read_bytes().find(image(2)) + 300
+    with (tmp_path / "flash").open("r+b") as flash:  # in place: the device has it mapped
+        flash.seek(at)
+        flash.write(bytes([image(2)[300] ^ 1]))
+    refused(ImageCode.INVALID_HASH, lambda: device.ask(confirm_image()))
+    device.ask(reset())
+    assert device.ask(statistics()).boot_action == "revert"
+    assert runs(device, 1)
+
+
+def test_nothing_is_written_to_an_image_that_is_pending(start: Start) -> None:
+    device = start()
+    data = image(1) + b"\xff" * 64  # its sender says more than the image holds
+    device.ask(upload_chunk(0, data[:-32], announce(data)))
+    device.ask(try_image(digest(image(1))))
+    assert device.ask(upload_chunk(len(data) - 32, bytes(32))).offset == len(data) - 32
+    device.ask(reset())
+    assert runs(device, 1)
+
+
+def test_protected_tlvs_must_have_their_form(start: Start) -> None:
+    device = start()
+    payload = shifting_program(1)
+    header = bytearray(make_header(len(payload), ImageVersion(1, 1, 0)))
+    header[10] = 8  # bytes of protected TLVs, which these are not:
+    hashed = payload + b"\x08\x69\x07\x00\0\0\0\0"
+    signature = sign_digest(KEYS[0], image_digest(bytes(header), hashed))
+    bad = assemble_image(bytes(header), hashed, [signature])
+    with pytest.raises(DecodeError, match="no valid TLV area"):
+        parse_image(bad)
+    device.upload(bad)
+    assert device.ask(read_slots()) == ()
+    stated = image_digest(bytes(header), hashed)
+    refused(ImageCode.NO_IMAGE, lambda: device.ask(try_image(stated)))
 
 
 def test_keys_are_written_once(start: Start, sanitized: Path, tmp_path: Path) -> None:
