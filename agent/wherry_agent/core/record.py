@@ -10,7 +10,6 @@ Rules:
     encode_record(AgentRecord(format_version=1, boot_count=1, roots=(root,)))
 """
 
-from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
@@ -157,9 +156,3 @@ def kept_manifests(record: AgentRecord) -> frozenset[bytes]:
         for slot in (model.active, model.previous, model.candidate)
     )
     return frozenset(slot.manifest_digest for slot in slots if slot is not None)
-
-
-def forget_epoch(record: AgentRecord) -> AgentRecord:
-    """The record after a root with a new director epoch (fast-forward recovery)."""
-    units = tuple(replace(unit, revision=0, desired_digest=None) for unit in record.units)
-    return replace(record, units=units, stop_sequence=0, is_stopped=False, time_floor_s=0)
