@@ -124,3 +124,17 @@ def test_a_damaged_blob_holds_up_no_other_chunk(world: World) -> None:
     chunk_topics = {topic.split("/")[4] for topic in world.retained if "/b/" in topic}
     assert len(chunk_topics) == 2
     assert blob.digest.hex() not in chunk_topics
+
+
+def test_a_broker_that_was_killed_is_told_again_what_was_published_last(world: World) -> None:
+    deployed(world)
+    world.now_s += 3600
+    world.enroll("late")
+    world.publish()
+    world.told.clear()
+    world.fleet.link_changed(False, False, world.now_s)
+    world.fleet.link_changed(True, True, world.now_s)
+    world.publish()
+    assert [m.topic for m in world.told if "desired" in m.topic] == [
+        world.org.topics.desired("late", "self")
+    ]

@@ -93,12 +93,13 @@ acl_file {folder / "acl"}
 user {user}
 pid_file {folder / "mosquitto.pid"}
 
-# Retained messages and sessions outlive a restart; saved after every 1000 changes or 30 s.
+# Retained messages and sessions outlive a restart. They are saved every 60 s; what a kill -9
+# loses of the last minute, the controller publishes again when it is connected again.
 persistence true
 persistence_location {folder}/
 persistence_file retained.db
-autosave_interval 1000
-autosave_on_changes true
+autosave_interval 60
+autosave_on_changes false
 
 # mosquitto's defaults drop what exceeds 1000 queued messages, and send 20 at a time.
 max_queued_messages 1000000

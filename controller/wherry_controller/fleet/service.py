@@ -26,6 +26,7 @@ from wherry_controller.store import devices, outbox
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
+FORGOTTEN_S = 600.0  # our broker configuration saves every 60 s
 DUE_MAX = 64  # messages handed out at a time: at most 4 MiB of chunks in memory
 
 
@@ -145,11 +146,16 @@ class Fleet:
             upkeep.prune(self.org)
 
     def link_changed(self, is_up: bool, has_session: bool, now_s: float) -> None:
-        """The link to the broker came or went; a broker without our session may have forgotten."""
+        """The link to the broker came or went.
+
+        A broker that lost our session has lost everything. One that kept it may still have been
+        killed before it saved what was published last.
+        """
         with self._kept(now_s):
             self.org.link_is_up = is_up
-            if is_up and not has_session:
-                outbox.queue_retained_again(self.org.db, now_s)
+            if is_up:
+                since_s = now_s - FORGOTTEN_S if has_session else 0.0
+                outbox.queue_retained_again(self.org.db, since_s)
             rollouts.link_changed(self.org, is_up, now_s)
 
     def due(self, in_flight: Set[str] = frozenset(), limit: int = DUE_MAX) -> list[Outbound]:

@@ -95,10 +95,13 @@ def drop(db: Database, topic: str) -> None:
     db.execute("DELETE FROM outbox WHERE topic = ?", (topic,))
 
 
-def queue_retained_again(db: Database, now_s: float) -> None:
-    """The broker has forgotten: everything retained but chunks (they are asked for) is due."""
+def queue_retained_again(db: Database, since_s: float = 0.0) -> None:
+    """The broker may have forgotten what was queued since then: it is due again.
+
+    Chunks are not: whoever lacks one asks for it.
+    """
     db.execute(
-        "UPDATE outbox SET version = version + 1, queued_s = ? "
-        "WHERE is_retained = 1 AND chunk_digest IS NULL",
-        (now_s,),
+        "UPDATE outbox SET version = version + 1 "
+        "WHERE is_retained = 1 AND chunk_digest IS NULL AND queued_s >= ?",
+        (since_s,),
     )
