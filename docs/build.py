@@ -14,7 +14,7 @@ from typing import Any, Final
 from wherry_controller.core.rollouts.diagram import diagrams
 from wherry_protocol import bundle, errors, hardware, manifest, senml
 from wherry_protocol.codec import fields
-from wherry_protocol.codec.table import MISSING, columns
+from wherry_protocol.codec.table import MISSING, Nested, columns
 from wherry_protocol.messages import desired, enrolment, observed, reported, rpc, trust
 
 DOCS: Final = Path(__file__).parent
@@ -43,7 +43,7 @@ def type_text(kind: fields.FieldType) -> str:
             return f"≤ {count} × {type_text(of)}"
         case fields.Mapping(key=key, of=of, count_max=count):
             return f"≤ {count} × {type_text(key)} → {type_text(of)}"
-        case fields.Nested(part=part):
+        case Nested(part=part):
             return part.__name__
     raise RuntimeError(f"no text for {kind}")
 

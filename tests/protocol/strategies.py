@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from wherry_protocol.codec import fields as f
-from wherry_protocol.codec.table import Column, columns
+from wherry_protocol.codec.table import Column, Nested, columns
 
 # Names of every kind: drawing from the patterns themselves costs a hundred times more.
 NAMES = (
@@ -48,7 +48,7 @@ def of_type(kind: f.FieldType) -> st.SearchStrategy[Any]:
             return st.lists(of_type(of), max_size=min(count, 3)).map(tuple)
         case f.Mapping(key=key, of=of, count_max=count):
             return st.dictionaries(of_type(key), of_type(of), max_size=min(count, 3))
-        case f.Nested(part=part):
+        case Nested(part=part):
             return of_class(part)
     raise RuntimeError(f"no strategy for {kind}")
 

@@ -11,7 +11,6 @@ from wherry_protocol.codec.fields import (
     FieldType,
     Int,
     Mapping,
-    Nested,
     Octets,
     Open,
     Real,
@@ -23,6 +22,7 @@ from wherry_protocol.codec.fields import (
 from wherry_protocol.codec.plain import from_plain, to_plain
 from wherry_protocol.codec.table import (
     Message,
+    Nested,
     content_type,
     decode,
     encode,

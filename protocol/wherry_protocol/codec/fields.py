@@ -5,7 +5,7 @@ Every length and every range has a limit here, so that nothing on the wire is un
 
 import math
 import re
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Protocol
@@ -40,16 +40,28 @@ def wrong(where: str, text: str) -> DecodeError:
     return DecodeError(f"{where}: {text}", Code.OUT_OF_BOUNDS)
 
 
-def _checked(check: Callable[[Any, str], Any], value: Any, where: str) -> Any:
-    """Run a decoder's check on our own value: a breach there is our mistake, not the peer's."""
-    try:
-        return check(value, where)
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
+class Bounded(ABC):
+    """A type whose values stand on the wire as they are, within bounds."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def check(self, raw: Any, where: str) -> Any:
+        """The value, if it is within its bounds. Raises DecodeError."""
+
+    def to_wire(self, value: Any, where: str) -> Any:
+        try:
+            return self.check(value, where)
+        except DecodeError as error:  # our own value: our mistake, not the peer's
+            raise ValueError(str(error)) from error
+
+    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:
+        del strict
+        return self.check(raw, where)
 
 
 @dataclass(frozen=True, slots=True)
-class Int:
+class Int(Bounded):
     """An integer in [low, high]."""
 
     low: int
@@ -62,12 +74,6 @@ class Int:
             raise wrong(where, f"{raw}, must be in {self.low}..{self.high}")
         return raw
 
-    def to_wire(self, value: Any, where: str) -> Any:
-        return _checked(self.check, value, where)
-
-    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:  # noqa: ARG002
-        return self.check(raw, where)
-
 
 def Uint(high: int = UINT64_MAX) -> Int:  # noqa: N802  (a type's name, like its siblings)
     """An integer in [0, high]."""
@@ -75,7 +81,7 @@ def Uint(high: int = UINT64_MAX) -> Int:  # noqa: N802  (a type's name, like its
 
 
 @dataclass(frozen=True, slots=True)
-class Real:
+class Real(Bounded):
     """A finite number in [low, high]; integers are accepted on the wire, floats come out."""
 
     low: float = -math.inf
@@ -88,29 +94,17 @@ class Real:
             raise wrong(where, f"{raw}, must be finite and in {self.low}..{self.high}")
         return float(raw)
 
-    def to_wire(self, value: Any, where: str) -> Any:
-        return _checked(self.check, value, where)
-
-    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:  # noqa: ARG002
-        return self.check(raw, where)
-
 
 @dataclass(frozen=True, slots=True)
-class Bool:
+class Bool(Bounded):
     def check(self, raw: Any, where: str) -> bool:
         if type(raw) is not bool:
             raise wrong(where, f"{type(raw).__name__}, must be true or false")
         return raw
 
-    def to_wire(self, value: Any, where: str) -> Any:
-        return _checked(self.check, value, where)
-
-    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:  # noqa: ARG002
-        return self.check(raw, where)
-
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Text(Bounded):
     """UTF-8 of at most `size_max` characters, matching `pattern` (whole) where given."""
 
     size_max: int
@@ -125,15 +119,9 @@ class Text:
             raise wrong(where, f"{raw!r} does not match {self.pattern.pattern}")
         return raw
 
-    def to_wire(self, value: Any, where: str) -> Any:
-        return _checked(self.check, value, where)
-
-    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:  # noqa: ARG002
-        return self.check(raw, where)
-
 
 @dataclass(frozen=True, slots=True)
-class Octets:
+class Octets(Bounded):
     """A byte string of `size_min` to `size_max` bytes; one argument means exactly that many."""
 
     size_max: int
@@ -147,12 +135,6 @@ class Octets:
             raise wrong(where, f"{len(raw)} bytes, must be {low}..{self.size_max}")
         return raw
 
-    def to_wire(self, value: Any, where: str) -> Any:
-        return _checked(self.check, value, where)
-
-    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:  # noqa: ARG002
-        return self.check(raw, where)
-
 
 @dataclass(frozen=True, slots=True)
 class Closed:
@@ -165,7 +147,8 @@ class Closed:
             raise ValueError(f"{where}: {value!r} is not a {self.enum.__name__}")
         return int(value)
 
-    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:  # noqa: ARG002
+    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:
+        del strict
         known = type(raw) is int and raw in self.enum._value2member_map_
         if not known:
             raise wrong(where, f"{raw!r} is not a known {self.enum.__name__}")
@@ -236,22 +219,3 @@ class Mapping:
             )
             for key, item in raw.items()
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Nested:
-    """Another message's table, as a map inside this one."""
-
-    part: type[Any]
-
-    def to_wire(self, value: Any, where: str) -> Any:
-        from wherry_protocol.codec.table import to_map
-
-        if type(value) is not self.part:
-            raise ValueError(f"{where}: {type(value).__name__} is not a {self.part.__name__}")
-        return to_map(value, where)
-
-    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:
-        from wherry_protocol.codec.table import from_map
-
-        return from_map(self.part, raw, where, strict)

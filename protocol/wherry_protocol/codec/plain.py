@@ -14,14 +14,13 @@ from wherry_protocol.codec.fields import (
     Closed,
     FieldType,
     Mapping,
-    Nested,
     Octets,
     Open,
     Sequence,
     Unknown,
     wrong,
 )
-from wherry_protocol.codec.table import columns
+from wherry_protocol.codec.table import Nested, columns
 from wherry_protocol.errors import Code, DecodeError
 
 T = TypeVar("T")

@@ -130,6 +130,21 @@ def _value(column: Column, raw: Any, where: str, strict: bool) -> Any:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """Another message's table, as a map inside this one."""
+
+    part: type[Any]
+
+    def to_wire(self, value: Any, where: str) -> Any:
+        if type(value) is not self.part:
+            raise ValueError(f"{where}: {type(value).__name__} is not a {self.part.__name__}")
+        return to_map(value, where)
+
+    def from_wire(self, raw: Any, where: str, strict: bool) -> Any:
+        return from_map(self.part, raw, where, strict)
+
+
 def encode(message: Message) -> bytes:
     """The message's one encoding. Raises ValueError where a value breaks its own bounds."""
     return dumps(to_map(message, type(message).__name__))
