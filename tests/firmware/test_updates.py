@@ -246,14 +246,6 @@ def test_an_upload_that_cannot_succeed_is_refused_at_its_first_byte(
     assert runs(device, 1)
 
 
-def test_each_refusal_has_its_own_code() -> None:
-    codes = [
-        ImageCode.NO_FREE_SLOT, ImageCode.WRONG_MAGIC, ImageCode.TOO_LARGE,
-        ImageCode.NOT_ENOUGH_SIGNATURES, ImageCode.INVALID_HASH,
-    ]  # fmt: skip
-    assert len(set(codes)) == 5
-
-
 def test_a_program_that_needs_more_memory_is_refused(start: Start) -> None:
     device = start("--arena-size", "16")
     device.upload(image(1))
