@@ -7,7 +7,7 @@ first operator, the default hardware classes, and the broker's configuration.
 import getpass
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +65,7 @@ def found(
     check_name("organization", ORG, charter.organization)
     _check_threshold("root", charter.root_keys, charter.root_threshold)
     _check_threshold("release", charter.release_keys, charter.release_threshold)
+    _check_tls(charter.broker)
     if data.settings.exists() or data.database.exists():
         raise StateError(f"{data.root} already holds an organization; choose another folder")
     data.make()
@@ -75,7 +76,7 @@ def found(
     write_durably(data.roots / "1.cose", root)
     root_files = _write_keys(data, "root", root_keys, charter.root_passphrase)
     release_files = _write_keys(data, "release", release_keys, charter.release_passphrase)
-    settings = Settings(charter.organization, charter.broker, charter.http)
+    settings = Settings(charter.organization, _resolved(charter.broker), charter.http)
     token = _fill_database(data, charter, settings, now_s, random)
     write_durably(data.operator_token, token.encode() + b"\n")
     # Last, because its presence says that the organization is whole.
@@ -89,6 +90,25 @@ def _check_threshold(role: str, count: int, threshold: int) -> None:
             f"{role} keys: {threshold} of {count} cannot be; "
             f"1 <= threshold <= keys <= {KEYS_MAX} must hold"
         )
+
+
+def _check_tls(broker: BrokerSettings) -> None:
+    if broker.is_tls and not (broker.ca_file and broker.cert_file and broker.key_file):
+        raise WherryError("TLS on the broker needs its CA, certificate and key: name all three")
+
+
+def _resolved(broker: BrokerSettings) -> BrokerSettings:
+    """With absolute paths: the service and the broker start in other folders."""
+    return replace(
+        broker,
+        ca_file=_absolute(broker.ca_file),
+        cert_file=_absolute(broker.cert_file),
+        key_file=_absolute(broker.key_file),
+    )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve()) if path else ""
 
 
 def _first_root(
@@ -144,9 +164,8 @@ def _fill_database(
             token = add_operator(db, charter.operator, Role.ADMIN, charter.operator, now_s, random)
             _add_broker_logins(db, data, random)
         provision.write_files(db, data, settings)
-        configuration = mosquitto.configuration(
-            data.broker.resolve(), settings.broker.host, settings.broker.port, getpass.getuser()
-        )
+        folder = data.broker.resolve()
+        configuration = mosquitto.configuration(folder, settings.broker, getpass.getuser())
         write_durably(data.broker / "mosquitto.conf", configuration.encode())
     finally:
         db.close()

@@ -19,6 +19,9 @@ from wherry_protocol.names import ORG, check_name
 class BrokerSettings:
     """`device_host` is the broker as devices reach it, `host` as the controller does.
 
+    With `is_tls`, `ca_file` is what devices and the controller trust (it goes into every
+    enrolment), `cert_file` and `key_file` are the broker's own, for the written configuration.
+
     `provisioning`: `mosquitto` rewrites that broker's password and access files and has it read
     them again; `none` leaves logins to you.
     """
@@ -27,6 +30,8 @@ class BrokerSettings:
     port: int = 1883
     device_host: str = ""
     ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
     is_tls: bool = False
     provisioning: str = "mosquitto"
 

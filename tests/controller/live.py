@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -163,6 +164,8 @@ class LiveDevice:
             protocol=paho.MQTTv311,
         )  # fmt: skip
         client.username_pw_set(login.username, login.password)
+        if login.is_tls:
+            client.tls_set_context(ssl.create_default_context(cadata=login.ca_pem))
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -214,12 +217,11 @@ class LiveDevice:
             self.client = None
 
 
-def make_live(folder: Path, mosquitto: str) -> Live:
-    """Found an organization and start its broker and service."""
+def make_live(folder: Path, mosquitto: str, tls: dict[str, str] | None = None) -> Live:
+    """Found an organization and start its broker and service; `tls` names its three files."""
     port = free_port()
-    charter = Charter(
-        "acme", "ada", broker=BrokerSettings(port=port), http=HttpSettings(port=free_port())
-    )
+    broker = BrokerSettings(port=port, is_tls=tls is not None, **(tls or {}))
+    charter = Charter("acme", "ada", broker=broker, http=HttpSettings(port=free_port()))
     made = found(DataDir(folder), charter, time.time())
     release = [SigningKey.from_pem(path.read_bytes()) for path in made.release_key_files]
     live = Live(folder, mosquitto, made.token, release, port)

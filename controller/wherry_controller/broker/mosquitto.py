@@ -14,6 +14,8 @@ from typing import Final
 
 from wherry_protocol.topics import DEVICE_LEAVES, Topics
 
+from wherry_controller.settings import BrokerSettings
+
 ITERATIONS: Final = 101  # mosquitto's own default; the passwords have 192 random bits
 SALT_BYTES: Final = 12
 CONTROLLER: Final = "controller"
@@ -82,11 +84,12 @@ def _device_rules(topics: Topics, connection: str) -> list[str]:
     ]
 
 
-def configuration(folder: Path, host: str, port: int, user: str) -> str:
+def configuration(folder: Path, broker: BrokerSettings, user: str) -> str:
     """`mosquitto.conf`: why each line is there stands above it."""
+    tls = f"certfile {broker.cert_file}\nkeyfile {broker.key_file}\n" if broker.is_tls else ""
     return f"""# Written by `wherry init`. mosquitto 2.0 or newer.
-listener {port} {host}
-allow_anonymous false
+listener {broker.port} {broker.host}
+{tls}allow_anonymous false
 password_file {folder / "passwd"}
 acl_file {folder / "acl"}
 # The broker reads files that only their owner may read.
