@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wherry_native._engine import ffi, lib
-from wherry_native.program import ProgramFormatError, read_program
 
 ABI_VERSION: Final[int] = lib.WH_ENGINE_ABI
 FORMAT_VERSION: Final[int] = lib.WH_PROGRAM_FORMAT
@@ -149,6 +148,9 @@ def _runnable(image: Image) -> Image | mmap.mmap:
 
 def _fault(status: int, image: Any, where: Any) -> str:
     """One sentence: the place with its name, and what is wrong there."""
+    # Here only: a device that just runs programs has no use for the format's description.
+    from wherry_native.program import ProgramFormatError, read_program
+
     place = _PARTS[where.part].format(where.index)
     try:
         description = read_program(ffi.buffer(image)[:])

@@ -73,3 +73,33 @@ def test_plain_pem_is_read_as_the_library_reads_it():
 )
 def test_every_other_form_is_left_to_the_library(pem):
     assert plain_seed(pem, ED25519) is None
+
+
+LEAVE_OUT = """
+import sys
+from pathlib import Path
+from wherry_agent.main import leave_out_tls
+print(leave_out_tls(Path(sys.argv[1])))
+import wherry_agent.shell.station, paho.mqtt.client as paho, hashlib, random, hmac
+print("_ssl" in sys.modules and sys.modules["_ssl"] is not None)
+names = [name for name in ("SSLWantReadError", "SSLWantWriteError")]
+print(all(issubclass(getattr(paho.ssl, name), Exception) for name in names))
+print(hashlib.sha256(b"abc").hexdigest()[:8])
+"""
+
+
+@pytest.mark.parametrize(
+    ("marker", "is_left_out"), [("plain\n", True), ("tls\n", False), ("?", False), (None, False)]
+)
+def test_tls_is_left_out_of_memory_only_where_the_enrolment_says_so(tmp_path, marker, is_left_out):
+    if marker is not None:
+        (tmp_path / "transport").write_text(marker)
+    paths = [str(ROOT / name) for name in ("protocol", "native", "agent")]
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths}\n{LEAVE_OUT}", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [str(is_left_out), str(not is_left_out), "True", "ba7816bf"]
