@@ -36,6 +36,8 @@ def make(data: DataDir, folder: Path, now_s: float) -> Path:
         closing(sqlite3.connect(target / "wherry.db")) as copy,
     ):
         source.backup(copy)
+        # Whoever reads a database in WAL mode leaves files beside it, and the seal would be broken.
+        copy.execute("PRAGMA journal_mode = DELETE")
     (target / "wherry.db").chmod(0o600)
     for part in FOLDERS:
         shutil.copytree(data.root / part, target / part, copy_function=_copy)
