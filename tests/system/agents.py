@@ -61,13 +61,13 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def broker(program: str, folder: Path, port: int | None = None) -> Iterator[int]:
+def broker(program: str, folder: Path, port: int | None = None, extra: str = "") -> Iterator[int]:
     """A mosquitto of our own on loopback; gives its port."""
     port = port or free_port()
     folder.mkdir(exist_ok=True)
     conf = folder / "mosquitto.conf"
     user = f"user {os.environ.get('USER', 'root')}\n" if os.geteuid() == 0 else ""
-    conf.write_text(BROKER_CONF.format(port=port, folder=folder) + user)
+    conf.write_text(BROKER_CONF.format(port=port, folder=folder) + user + extra)
     process = subprocess.Popen([program, "-c", str(conf)])
     try:
         wait_until(lambda: _answers(port), "mosquitto listens")
@@ -148,7 +148,12 @@ def agent_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def enrolled(
-    folder: Path, director: Director, port: int, name: str = "gw1", config: str = ""
+    folder: Path,
+    director: Director,
+    port: int,
+    name: str = "gw1",
+    config: str = "",
+    login: BrokerLogin | None = None,
 ) -> AgentProcess:
     """A device that went through `wherry-agent enroll`, with its agent.toml."""
     folder.mkdir(exist_ok=True)
@@ -156,7 +161,7 @@ def enrolled(
     asked = ["--connection", name, "--class", "linux-test", "--label", "site=oslo"]
     made = agent_command("enroll", "--dir", str(state), *asked, "--request", str(request))
     assert made.returncode == 0, made.stderr
-    login = BrokerLogin(host="127.0.0.1", port=port, username=name, password="secret")
+    login = login or BrokerLogin(host="127.0.0.1", port=port, username=name, password="secret")
     device, sealed = director.enrol(request.read_bytes(), login)
     answer.write_bytes(sealed)
     kept = agent_command("enroll", "--dir", str(state), "--answer", str(answer))

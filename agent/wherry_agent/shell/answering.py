@@ -23,6 +23,7 @@ from wherry_agent.core.effects import Ask
 from wherry_agent.core.inputs import Answered
 from wherry_agent.shell.loop_host import LoopHost
 
+LOG = logging.getLogger(__name__)
 INFER_S_MAX: Final = 5.0
 LINES_KEPT: Final = 200
 LINE_MAX: Final = 512
@@ -56,8 +57,9 @@ class Answering:
             answered = Answered(question.unit, question.request_id, Code.OK, "", encode(reply))
         except WherryError as error:
             answered = Answered(question.unit, question.request_id, error.code, str(error))
-        except (OSError, ValueError) as error:
-            answered = Answered(question.unit, question.request_id, Code.FAILED, str(error))
+        except Exception as error:  # whoever asked gets an answer
+            LOG.exception("a question of verb %d failed", question.verb)
+            answered = Answered(question.unit, question.request_id, Code.FAILED, repr(error))
         self.tell(answered)
 
     def _status(self, body: bytes) -> Message:  # noqa: ARG002

@@ -9,6 +9,8 @@ Rules:
 """
 
 import contextlib
+import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from wherry_protocol.messages.enrolment import BrokerLogin
 
 from wherry_agent.config import LinkConfig
 
+LOG = logging.getLogger(__name__)
 IN_FLIGHT_MAX: Final = 64
 STOP_S_MAX: Final = 3.0
 Acknowledge = Callable[[], None]
@@ -77,6 +80,7 @@ class MqttLink:
         client.reconnect_delay_set(max(1, round(low)), max(1, round(high)))
         client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         return client
@@ -132,11 +136,17 @@ class MqttLink:
         properties: Any,  # noqa: ARG002
     ) -> None:
         if reason.is_failure:
+            LOG.warning("the broker refuses the connection: %s", reason)
             return  # paho tries again
         self._is_connected.set()
         payload = self._presence(self._number, True)
         client.publish(self._presence_topic, payload, qos=1, retain=True)
         self._callbacks.connected(self._number)
+
+    def _on_connect_fail(self, client: mqtt.Client, userdata: Any) -> None:  # noqa: ARG002
+        """Called by paho while it handles the error; it tries again by itself."""
+        error = sys.exc_info()[1]
+        LOG.warning("no connection to %s:%d: %s", self._login.host, self._login.port, error)
 
     def _on_disconnect(
         self,

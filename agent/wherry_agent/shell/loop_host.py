@@ -36,6 +36,7 @@ from wherry_agent.core.effects import (
 from wherry_agent.core.inputs import Figures, FromUnit, Loaded, SelfTested, StepFailed, TensorFacts
 from wherry_agent.core.record import Slot
 from wherry_agent.shell.blob_store import BlobStore, sha256
+from wherry_agent.shell.disk import Image
 from wherry_agent.shell.inference_door import Inference, Serving
 from wherry_agent.telemetry.counters import Counters, counters_of
 from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
@@ -71,6 +72,7 @@ class Bundle:
     number: int
     slot: Slot
     manifest: Manifest
+    image: Image  # what was hashed and mapped, and runs
     program: Program
     instance: Instance
 
@@ -183,7 +185,8 @@ class LoopHost:
         self._tell(Loaded(self.unit, effect.model, digest, inputs, outputs, memory_bytes))
 
     def _open(self, slot: Slot, manifest: Manifest) -> Bundle:
-        program = Program(self._store.open_image(manifest))
+        image = self._store.open_image(manifest)
+        program = Program(image)
         with self._lock:
             number = self._next_number
             self._next_number += 1
@@ -195,7 +198,7 @@ class LoopHost:
             valid_min=valid_min,
             valid_max=valid_max,
         )
-        return Bundle(number, slot, manifest, program, instance)
+        return Bundle(number, slot, manifest, image, program, instance)
 
     def _self_test(self, effect: SelfTest) -> None:
         bundle = self._model(effect.model).bundles.get(effect.manifest_digest)
@@ -336,7 +339,7 @@ class LoopHost:
 
     def is_intact(self, bundle: Bundle) -> bool:
         """Does what runs still hash to what was signed?"""
-        return sha256(bundle.program.image) == bundle.manifest.program_digest
+        return sha256(bundle.image) == bundle.manifest.program_digest
 
     def has_worked(self) -> bool:
         """False where a loop holds inputs and has answered none since the last call: it hangs."""

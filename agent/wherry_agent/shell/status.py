@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wherry_agent.core.model import ModelState
 from wherry_agent.core.record import Slot
 from wherry_agent.core.reporting import progress_permille
 from wherry_agent.core.state import Agent, UnitState
-from wherry_agent.core.model import ModelState
 
 
 def describe(agent: Agent, now_us: int, is_connected: bool) -> Mapping[str, Any]:
