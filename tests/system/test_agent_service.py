@@ -1,0 +1,66 @@
+"""The agent as a service: a real process in front of a service manager's notify socket."""
+
+import signal
+import socket
+import time
+from itertools import pairwise
+
+import pytest
+
+from tests.system.agents import Fleet, fleet
+
+WATCHDOG_S = 4.0
+
+
+@pytest.fixture
+def sea(mosquitto, tmp_path):
+    with fleet(mosquitto, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def manager(sea, tmp_path, monkeypatch):  # noqa: ARG001  (the broker would notify it too)
+    """A service manager that watches whatever is started next."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", str(int(WATCHDOG_S * 1e6)))
+    yield listener
+    listener.close()
+
+
+def heard(listener: socket.socket, wait_s: float) -> str:
+    """The next notification; empty where none comes."""
+    listener.settimeout(wait_s)
+    try:
+        return listener.recv(4096).decode()
+    except TimeoutError:
+        return ""
+
+
+def test_the_service_manager_hears_that_it_is_ready_alive_and_stopping(
+    sea: Fleet, manager: socket.socket
+):
+    agent = sea.enrol().start()
+    assert heard(manager, 20).startswith("READY=1\nSTATUS=")
+    times = []
+    while len(times) < 3:
+        assert heard(manager, WATCHDOG_S) == "WATCHDOG=1"
+        times.append(time.monotonic())
+    assert max(b - a for a, b in pairwise(times)) < WATCHDOG_S
+    assert agent.stop() == 0
+    told = [text for text in iter(lambda: heard(manager, 0.2), "") if text != "WATCHDOG=1"]
+    assert told[-1].startswith("STOPPING=1")
+
+
+def test_an_agent_that_hangs_stops_feeding_the_watchdog(sea: Fleet, manager: socket.socket):
+    agent = sea.enrol().start()
+    assert heard(manager, 20).startswith("READY=1")
+    assert heard(manager, WATCHDOG_S) == "WATCHDOG=1"
+    assert agent.process is not None
+    agent.process.send_signal(signal.SIGSTOP)
+    while heard(manager, 0.1):
+        pass  # what was sent before it stopped
+    assert heard(manager, WATCHDOG_S) == ""
+    agent.process.send_signal(signal.SIGCONT)
+    assert heard(manager, WATCHDOG_S) == "WATCHDOG=1"
