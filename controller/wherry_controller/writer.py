@@ -181,6 +181,8 @@ class _Loop:
         except Exception as error:
             command.future.set_exception(error)
         else:
+            if self.link is not None:
+                self.link.publish(self.fleet.take_asked())
             command.future.set_result(result)
 
     def _receive(self) -> None:

@@ -311,6 +311,21 @@ def test_a_rollout_is_created_listed_watched_and_aborted(api: Api) -> None:
     assert answer.status_code == 409
 
 
+def test_a_preview_names_each_stages_units_and_keeps_nothing(api: Api) -> None:
+    names = [f"gw{n}" for n in range(4)]
+    for name in names:
+        enrolled(api, name)
+    api.ok("POST", "/bundles", content=bundle_file(api.release, program_bytes=640))
+    body = {"model": "digits", "version": "1.0.0", "target": "all",
+            "plan": {"strategy": "rolling"}}  # fmt: skip
+    shown = api.ok("POST", "/rollouts/preview", Role.VIEWER, json=body)
+    assert [len(stage) for stage in shown["stages"]] == [1, 3]
+    assert api.ok("GET", "/rollouts") == []
+    made = api.ok("POST", "/rollouts", json=body)
+    offered = [unit["unit"] for unit in made["units"] if unit["phase"] == "offered"]
+    assert (made["id"], offered) == (shown["id"], shown["stages"][0])
+
+
 def test_an_operators_rollout_waits_for_an_approver_where_the_settings_say_so(
     tmp_path: Path,
 ) -> None:

@@ -51,6 +51,7 @@ class World:
 
     def do(self, command: Callable[[Organization], T]) -> T:
         result = self.fleet.do(command, self.now_s)
+        self.told += self.fleet.take_asked()
         self._step()
         return result
 

@@ -11,7 +11,7 @@ from typing import Any
 from wherry_protocol.errors import Code, StateError, WherryError
 from wherry_protocol.messages.desired import Mode
 
-from wherry_controller.core.rollouts import Candidate, State, draft, parse_plan
+from wherry_controller.core.rollouts import Candidate, Rollout, State, draft, parse_plan
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.keeping import all_parts
 from wherry_controller.core.rollouts.members import MemberPhase
@@ -56,31 +56,36 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
     """
     if order.is_started and trustees.is_stopped(org):
         raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
-    bundle = registry.version(org.db, order.model, order.version)
-    plan = parse_plan(order.plan)
-    rollout_id = _next_id(org, bundle)
-    candidates = _candidates(org, order, rollout_id, now_s)
-    rollout = draft(
-        rollout_id,
-        desires.manifest_of(bundle.manifest),
-        bundle.digest,
-        plan,
-        candidates,
-        created_by=who,
-        now_s=now_s,
-        claimed=_claimed(org, order.model),
-    )
-    row = RolloutRow(rollout_id, order.model, bundle.digest, rollout.state.value, 1, now_s, now_s)
+    rollout = drafted(org, order, who, now_s)
+    rollout_id = rollout.rollout_id
+    meta.put(org.db, "rollouts.count", rollout_id.rpartition("-")[2])
+    row = RolloutRow(rollout_id, order.model, rollout.digest, rollout.state.value, 1, now_s, now_s)
     kept.add(org.db, row)
     kept.put_parts(org.db, rollout_id, all_parts(rollout))
     org.rollouts[rollout_id] = rollout
     org.record(
         now_s, who, "rollout.create", rollout_id, order.reason, target=order.target,
-        units=len(rollout.members), overrides=list(plan.overrides),
+        units=len(rollout.members), overrides=list(rollout.plan.overrides),
     )  # fmt: skip
     if order.is_started:
         start(org, rollout_id, who, order.reason, now_s)
     return rollout_id
+
+
+def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
+    """The rollout that `create` would keep: for a preview, nothing is written."""
+    bundle = registry.version(org.db, order.model, order.version)
+    rollout_id = _next_id(org, bundle)
+    return draft(
+        rollout_id,
+        desires.manifest_of(bundle.manifest),
+        bundle.digest,
+        parse_plan(order.plan),
+        _candidates(org, order, rollout_id, now_s),
+        created_by=who,
+        now_s=now_s,
+        claimed=_claimed(org, order.model),
+    )
 
 
 def start(org: Organization, rollout_id: str, who: str, reason: str, now_s: float) -> None:
@@ -97,7 +102,6 @@ def start(org: Organization, rollout_id: str, who: str, reason: str, now_s: floa
 
 def _next_id(org: Organization, bundle: BundleRow) -> str:
     number = int(meta.get(org.db, "rollouts.count", "0")) + 1
-    meta.put(org.db, "rollouts.count", str(number))
     return f"{bundle.model}-{bundle.version}-{number}"
 
 

@@ -46,6 +46,7 @@ class Organization:
     link_is_up: bool = False
     rollouts: dict[str, Rollout] = field(default_factory=dict)  # as kept, or ahead if in `dirty`
     dirty: set[str] = field(default_factory=set)
+    asked: list[Outbound] = field(default_factory=list)  # to be sent once it is committed
     _keys: dict[bytes, ConnectionKeys] = field(default_factory=dict)
 
     @property

@@ -19,7 +19,7 @@ from typing import TypeVar
 from wherry_protocol.errors import DecodeError, WherryError
 from wherry_protocol.topics import DeviceTopic, parse_device_topic
 
-from wherry_controller.fleet import blobs, guarding, observed, rollouts, trustees, upkeep
+from wherry_controller.fleet import asking, blobs, guarding, observed, rollouts, trustees, upkeep
 from wherry_controller.fleet.organization import Organization, Outbound
 from wherry_controller.fleet.reports import Batch
 from wherry_controller.store import devices, outbox
@@ -111,12 +111,19 @@ class Fleet:
             batch.telemetry(connection, topic.unit, payload)
         elif topic.leaf == "event":
             batch.event(connection, topic.unit, payload)
+        elif topic.leaf == "reply":
+            asking.answered(self.org, connection, topic.unit, payload, batch.now_s)
         return []
 
     def do(self, command: Callable[[Organization], T], now_s: float) -> T:
         """Run an operator's command in one transaction; what it raises changes nothing."""
         with self._kept(now_s):
             return command(self.org)
+
+    def take_asked(self) -> list[Outbound]:
+        """The questions that commands have put since the last call; lost ones expire."""
+        found, self.org.asked = self.org.asked, []
+        return found
 
     @contextmanager
     def _kept(self, now_s: float) -> Iterator[None]:
@@ -127,6 +134,7 @@ class Fleet:
                 rollouts.keep(self.org, now_s)
         except BaseException:
             rollouts.forget(self.org)
+            self.org.asked.clear()
             raise
 
     def tick(self, now_s: float) -> None:

@@ -37,6 +37,16 @@ class Configuration(Shape):
     labels: dict[str, str] | None = None
 
 
+class AskedOfUnit(Shape):
+    """A question to a unit; `input` is base64 of the model's quantized input bytes."""
+
+    verb: Literal["status", "infer", "verify", "logs"]
+    model: str = ""
+    input: str = Field("", max_length=100_000)
+    count: int = Field(50, ge=1, le=200)
+    reason: str = Field("", max_length=256)
+
+
 class EnergyModelShape(Shape):
     nj_per_cycle: float
     uncertainty: float

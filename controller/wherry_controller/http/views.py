@@ -14,6 +14,7 @@ from wherry_protocol.messages.desired import Assignment
 from wherry_protocol.messages.limits import MANIFEST_BYTES_MAX
 from wherry_protocol.messages.observed import Kind, Severity, Telemetry
 from wherry_protocol.messages.reported import Outcome, Phase
+from wherry_protocol.messages.rpc import InferReply, LogsReply, StatusReply, Verb, VerifyReply
 from wherry_protocol.senml import Record
 
 from wherry_controller.core.audit_chain import AuditRow
@@ -35,6 +36,7 @@ from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Connection, Unit, UnitModel
 from wherry_controller.store.events import EventRow
 from wherry_controller.store.performance import ReportRow
+from wherry_controller.store.questions import Question
 from wherry_controller.store.registry import BundleRow
 from wherry_controller.writer import Writer
 
@@ -200,6 +202,27 @@ def report(row: ReportRow) -> dict[str, Any]:
         "received_s": row.received_s,
         "time_s": row.time_s,
         "senml": [_record(record) for record in told.pack],
+    }
+
+
+BODIES: dict[int, Any] = {
+    Verb.INFER: InferReply,
+    Verb.VERIFY: VerifyReply,
+    Verb.LOGS: LogsReply,
+    Verb.STATUS: StatusReply,
+}
+
+
+def answer(row: Question) -> dict[str, Any]:
+    """A unit's answer; `body` as the verb has it, where the unit could answer."""
+    is_ok = row.code == Code.OK and bool(row.body)
+    return {
+        "unit": f"{row.connection}/{row.unit}",
+        "verb": name_of(Verb, row.verb),
+        "code": name_of(Code, row.code or 0).upper(),
+        "text": row.text,
+        "round_trip_s": (row.answered_s or row.asked_s) - row.asked_s,
+        "body": plain(decode(BODIES[row.verb], row.body)) if is_ok and row.body else None,
     }
 
 

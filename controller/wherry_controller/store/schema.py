@@ -145,6 +145,11 @@ CREATE TABLE events (
     suppressed INTEGER NOT NULL, fields TEXT NOT NULL) STRICT;
 CREATE INDEX events_by_unit ON events (connection, unit, id);
 
+CREATE TABLE questions (
+    id BLOB PRIMARY KEY, connection TEXT NOT NULL, unit TEXT NOT NULL, verb INTEGER NOT NULL,
+    asked_s REAL NOT NULL, expires_s REAL NOT NULL, answered_s REAL, code INTEGER, text TEXT,
+    body BLOB) STRICT;
+
 CREATE TABLE guard (
     connection TEXT NOT NULL, unit TEXT NOT NULL, model TEXT NOT NULL, document TEXT NOT NULL,
     PRIMARY KEY (connection, unit, model)) STRICT, WITHOUT ROWID;

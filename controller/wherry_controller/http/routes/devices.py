@@ -1,22 +1,25 @@
 """Devices: enrolment, what they report, configuration, isolation."""
 
 import binascii
+import time
 from base64 import b64decode, b64encode
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
-from wherry_protocol.errors import Code, DecodeError
+from wherry_protocol.errors import Code, DecodeError, UnreachableError
+from wherry_protocol.messages.rpc import Verb
 
 from wherry_controller.broker import provision
-from wherry_controller.fleet import Organization, configuring, enrolment, rollouts
+from wherry_controller.fleet import Organization, asking, configuring, enrolment, rollouts
 from wherry_controller.http import views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
-from wherry_controller.http.shapes import Configuration, Enrolment, WithReason
-from wherry_controller.store import devices
+from wherry_controller.http.shapes import AskedOfUnit, Configuration, Enrolment, WithReason
+from wherry_controller.store import devices, questions
 
 router = APIRouter(tags=["devices"])
+LOOK_S: Final = 0.02
 At = Annotated[Desk, Depends(desk_of)]
 By = Annotated[Caller, Depends(authorize)]
 
@@ -108,3 +111,21 @@ def revoke(connection: str, body: WithReason, desk: At, by: By) -> dict[str, Any
 
     desk.do(run)
     return {"connection": connection, "broker_has_read": _provision(desk)}
+
+
+@router.post("/devices/{connection}/{unit}/ask", operation_id="devices.ask")
+def ask(connection: str, unit: str, body: AskedOfUnit, desk: At, by: By) -> dict[str, Any]:
+    """Ask a unit that is online, and wait for its answer: status, infer, verify or logs."""
+    verb = Verb[body.verb.upper()]
+    content = asking.body_of(verb, body.model, base64_bytes(body.input, "input"), body.count)
+    unit_id = f"{connection}/{unit}"
+    question_id = desk.do(
+        lambda org, now_s: asking.ask(org, unit_id, verb, content, by.name, body.reason, now_s)
+    )
+    deadline = time.monotonic() + asking.VALID_S
+    while time.monotonic() < deadline:
+        row = questions.find(desk.reader, question_id)
+        if row is not None and row.answered_s is not None:
+            return views.answer(row)
+        time.sleep(LOOK_S)
+    raise UnreachableError(f"{unit_id} did not answer within {asking.VALID_S:g} s")

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from wherry_controller.core.permissions import Role
 from wherry_controller.core.rollouts import events as told
+from wherry_controller.core.rollouts import preview as stages_of
 from wherry_controller.core.subset import parse_share
 from wherry_controller.fleet import deploying, rollouts
 from wherry_controller.http import streams, views
@@ -31,6 +32,14 @@ def create(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     )  # fmt: skip
     rollout_id = desk.do(lambda org, now_s: deploying.create(org, order, by.name, now_s))
     return views.rollout(desk.reader, rollout_id, desk.clock())
+
+
+@router.post("/rollouts/preview", operation_id="rollouts.preview")
+def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
+    """A dry run: which units each stage would add, in order. Nothing is kept."""
+    order = deploying.Order(body.model, body.version, body.target, body.plan, body.reason, False)
+    rollout = desk.do(lambda org, now_s: deploying.drafted(org, order, by.name, now_s))
+    return {"id": rollout.rollout_id, "stages": stages_of(rollout)}
 
 
 @router.get("/rollouts", operation_id="rollouts.list")
