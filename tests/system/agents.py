@@ -61,8 +61,10 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def broker(program: str, folder: Path, port: int | None = None, extra: str = "") -> Iterator[int]:
-    """A mosquitto of our own on loopback; gives its port."""
+def broker(
+    program: str, folder: Path, port: int | None = None, extra: str = "", *, is_killed: bool = False
+) -> Iterator[int]:
+    """A mosquitto of our own on loopback; gives its port. `is_killed`: it ends by kill -9."""
     port = port or free_port()
     folder.mkdir(exist_ok=True)
     conf = folder / "mosquitto.conf"
@@ -73,7 +75,10 @@ def broker(program: str, folder: Path, port: int | None = None, extra: str = "")
         wait_until(lambda: _answers(port), "mosquitto listens")
         yield port
     finally:
-        process.terminate()
+        if is_killed:
+            process.kill()
+        else:
+            process.terminate()
         process.wait(10)
 
 

@@ -86,7 +86,7 @@ def test_a_device_answers_signed_questions(sea: Fleet):
 def test_an_agent_goes_on_after_its_broker_was_killed_and_came_back(mosquitto, tmp_path):
     port = free_port()
     director = Director(now_s=int(time.time()))
-    with broker(mosquitto, tmp_path / "one", port):
+    with broker(mosquitto, tmp_path / "one", port, is_killed=True):
         ashore = LiveDirector(director, port)
         agent = enrolled(tmp_path / "gw1", director, port)
         ashore.devices["gw1"] = agent.device

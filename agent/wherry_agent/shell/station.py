@@ -199,12 +199,17 @@ class Station:
         for mcu in self._mcus.values():
             mcu.start()
         self._link.start()
-        self._notifier.ready("serving")
-        LOG.info("agent ready")
+        self._worker(self._say_ready)  # in order: after what the first effects load
         try:
             self._runtime.run()
         finally:
             self._close()
+
+    def _say_ready(self) -> None:
+        served = [self._host.serving(name) for name in self._host.models()]
+        names = [f"{one.model} {one.version}" for one in served if one is not None]
+        self._notifier.ready(f"serving {', '.join(names) or 'nothing yet'}")
+        LOG.info("agent ready")
 
     def _say_address(self, http: HttpApi) -> None:
         """For `wherry-agent status` and for tests, where the config says port 0."""
