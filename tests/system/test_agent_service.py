@@ -6,7 +6,9 @@ import time
 from itertools import pairwise
 
 import pytest
+from wherry_protocol.messages.reported import Phase
 
+from tests.agent.bundles import INPUT_BYTES
 from tests.system.agents import Fleet, fleet
 
 WATCHDOG_S = 4.0
@@ -42,7 +44,7 @@ def test_the_service_manager_hears_that_it_is_ready_alive_and_stopping(
     sea: Fleet, manager: socket.socket
 ):
     agent = sea.enrol().start()
-    assert heard(manager, 20).startswith("READY=1\nSTATUS=")
+    assert heard(manager, 20) == "READY=1\nSTATUS=serving nothing yet"
     times = []
     while len(times) < 3:
         assert heard(manager, WATCHDOG_S) == "WATCHDOG=1"
@@ -51,6 +53,22 @@ def test_the_service_manager_hears_that_it_is_ready_alive_and_stopping(
     assert agent.stop() == 0
     told = [text for text in iter(lambda: heard(manager, 0.2), "") if text != "WATCHDOG=1"]
     assert told[-1].startswith("STOPPING=1")
+
+
+def test_a_start_counts_as_done_when_the_model_of_the_last_run_serves_again(
+    sea: Fleet, manager: socket.socket
+):
+    agent = sea.enrol().start()
+    bundle = sea.director.made("1.2.3")
+    sea.ashore.publish(bundle)
+    sea.ashore.assign(agent.device, [bundle])
+    sea.ashore.wait_for_model(agent.device, lambda m: m.phase is Phase.TRIAL, "the trial")
+    agent.kill()
+    while heard(manager, 0.1):
+        pass
+    agent.start()
+    assert heard(manager, 20) == "READY=1\nSTATUS=serving digits 1.2.3"
+    assert agent.get("/inference", {"input_q": [1] * INPUT_BYTES})["version"] == "1.2.3"
 
 
 def test_an_agent_that_hangs_stops_feeding_the_watchdog(sea: Fleet, manager: socket.socket):

@@ -15,12 +15,15 @@ STATUS_CHARACTERS_MAX: Final = 200
 
 
 class Notifier:
-    """Sends states to the service manager, or nothing where there is none."""
+    """Sends states to the service manager, or nothing where there is none; from any thread."""
 
     def __init__(self, address: str | None) -> None:
         """`address`: a path, or `@name` for the abstract namespace; None: no service manager."""
         self._address = _socket_address(address) if address else None
         self._socket: socket.socket | None = None
+        if self._address is not None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setblocking(False)
 
     @property
     def is_heard(self) -> bool:
@@ -39,11 +42,8 @@ class Notifier:
         self._send(f"STOPPING=1\nSTATUS={_line(status)}")
 
     def _send(self, text: str) -> None:
-        if self._address is None:
+        if self._socket is None or self._address is None:
             return
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            self._socket.setblocking(False)
         try:
             self._socket.sendto(text.encode(), self._address)
         except OSError:
