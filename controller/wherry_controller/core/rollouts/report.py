@@ -96,7 +96,11 @@ def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
         return [f"its stage opens in {started_s + stage.not_before_s - now_s:.0f} s"]
     if progress.settled_s is None:
         left = progress.opened_count - progress.offer_index
-        return [f"{rollout.in_flight} devices to confirm or fail, {left} to be offered"]
+        good = rollout.plan.trial.good_inferences_min
+        return [
+            f"{rollout.in_flight} devices to confirm ({good} good inferences each) or fail, "
+            f"{left} to be offered"
+        ]
     found = []
     if now_s < progress.settled_s + stage.soak_s:
         found.append(f"{progress.settled_s + stage.soak_s - now_s:.0f} s of soak")
