@@ -1,31 +1,21 @@
 """Real agents against the real controller: the whole path, nothing of either side replaced."""
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from wherry_protocol.bundle import write_bundle
 
-from tests.agent.bundles import make_bundle, sign_bundle
-from tests.controller.live import Live, make_live, wait_for
-from tests.system.agents import AgentProcess, agent_command
+from tests.controller.live import Live, wait_for
+from tests.system.agents import AgentProcess
+from tests.system.shore import enrolled, live_with_class, push
 
 TRIAL = {"good_inferences_min": 5, "trial_s_min": 0.5, "trial_s_max": 60.0}
-HARDWARE = "linux-test"
-CLASS = {
-    "name": HARDWARE, "architecture": "x86_64", "ram_bytes": 1 << 30, "flash_bytes": 1 << 30,
-    "memory_budget_bytes": 256 << 20, "storage_budget_bytes": 256 << 20,
-    "energy_model": {"nj_per_cycle": 2.0, "uncertainty": 0.5},
-}  # fmt: skip
 
 
 @pytest.fixture
 def live(tmp_path: Path, mosquitto: str) -> Iterator[Live]:
-    made = make_live(tmp_path / "acme", mosquitto)
-    answer = made.http.put(f"/classes/{HARDWARE}", json=CLASS)
-    assert answer.status_code == 200, answer.text
+    made = live_with_class(tmp_path / "acme", mosquitto)
     yield made
     made.close()
 
@@ -38,25 +28,6 @@ def agents(live: Live, tmp_path: Path) -> Iterator[list[AgentProcess]]:
     yield made
     for agent in made:
         agent.kill()
-
-
-def enrolled(live: Live, folder: Path, name: str) -> AgentProcess:
-    """A device that went through `wherry-agent enroll` and the API."""
-    folder.mkdir()
-    state, request, answer = folder / "state", folder / "request", folder / "answer"
-    asked = ["--connection", name, "--class", HARDWARE]
-    made = agent_command("enroll", "--dir", str(state), *asked, "--request", str(request))
-    assert made.returncode == 0, made.stderr
-    sealed = live.post("/devices", {"request": b64encode(request.read_bytes()).decode()}, 201)
-    answer.write_bytes(b64decode(sealed["answer"]))
-    kept = agent_command("enroll", "--dir", str(state), "--answer", str(answer))
-    assert kept.returncode == 0, kept.stderr
-    (folder / "agent.toml").write_text(f'state_dir = "{state}"\n[http]\nport = 0\n')
-    return AgentProcess(folder, None)  # type: ignore[arg-type]
-
-
-def push(live: Live, version: str, seed: int, **options: Any) -> None:
-    live.push(write_bundle(sign_bundle(make_bundle(version, seed=seed, **options), live.release)))
 
 
 def infer(agent: AgentProcess) -> str:
