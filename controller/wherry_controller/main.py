@@ -12,8 +12,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("wherry"):
             raise
+        library = (error.name or str(error)).partition(".")[0]
         print(
-            f"wherry: {error.name} is not installed; `pip install 'wherry[controller]'` adds the "
+            f"wherry: {library} is not installed; `pip install 'wherry[controller]'` adds the "
             "operator's part",
             file=sys.stderr,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from wherry_protocol.errors import Code, WherryError
+from wherry_protocol.errors import Code, WherryError, error_of
 
 from wherry_controller.cli import (
     device,
@@ -84,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_status
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        show_error(WherryError(f"{place}{error.strerror or error}", Code.STORAGE))
-        return WherryError.exit_status
+        failure = error_of(Code.STORAGE, f"{place}{error.strerror or error}")
+        show_error(failure)
+        return failure.exit_status
     return 0

@@ -76,12 +76,16 @@ def _token(access: Access) -> str:
 
 def _client() -> httpx.Client:
     access = _current()
-    return httpx.Client(
-        base_url=f"{_address(access)}/api/v1",
-        headers={"Authorization": f"Bearer {_token(access)}"},
-        timeout=ANSWER_S_MAX,
-        trust_env=False,
-    )
+    address = _address(access)
+    try:
+        return httpx.Client(
+            base_url=f"{address}/api/v1",
+            headers={"Authorization": f"Bearer {_token(access)}"},
+            timeout=ANSWER_S_MAX,
+            trust_env=False,
+        )
+    except httpx.InvalidURL as error:
+        raise WherryError(f"--server {address!r} is no address: {error}") from error
 
 
 def ask(
@@ -97,7 +101,7 @@ def ask(
             answer = client.request(method, path, json=body, params=query)
         except httpx.HTTPError as error:
             raise _unreachable(client, error) from error
-    return _checked(answer).json()
+    return _parsed(answer)
 
 
 def upload(path: str, content: bytes, sent: Callable[[int], None]) -> Any:
@@ -115,7 +119,7 @@ def upload(path: str, content: bytes, sent: Callable[[int], None]) -> Any:
             answer = client.post(path, content=pieces(), headers=length)
         except httpx.HTTPError as error:
             raise _unreachable(client, error) from error
-    return _checked(answer).json()
+    return _parsed(answer)
 
 
 def download(path: str) -> bytes:
@@ -151,6 +155,13 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
             kind = "message"
 
 
+def _parsed(answer: httpx.Response) -> Any:
+    try:
+        return _checked(answer).json()
+    except ValueError:
+        raise _not_ours(answer) from None
+
+
 def _checked(answer: httpx.Response) -> httpx.Response:
     if not answer.is_error:
         return answer
@@ -158,11 +169,15 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         told = answer.json()
         code, text = Code[told["code"]], str(told["error"])
     except (ValueError, KeyError, TypeError):
-        raise UnreachableError(
-            f"{answer.url.host}:{answer.url.port} answered {answer.status_code}, "
-            "which is not how `wherry serve` answers"
-        ) from None
+        raise _not_ours(answer) from None
     raise error_of(code, text)
+
+
+def _not_ours(answer: httpx.Response) -> UnreachableError:
+    return UnreachableError(
+        f"{answer.url.host}:{answer.url.port} answered {answer.status_code} in a way that "
+        "is not how `wherry serve` answers"
+    )
 
 
 def _unreachable(client: httpx.Client, error: httpx.HTTPError) -> UnreachableError:

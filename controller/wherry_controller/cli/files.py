@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wherry_protocol.bundle import Bundle, read_bundle
-from wherry_protocol.errors import Code, DecodeError, NotFoundError, WherryError
+from wherry_protocol.errors import Code, DecodeError, NotFoundError, WherryError, error_of
 
 
 def read_file(path: Path, what: str) -> bytes:
@@ -57,7 +57,7 @@ def write_file(path: Path, content: bytes) -> None:
         os.chmod(file.name, 0o644)
         os.replace(file.name, path)
     except OSError as error:
-        raise WherryError(f"{path} cannot be written: {error.strerror}", Code.STORAGE) from error
+        raise error_of(Code.STORAGE, f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_directory(path: Path) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 import getpass
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,14 @@ from wherry_controller.cli.files import read_file
 from wherry_controller.cli.output import JsonOption, ReasonOption, show
 from wherry_controller.founding import Charter, found
 from wherry_controller.settings import BrokerSettings, HttpSettings
+
+
+class Provisioning(StrEnum):
+    """Who keeps the broker's logins and access list."""
+
+    MOSQUITTO = "mosquitto"
+    NONE = "none"
+
 
 Share = Annotated[str, typer.Option(help="K-of-N keys, like 2-of-3.")]
 
@@ -41,8 +50,8 @@ def init(
     ca_file: Annotated[str, typer.Option(help="The broker's certificate authority (PEM).")] = "",
     http_port: Annotated[int, typer.Option(help="Port of the API.", min=1, max=65_535)] = 8470,
     provisioning: Annotated[
-        str, typer.Option(help="mosquitto: keep its logins; none: you do.")
-    ] = "mosquitto",
+        Provisioning, typer.Option(help="Who keeps the broker's logins; none: you do.")
+    ] = Provisioning.MOSQUITTO,
     json: JsonOption = False,
 ) -> None:
     """Found an organization: keys, root of trust, database, broker configuration.
@@ -71,7 +80,7 @@ def init(
                 device_host=device_host,
                 ca_file=ca_file,
                 is_tls=bool(ca_file),
-                provisioning=provisioning,
+                provisioning=provisioning.value,
             ),
             http=HttpSettings(port=http_port),
         ),

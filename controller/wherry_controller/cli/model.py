@@ -2,6 +2,7 @@
 
 import getpass
 import io
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,8 +65,13 @@ def _signing_key(path: Path, passphrase_file: Path | None) -> SigningKey:
     if passphrase_file is not None:
         passphrase = read_file(passphrase_file, "passphrase").strip()
     elif b"ENCRYPTED" in pem:
+        if not sys.stdin.isatty():
+            raise WherryError(f"key {path} is locked: give --passphrase-file")
         passphrase = getpass.getpass(f"passphrase of {path}: ").encode()
-    return SigningKey.from_pem(pem, passphrase)
+    try:
+        return SigningKey.from_pem(pem, passphrase)
+    except WherryError as error:
+        raise type(error)(f"{path}: {error}", error.code) from error
 
 
 @app.command()

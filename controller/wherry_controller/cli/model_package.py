@@ -34,8 +34,9 @@ def compiler_extra() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("wherry"):
             raise
+        library = (error.name or str(error)).partition(".")[0]
         raise MissingExtraError(
-            f"{error.name} is not installed; `pip install 'wherry[compiler]'` adds the compiler"
+            f"{library} is not installed; `pip install 'wherry[compiler]'` adds the compiler"
         ) from error
 
 
