@@ -3,13 +3,16 @@
 import signal
 import socket
 import time
+from contextlib import suppress
 from itertools import pairwise
+from urllib.error import HTTPError
 
 import pytest
+from wherry_agent.telemetry.pack import RESOURCE_UNITS
 from wherry_protocol.messages.reported import Phase
 
 from tests.agent.bundles import INPUT_BYTES
-from tests.system.agents import Fleet, fleet
+from tests.system.agents import Fleet, fleet, wait_until
 
 WATCHDOG_S = 4.0
 
@@ -69,6 +72,25 @@ def test_a_start_counts_as_done_when_the_model_of_the_last_run_serves_again(
     agent.start()
     assert heard(manager, 20) == "READY=1\nSTATUS=serving digits 1.2.3"
     assert agent.get("/inference", {"input_q": [1] * INPUT_BYTES})["version"] == "1.2.3"
+
+
+def test_the_status_counts_what_the_door_refused_and_names_every_figure(sea: Fleet):
+    agent = sea.enrol().start()
+    bundle = sea.director.made("1.0.0")
+    sea.ashore.publish(bundle)
+    sea.ashore.assign(agent.device, [bundle])
+    sea.ashore.wait_for_model(agent.device, lambda m: m.phase is Phase.TRIAL, "the trial")
+    for values in ([1] * INPUT_BYTES, [1] * INPUT_BYTES, [1, 2], ["x"] * INPUT_BYTES):
+        with suppress(HTTPError):
+            agent.get("/inference", {"input_q": values})
+    status = agent.get("/status")
+    (loaded,) = status["loaded"]
+    assert (loaded["model"], loaded["version"], loaded["slot"]) == ("digits", "1.0.0", "active")
+    assert (loaded["inferences"], loaded["errors"], loaded["refused"]) == (2, 0, 2)
+    assert loaded["latency_us_p95"] > 0
+    assert loaded["energy"]["source"] == "modelled:datasheet"
+    wait_until(lambda: agent.get("/status")["resources"], "the first look at the host")
+    assert set(agent.get("/status")["resources"]) == set(RESOURCE_UNITS)
 
 
 def test_an_agent_that_hangs_stops_feeding_the_watchdog(sea: Fleet, manager: socket.socket):

@@ -2,9 +2,10 @@
 
 import queue
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wherry_protocol.hardware import EnergyModel, HardwareClass
 from wherry_protocol.messages.desired import TelemetryConfig
@@ -24,6 +25,7 @@ from wherry_agent.telemetry.energy import (
     Work,
     figures,
 )
+from wherry_agent.telemetry.glance import counted, plain
 from wherry_agent.telemetry.pack import resources_pack, unit_base
 from wherry_agent.telemetry.sampling import ACTIVE, Look
 
@@ -48,6 +50,7 @@ class Sampler:
         self._state = sampling.begin(self._base, TelemetryConfig(), now_us, Integral())
         self._trials: dict[str, Snapshot] = {}
         self._cpu: CpuMark | None = None
+        self._resources: Mapping[str, float | Unavailable] = {}
         self._now_us = now_us
         self._metered_us = now_us
         self._closed: queue.SimpleQueue[Look] = queue.SimpleQueue()
@@ -122,6 +125,28 @@ class Sampler:
         found = figures(replace(before, work=known), after, basis)
         return found.get(key, Unavailable("the bundle is not loaded"))
 
+    # --- for GET /status, on any thread
+
+    def glance(self) -> Mapping[str, Any]:
+        """What every loaded bundle did since it was loaded, and the latest look at the host."""
+        state = self._state  # before the looks, which then cannot be older
+        looks = [self._with_refused_so_far(look) for look in self._host.looks()]
+        rail = self._meter.snapshot(self._now_us, {}).rail
+        basis = self._meter.basis(self._energy_model())
+        energy = sampling.energy_now(state, self._now_us, looks, rail, basis)
+        return {
+            "loaded": [{"model": look.model, **counted(look, energy[look.key])} for look in looks],
+            "resources": plain(self._resources),
+        }
+
+    def _with_refused_so_far(self, look: Look) -> Look:
+        """As `_with_refused`, remembering nothing."""
+        unseen = 0
+        if look.slot == ACTIVE:
+            unseen = self.refused_at_door(look.model) - self._door_seen[look.model]
+        refused = look.counters.refused + self._door_refused[look.key] + unseen
+        return replace(look, counters=replace(look.counters, refused=refused))
+
     # --- resources
 
     def _send_resources(self, now_us: int) -> None:
@@ -144,4 +169,5 @@ class Sampler:
             "network.sent": found.network_sent_bytes,
             "network.received": found.network_received_bytes,
         }
+        self._resources = figures_now
         self._send(Sampled(SELF, resources_pack(self._base, figures_now)))

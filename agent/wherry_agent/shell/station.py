@@ -283,7 +283,8 @@ class Station:
     def status(self) -> Mapping[str, Any]:
         """What GET /status shows."""
         known = status.describe(self._runtime.agent, now_us(), self._link.is_connected)
-        return {**known, "microcontrollers": {n: one.status() for n, one in self._mcus.items()}}
+        mcus = {name: mcu.status() for name, mcu in self._mcus.items()}
+        return {**known, **self._sampler.glance(), "microcontrollers": mcus}
 
 
 def _served(identity: Identity, units: Set[str]) -> Identity:

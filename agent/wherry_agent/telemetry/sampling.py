@@ -111,6 +111,16 @@ def performance(
     return replace(state, at_us=now_us, rail=rail, counters=counters, closed=()), packs
 
 
+def energy_now(
+    state: Sampling, now_us: int, looks: Sequence[Look], rail: Integral, basis: Basis
+) -> dict[str, EnergyFigure | Unavailable]:
+    """Energy since the last packs, by key; nothing changes by asking."""
+    done = {
+        look.key: since(look.counters, state.counters.get(look.key, Counters())) for look in looks
+    }
+    return _energy(state, now_us, done, rail, basis)
+
+
 def trial_figures(
     unit: str, look: Look, before: Counters, energy: EnergyFigure | Unavailable
 ) -> Figures:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from wherry_agent.telemetry import sampling
+from wherry_agent.telemetry import glance, sampling
 from wherry_agent.telemetry.counters import Counters
 from wherry_agent.telemetry.energy import (
     HWMON,
@@ -118,3 +118,20 @@ def test_modelled_energy_reaches_the_pack_with_its_label():
     assert counts(pack, "energy.per_inference") == pytest.approx(1e-6)
     source = next(record for record in pack if record.name == "energy.source")
     assert source.string == "modelled:datasheet"
+
+
+def test_a_glance_changes_nothing_and_tells_figures_or_reasons():
+    model = EnergyModel(nj_per_cycle=1.0, uncertainty=0.4)
+    basis = replace(NO_ENERGY, model=model)
+    state, _ = sampling.performance(begun(), SECOND, [look(inferences=10)], Integral(), basis)
+    now = [look(inferences=14, errors=1)]
+    energy = sampling.energy_now(state, 2 * SECOND, now, Integral(), basis)
+    told = glance.counted(now[0], energy["1"])
+    assert (told["inferences"], told["errors"], told["slot"]) == (14, 1, "active")
+    assert told["energy"]["per_inference_uj"] == pytest.approx(1.0)
+    assert told["latency_us_p95"] == pytest.approx(2000, rel=1 / 64)
+    idle = glance.counted(look(), Unavailable("no inference in the interval"))
+    assert idle["energy"] == {"unavailable": "no inference in the interval"}
+    assert idle["latency_us_p95"] is None
+    resources = glance.plain({"cpu": 0.1, "temperature": Unavailable("no thermal zone")})
+    assert resources == {"cpu": 0.1, "temperature": {"unavailable": "no thermal zone"}}
