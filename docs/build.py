@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import cli_reference
 from wherry_controller.core.rollouts.diagram import diagrams
 from wherry_protocol import bundle, errors, hardware, manifest, senml
 from wherry_protocol.codec import fields
@@ -102,6 +103,8 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "messages": message_tables,
     "codes": code_table,
     "rollouts": rollout_diagrams,
+    "cli": cli_reference.reference,
+    "exit-statuses": cli_reference.exit_statuses,
 }
 
 

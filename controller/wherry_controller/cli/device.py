@@ -14,6 +14,7 @@ from wherry_controller.cli.output import JsonOption, ReasonOption, TargetOption,
 
 app = typer.Typer(help="Enroll, list, show, configure, isolate and release devices.")
 COLUMNS = ("id", "hardware_class", "is_online", "health", "models", "labels")
+DeviceArgument = Annotated[str, typer.Argument(help="The device's name.")]
 UnitArgument = Annotated[str, typer.Argument(help="DEVICE or DEVICE/UNIT.")]
 
 
@@ -151,7 +152,7 @@ def release(name: UnitArgument, reason: ReasonOption, json: JsonOption = False) 
 
 
 @app.command()
-def revoke(name: str, reason: ReasonOption, json: JsonOption = False) -> None:
+def revoke(name: DeviceArgument, reason: ReasonOption, json: JsonOption = False) -> None:
     """Believe a device no more, for ever; its broker login ends.
 
     wherry device revoke pump-17 --reason "stolen"

@@ -12,6 +12,7 @@ from wherry_controller.cli.files import read_toml
 from wherry_controller.cli.output import JsonOption, show, show_rows
 
 app = typer.Typer(help="List, show and add hardware classes.")
+NameArgument = Annotated[str, typer.Argument(help="The class's name.")]
 COLUMNS = ("name", "architecture", "memory_budget_bytes", "latency_us_max", "energy_uj_max")
 
 
@@ -25,7 +26,7 @@ def everyone(json: JsonOption = False) -> None:
 
 
 @app.command("show")
-def one(name: str, json: JsonOption = False) -> None:
+def one(name: NameArgument, json: JsonOption = False) -> None:
     """Show one hardware class as the TOML that `add` reads.
 
     wherry class show linux-arm64

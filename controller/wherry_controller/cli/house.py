@@ -23,7 +23,8 @@ class Provisioning(StrEnum):
     NONE = "none"
 
 
-Share = Annotated[str, typer.Option(help="K-of-N keys, like 2-of-3.")]
+RootShare = Annotated[str, typer.Option(help="Root keys: K-of-N must sign, like 2-of-3.")]
+ReleaseShare = Annotated[str, typer.Option(help="Release keys: K-of-N must sign a bundle.")]
 
 
 def _k_of_n(text: str, what: str) -> tuple[int, int]:
@@ -39,8 +40,8 @@ def init(
     operator: Annotated[
         str, typer.Option(help="The first operator, an admin; by default you.")
     ] = "",
-    root: Share = "1-of-1",
-    release: Share = "1-of-1",
+    root: RootShare = "1-of-1",
+    release: ReleaseShare = "1-of-1",
     passphrase_file: Annotated[
         Path | None, typer.Option(help="Locks the root and release keys.")
     ] = None,

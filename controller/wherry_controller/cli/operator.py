@@ -9,6 +9,7 @@ from wherry_controller.cli.client import ask
 from wherry_controller.cli.output import JsonOption, ReasonOption, show, show_rows
 
 app = typer.Typer(help="Add, list and disable operators.")
+NameArgument = Annotated[str, typer.Argument(help="The operator's name.")]
 
 
 class RoleName(StrEnum):
@@ -22,7 +23,7 @@ class RoleName(StrEnum):
 
 @app.command()
 def add(
-    name: str,
+    name: NameArgument,
     role: Annotated[RoleName, typer.Option(help="What they may do.")],
     json: JsonOption = False,
 ) -> None:
@@ -44,7 +45,7 @@ def everyone(json: JsonOption = False) -> None:
 
 
 @app.command()
-def disable(name: str, reason: ReasonOption, json: JsonOption = False) -> None:
+def disable(name: NameArgument, reason: ReasonOption, json: JsonOption = False) -> None:
     """End an operator's token.
 
     wherry operator disable bob --reason "left the team"
