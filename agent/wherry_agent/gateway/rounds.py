@@ -128,8 +128,6 @@ class Rounds:
 
     def go(self, now_s: float) -> None:
         """What is due now. Raises UnreachableError, DecodeError, RefusedError."""
-        if self._is_fed() and now_s >= self._feed_at_s:
-            self._feed(now_s)
         if now_s >= self._poll_at_s:
             poll_s = self._config.poll_s
             self._poll_at_s = now_s + (min(poll_s, TRIAL_POLL_S_MAX) if self._trial else poll_s)
@@ -137,6 +135,8 @@ class Rounds:
             self._keep_on_course()
             self._tell_trial()
             self._tell_telemetry()
+        if self._is_fed() and now_s >= self._feed_at_s:
+            self._feed(now_s)  # last: samples that do not fit must not keep the rest from it
 
     # --- feeding
 

@@ -86,6 +86,7 @@ class McuHost:
         self._wake = threading.Condition()
         self._is_link_up = True
         self._link_error = ""
+        self._round_error = ""
         self._thread = threading.Thread(target=self._run, name=f"mcu-{config.name}")
 
     # --- for the runtime
@@ -213,8 +214,9 @@ class McuHost:
     def _failed(self, job: Job | None, error: WherryError) -> None:
         if job is not None:
             self._fail(job.effect, code_of(error), str(error))
-        else:
-            LOG.warning("unit %s: %s", self.unit, error)
+        elif str(error) != self._round_error:
+            self._round_error = str(error)  # said once, however often it happens again
+            self._notice(Severity.WARNING, f"unit {self.unit}: {error}", code_of(error))
 
     def _fail(self, effect: Effect, code: Code, text: str) -> None:
         """Tells the core in the words of the effect."""

@@ -327,6 +327,22 @@ def test_an_isolated_unit_feeds_no_samples(start):
     unit.status_until(lambda s: s["running"]["inferences"] > counted)
 
 
+def test_samples_that_do_not_fit_are_told_once_and_keep_nothing_else_from_happening(start):
+    unit = start(Samples("wrong.bin", False, bytes(7), 1_000))
+    first = mcu_model("1.0.0")
+    install(unit, first)
+    noticed = unit.next(Noticed)
+    assert "wrong.bin has 7 bytes" in noticed.text
+    at = unit.host.status()["running"]["uptime_s"]
+    unit.status_until(lambda s: s["running"]["uptime_s"] >= at + 1)
+    assert all(not isinstance(given, Noticed) for given in drained(unit))
+
+
+def drained(unit):
+    while not unit.told.empty():
+        yield unit.told.get()
+
+
 def test_a_released_bundle_cannot_be_swapped_in(start):
     unit = start()
     first = mcu_model("1.0.0")
