@@ -1,5 +1,7 @@
 """Drives the standing guard: it watches every unit and model always, in or out of a rollout."""
 
+from dataclasses import replace
+
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.observed import Event
@@ -34,6 +36,7 @@ from wherry_controller.store import rollouts as notes
 from wherry_controller.store.devices import Unit
 
 LIMITS = GuardLimits()
+MISSED_REPORTS = 3  # a unit that was told to report rarely is silent later
 GUARD = "guard"
 TICK_S = 10.0
 SEVERITY = {0: "info", 1: "info", 2: "warning", 3: "critical"}
@@ -88,11 +91,18 @@ def _step(org: Organization, unit: Unit, model: str, event: GuardEvent, at_s: fl
     text = kept.find(org.db, unit.connection, unit.unit, model)
     before = Watch() if text is None else watch_from_json(text)
     digest = event.digest if isinstance(event, Window | EngineCrash) else before.digest
-    after, actions = step(before, event, LIMITS, _terms(org, unit, digest), at_s)
+    limits = limits_of(unit)
+    after, actions = step(before, event, limits, _terms(org, unit, digest), at_s)
     if after != before:
         kept.put(org.db, unit.connection, unit.unit, model, watch_to_json(after))
     for action in actions:
         _act(org, unit, model, action, at_s)
+
+
+def limits_of(unit: Unit) -> GuardLimits:
+    """The guard's numbers; silence counts by the interval that the unit was told to report at."""
+    interval_s = min(unit.performance_s, unit.resources_s)
+    return replace(LIMITS, silent_s=max(LIMITS.silent_s, MISSED_REPORTS * interval_s))
 
 
 def tick(org: Organization, now_s: float) -> None:

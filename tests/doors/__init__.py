@@ -1,0 +1,1 @@
+"""What users asked for, each through a door of theirs: docs/coverage.md names these tests."""

@@ -1,0 +1,230 @@
+"""One organization behind its real doors, in virtual time.
+
+REST is served on a loopback port and the command line speaks to it; devices' messages are real
+(signed, sealed, chunked) and their broker is a dict. Only time is not: it passes when a test says
+so, so that seven days of a canary take seconds.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import uvicorn
+from wherry_controller import settings as setup
+from wherry_controller.core.permissions import Role
+from wherry_controller.fleet import Organization
+from wherry_controller.fleet.operators import add_operator
+from wherry_controller.http import build_app
+from wherry_controller.http.desk import Desk
+from wherry_controller.layout import DataDir
+from wherry_controller.serve import listen
+from wherry_controller.writer import Counters
+
+from tests.cli.door import Answer, wherry
+from tests.controller.device import FakeDevice, Message
+from tests.controller.made import bundle_file
+from tests.controller.world import World, make_world
+
+T = TypeVar("T")
+TRIAL = {"good_inferences_min": 1, "trial_s_min": 0.0, "trial_s_max": 5.0}
+DIRECT: dict[str, Any] = {"trial": TRIAL}
+
+
+@dataclass
+class Stage:
+    """The one writer, as `Desk` sees it: one thread, on which the virtual world lives."""
+
+    thread: ThreadPoolExecutor
+    world: World
+    counters: Counters = field(default_factory=Counters)
+    is_link_up: bool = True
+
+    def submit(self, command: Callable[[Organization], T]) -> "Future[T]":
+        return self.thread.submit(self.world.do, command)
+
+
+@dataclass
+class Quay:
+    """`rest` and `cli` are the doors; `go` lets time pass, `serve` lets devices report too."""
+
+    data: DataDir
+    stage: Stage
+    server: uvicorn.Server
+    thread: threading.Thread
+    client: httpx.Client
+    url: str
+    tokens: dict[Role, str]
+
+    # --- doors
+
+    def call(self, method: str, path: str, role: Role | None = Role.ADMIN, **more: Any) -> Any:
+        headers = {} if role is None else {"Authorization": f"Bearer {self.tokens[role]}"}
+        return self.client.request(method, f"/api/v1{path}", headers=headers, **more)
+
+    def rest(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """The JSON of a request that must succeed."""
+        answer = self.call(method, path, json=body, params=query)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    def refused(self, method: str, path: str, body: Any = None) -> str:
+        """The sentence of a request that must be refused."""
+        answer = self.call(method, path, json=body)
+        assert 400 <= answer.status_code < 500, answer.text
+        return str(answer.json()["error"])
+
+    def wherry(self, *arguments: str | Path) -> Answer:
+        return wherry("--server", self.url, "--token", self.tokens[Role.ADMIN], *arguments)
+
+    def cli(self, *arguments: str | Path) -> Any:
+        """The JSON of a command that must succeed."""
+        answer = self.wherry(*arguments, "--json")
+        assert answer.status == 0, answer
+        return answer.json
+
+    # --- the world
+
+    def at_sea(self, run: Callable[[World], T]) -> T:
+        """Something on the world, on the thread that it lives on."""
+        return self.stage.thread.submit(run, self.stage.world).result()
+
+    @property
+    def devices(self) -> dict[str, FakeDevice]:
+        return self.stage.world.devices
+
+    def enroll(self, *names: str, **options: Any) -> FakeDevice:
+        """Devices that go through the API and report; the last of them."""
+        for name in names:
+            device = FakeDevice(name, **options)
+            made = self.rest("POST", "/devices", {"request": device.request_base64()})
+            device.take_answer(made["answer"])
+            self.devices[name] = device
+            self.hear(device.presence(), device.reported())
+        return self.devices[names[-1]]
+
+    def push(self, version: str, **options: Any) -> dict[str, Any]:
+        options = {"program_bytes": 640, **options}
+        content = bundle_file(self.stage.world.release, version, **options)
+        answer = self.call("POST", "/bundles", content=content)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def deploy(self, version: str, target: str = "all", **plan: Any) -> dict[str, Any]:
+        body = {"model": "digits", "version": version, "target": target, "plan": DIRECT | plan}
+        return dict(self.rest("POST", "/rollouts", body))
+
+    def install(self, version: str, target: str = "all", **options: Any) -> None:
+        """Push it, bring it to everybody, and see that it serves."""
+        self.push(version, **options)
+        made = self.deploy(version, target)
+        self.go(3)
+        assert self.rollout(made)["state"] == "succeeded"
+
+    def rollout(self, made: dict[str, Any]) -> dict[str, Any]:
+        return dict(self.rest("GET", f"/rollouts/{made['id']}"))
+
+    def versions(self) -> dict[str, str]:
+        """What each device serves, as it reports it."""
+        return {
+            unit["connection"]: model["active_version"]
+            for unit in self.rest("GET", "/devices")
+            for model in unit["models"]
+            if model["active_version"]
+        }
+
+    def hear(self, *messages: Message) -> None:
+        self.at_sea(lambda world: world.receive(*messages))
+
+    def go(self, seconds: float = 1.0) -> None:
+        """Devices follow their desired documents; second after second."""
+        self.at_sea(lambda world: world.go(seconds))
+
+    def jump(self, seconds: float) -> None:
+        """Much time at once."""
+
+        def run(world: World) -> None:
+            world.now_s += seconds
+            world.fleet.tick(world.now_s)
+
+        self.at_sea(run)
+        self.go()
+
+    def report(self, names: Iterable[str], interval_s: float = 60.0, **figures: Any) -> None:
+        """One interval passes; those devices report these figures about it."""
+
+        def run(world: World) -> None:
+            world.now_s += interval_s
+            packs = [
+                world.devices[name].telemetry(
+                    world.devices[name].performance("digits", interval_s=interval_s, **figures)
+                )
+                for name in names
+            ]
+            world.receive(*packs)
+            world.fleet.tick(world.now_s)
+
+        self.at_sea(run)
+
+    def sail(
+        self, rounds: int, interval_s: float = 1.0, version: str = "1.1.0", **bad: Any
+    ) -> None:
+        """Everybody reports each interval; those on `version` have the figures given."""
+        for _ in range(rounds):
+            served = {n: d.active["digits"].version for n, d in self.devices.items()}
+            self.at_sea(lambda world, served=served: _tell(world, served, version, interval_s, bad))
+            self.jump(interval_s - 1.0) if interval_s > 1.0 else self.go()
+
+    def notices(self) -> list[str]:
+        return [f"{row['severity']}: {row['text']}" for row in self.rest("GET", "/notices")]
+
+    def audited(self) -> list[dict[str, Any]]:
+        return list(self.rest("GET", "/audit", limit=1000))
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.should_exit = True
+        self.thread.join()
+        self.at_sea(lambda world: world.org.db.close())
+        self.stage.thread.shutdown()
+
+
+def _tell(
+    world: World, served: dict[str, str], version: str, interval_s: float, bad: dict[str, Any]
+) -> None:
+    packs = []
+    for name, device in world.devices.items():
+        figures = {"inferences": 1000} | (bad if served[name] == version else {})
+        pack = device.performance("digits", interval_s=interval_s, **figures)
+        packs.append(device.telemetry(pack))
+    world.receive(*packs)
+
+
+def make_quay(folder: Path) -> Quay:
+    """An organization `acme` with one release key, four operators and no device."""
+    thread = ThreadPoolExecutor(1)
+    world = thread.submit(make_world, folder).result()
+    stage = Stage(thread, world)
+    data = DataDir(folder)
+    tokens = {Role.ADMIN: data.operator_token.read_text().strip()}
+
+    def add_others(org: Organization) -> None:
+        for role in list(Role)[:3]:
+            tokens[role] = add_operator(org.db, role.name, role, "ada", world.now_s, os.urandom)
+
+    stage.submit(add_others).result()
+    settings = setup.load(data.settings)
+    settings = replace(settings, broker=replace(settings.broker, provisioning="none"))
+    desk = Desk(data, settings, stage, clock=lambda: world.now_s)  # type: ignore[arg-type]
+    door = listen(replace(settings, http=replace(settings.http, port=0)))
+    config = uvicorn.Config(build_app(desk), log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    serving = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+    serving.start()
+    url = f"http://127.0.0.1:{door.getsockname()[1]}"
+    client = httpx.Client(base_url=url, timeout=20)
+    return Quay(data, stage, server, serving, client, url, tokens)
