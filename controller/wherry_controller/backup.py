@@ -18,7 +18,7 @@ from wherry_protocol.errors import Code, DecodeError, NotFoundError, StateError
 
 from wherry_controller.core import audit_chain
 from wherry_controller.layout import DataDir, write_durably
-from wherry_controller.store import audit, open_reader, open_writer
+from wherry_controller.store import audit, meta, open_reader, open_writer
 
 DONE: Final = "COMPLETE"
 FOLDERS: Final = ("keys", "roots", "broker", "vault")
@@ -98,6 +98,7 @@ def restore(backup: Path, data: DataDir, now_s: float, who: str) -> None:
     try:
         with db.atomic():
             audit.add(db, now_s, who, "restore", str(backup.name))
+            meta.put(db, "restore.pending", "1")  # the service asks everybody to report again
     finally:
         db.close()
     shutil.copy2(backup / data.settings.name, data.settings)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from wherry_controller import backup, doctor, settings
 from wherry_controller.layout import DataDir
-from wherry_controller.store import audit, registry
+from wherry_controller.store import audit, outbox, registry
 from wherry_protocol.errors import DecodeError, NotFoundError, StateError
 
 from tests.controller.world import World, open_fleet
@@ -27,6 +27,7 @@ def test_a_restored_organization_goes_on_and_sends_higher_revisions(
     backup.restore(saved, DataDir(tmp_path / "new"), world.now_s, "ada")
     world.org.db.close()
     world.fleet = open_fleet(tmp_path / "new", world.now_s)
+    assert world.org.topics.report in [row.topic for row in outbox.due(world.org.db, 100)]
     world.receive(device.reported())
     world.deploy("1.0.0", attempt=1)
     world.go(3)

@@ -90,7 +90,7 @@ def test_chunks_that_nobody_needs_are_cleared_after_their_time(world: World) -> 
     world.publish()
     assert not any("/b/" in topic for topic in world.retained)
     blob = registry.blobs_of(world.org.db, digest)[0]
-    assert not chunks.is_published(world.org.db, blob.digest, 0)
+    assert chunks.published_indices(world.org.db, blob.digest) == set()
 
 
 def test_chunks_stay_while_a_unit_still_fetches_them(world: World) -> None:

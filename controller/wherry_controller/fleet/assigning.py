@@ -24,8 +24,6 @@ from wherry_controller.store.assignments import AssignmentRow, Failure
 from wherry_controller.store.devices import Unit
 from wherry_controller.store.registry import BundleRow
 
-OWNERS = ("rollout", "manual", "guard")  # later ones go before earlier ones
-
 
 @dataclass(frozen=True, slots=True)
 class Wish:

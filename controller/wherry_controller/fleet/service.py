@@ -22,7 +22,7 @@ from wherry_protocol.topics import DeviceTopic, parse_device_topic
 from wherry_controller.fleet import asking, blobs, guarding, observed, rollouts, trustees, upkeep
 from wherry_controller.fleet.organization import Organization, Outbound
 from wherry_controller.fleet.reports import Batch
-from wherry_controller.store import devices, outbox
+from wherry_controller.store import devices, meta, outbox
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,6 +50,9 @@ class Fleet:
         with self.org.db.atomic():
             trustees.publish_roots(self.org, now_s)
             trustees.publish_time(self.org, now_s)
+            if meta.get(self.org.db, "restore.pending") == "1":
+                trustees.ask_for_reports(self.org, now_s)
+                meta.put(self.org.db, "restore.pending", "0")
 
     def receive(self, messages: Sequence[Inbound], now_s: float) -> list[Outbound]:
         """Take in what devices sent, in order; the answers to send now that it is committed."""

@@ -9,8 +9,6 @@ from wherry_controller.core.selector import Facts, parse_selector, select
 from wherry_controller.store import devices
 from wherry_controller.store.devices import Connection, Unit, UnitModel
 
-SILENT_S = 180.0
-
 
 def health(connection: Connection, unit: Unit, models: list[UnitModel]) -> str:
     """One word for the fleet view."""

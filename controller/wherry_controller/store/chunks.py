@@ -3,13 +3,6 @@
 from sqlite_utils import Database
 
 
-def is_published(db: Database, digest: bytes, index: int) -> bool:
-    row = db.execute(
-        "SELECT 1 FROM chunks WHERE digest = ? AND chunk_index = ?", (digest, index)
-    ).fetchone()
-    return row is not None
-
-
 def published_indices(db: Database, digest: bytes) -> set[int]:
     found = db.execute("SELECT chunk_index FROM chunks WHERE digest = ?", (digest,)).fetchall()
     return {index for (index,) in found}

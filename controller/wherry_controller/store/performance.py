@@ -45,11 +45,6 @@ def windows(
     return rows.many(db, Window, "performance", tail, [*args, limit])[::-1]
 
 
-def windows_of_model(db: Database, model: str, since_s: float) -> list[Window]:
-    tail = "WHERE window_s >= ? AND model = ? ORDER BY window_s, connection, unit"
-    return rows.many(db, Window, "performance", tail, (int(since_s), model))
-
-
 def put_resources(db: Database, key: tuple[str, str], now_s: float, document: str) -> None:
     db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", (*key, now_s, document))
 
