@@ -204,6 +204,7 @@ class Harbour:
     host: SimHost | None = None
     connection_number: int = 0
     answers_time: bool = True
+    answered: tuple[bytes | None, int, int] | None = None  # once per report, as a controller does
     questions: list[Ask] = field(default_factory=list)
     configured: list[Configure] = field(default_factory=list)
 
@@ -299,8 +300,10 @@ class Harbour:
             reported = self.broker.retained.get(self.topic("reported"))
             if reported is None:
                 return
-            nonce = self.reported.nonce
-            if nonce == self.live.agent.clock.nonce:
+            said = (self.reported.nonce, self.reported.boot_count, self.reported.sequence)
+            nonce = said[0]
+            if nonce == self.live.agent.clock.nonce and said != self.answered:
+                self.answered = said
                 self.say("rpc", self.director.time_answer(self.ashore, nonce))
 
     def topic(self, leaf: str) -> str:

@@ -203,8 +203,7 @@ def look_again(turn: Turn) -> None:
 
 
 def time_known(turn: Turn) -> None:
-    """The director has answered the boot nonce."""
-    turn.persist()
+    """The director has answered the boot nonce. The floor is written with the next record."""
     turn.touch_all()
     look_again(turn)
 
