@@ -1,17 +1,20 @@
 """`make demo`: set up, sail the five voyages, tell, clean up; status 1 if one went otherwise."""
 
 import argparse
+import contextlib
 import os
 import platform
 import signal
 import sys
 import time
+from pathlib import Path
 
 from demo import summary
-from demo.harbour import Harbour, fresh_folder
+from demo.harbour import BROKERS, FOLDER, Harbour, fresh_folder
 from demo.processes import DemoError, Processes
 from demo.voyages import VOYAGES, Voyage, sail
 
+INTERRUPTED, TERMINATED = 130, 143  # 128 and the signal, as shells say it
 NOTES = {
     "1.0.0": "first model",
     "1.1.0": "also reads digits that sit one pixel off",
@@ -51,47 +54,61 @@ def machine() -> str:
     return f"{(names or [platform.machine()])[0]}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def run(keep: bool) -> int:
-    folder = fresh_folder()
-    harbour = Harbour(folder, Processes(folder))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def tour(harbour: Harbour, count: int) -> bool:
+    """Set up, sail the first `count` voyages, and tell; whether all went as they should."""
     began = time.monotonic()
     voyages: list[Voyage] = []
+    prepare(harbour)
+    for name, wanted, voyage in VOYAGES[:count]:
+        say(f"voyage: {name}: {wanted}")
+        voyages.append(sail(harbour, name, wanted, voyage))
+        say(f"  {voyages[-1].happened} ({voyages[-1].seconds:.0f} s)")
+    time.sleep(1.1)  # the consumer writes once a second
+    told = summary.report(voyages, harbour.consumed(), machine())
+    summary.show(told, harbour.folder / "report.json")
+    say(f"{time.monotonic() - began:.0f} s in all")
+    return bool(told["went_well"])
+
+
+def run(asked: argparse.Namespace) -> int:
+    folder = fresh_folder(asked.folder)
+    harbour = Harbour(folder, Processes(folder), asked.broker)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        prepare(harbour)
-        for name, wanted, voyage in VOYAGES:
-            say(f"voyage: {name}: {wanted}")
-            voyages.append(sail(harbour, name, wanted, voyage))
-            say(f"  {voyages[-1].happened} ({voyages[-1].seconds:.0f} s)")
-        time.sleep(1.1)  # the consumer writes once a second
-        told = summary.report(voyages, harbour.consumed(), machine())
-        summary.show(told, folder / "report.json")
-        say(f"{time.monotonic() - began:.0f} s in all")
-        if keep:
+        went_well = tour(harbour, asked.voyages)
+        if asked.keep:
             linger(harbour)
+        return 0 if went_well else 1
     except DemoError as error:
         say(f"the demo cannot go on: {error}")
         say(f"logs are in {folder}")
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # once is enough; now all is ended
+            signal.signal(number, signal.SIG_IGN)
         harbour.processes.end()
-    return 0 if told["went_well"] else 1
 
 
 def linger(harbour: Harbour) -> None:
     """Leave everything running until Ctrl-C."""
     say(f"still running: wherry --data {harbour.data} status; Ctrl-C ends it")
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
-    except KeyboardInterrupt:
-        say("ending")
+    say("ending")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave everything running")
-    keep = parser.parse_args().keep or os.environ.get("KEEP", "") not in ("", "0")
-    return run(keep)
+    is_kept = os.environ.get("KEEP", "") not in ("", "0")
+    parser.add_argument("--keep", action="store_true", default=is_kept,
+                        help="leave everything running (or KEEP=1)")  # fmt: skip
+    parser.add_argument("--voyages", type=int, default=len(VOYAGES), help="only the first so many")
+    parser.add_argument("--broker", choices=BROKERS, default=BROKERS[0],
+                        help="auto: mosquitto where it is installed, otherwise amqtt")  # fmt: skip
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="emptied first")
+    return run(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from demo.processes import (
     command_path,
     find_program,
     free_port,
-    has_program,
     wait_until,
 )
 
 ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "demo"
+BROKERS = ("auto", "mosquitto", "amqtt")
 DIGITS = ROOT / "examples" / "digits"
 FIRMWARE = ROOT / "build" / "firmware" / "wherry-firmware-sim"
 ORG = "harbour"
@@ -44,6 +45,7 @@ class Harbour:
 
     folder: Path
     processes: Processes
+    broker: str = BROKERS[0]
     broker_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
 
@@ -96,19 +98,25 @@ class Harbour:
 
     def found(self) -> None:
         """Organization, broker, controller."""
-        provisioning = "mosquitto" if has_program("mosquitto") else "none"
         self.wherry(
             "init", "--org", ORG, "--operator", OPERATOR, "--broker-port", str(self.broker_port),
-            "--http-port", str(self.http_port), "--provisioning", provisioning,
+            "--http-port", str(self.http_port),
         )  # fmt: skip
-        if provisioning == "mosquitto":
-            self.start_broker()
+        self.start_broker()
         self.processes.start("controller", [command_path("wherry"), "--data", self.data, "serve"])
         self.processes.wait_ready("controller", b" ready on ")
 
     def start_broker(self) -> None:
-        configuration = self.data / "broker" / "mosquitto.conf"
-        self.processes.start("broker", [str(find_program("mosquitto")), "-c", configuration])
+        """mosquitto as `wherry init` configured it, or amqtt with the same logins and rights."""
+        folder = self.data / "broker"
+        program = None if self.broker == "amqtt" else find_program("mosquitto")
+        command: list[str | Path] = [str(program), "-c", folder / "mosquitto.conf"]
+        if program is None and self.broker == "mosquitto":
+            raise DemoError("mosquitto is not on PATH: apt install mosquitto, or --broker amqtt")
+        if program is None:
+            python = command_path("python")
+            command = [python, "-m", "demo.amqtt_broker", folder, str(self.broker_port)]
+        self.processes.start("broker", command, cwd=ROOT)
         self.processes.wait_ready("broker", b" running")
 
     def enroll(self) -> None:
@@ -246,9 +254,9 @@ def write_replay(path: Path) -> None:
     path.write_bytes(images.tobytes())
 
 
-def fresh_folder() -> Path:
-    """`build/demo`, empty."""
-    folder = ROOT / "build" / "demo"
+def fresh_folder(folder: Path = FOLDER) -> Path:
+    """The demo's folder, empty."""
+    folder = folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     os.chmod(folder, 0o700)

@@ -54,7 +54,11 @@ class Processes:
         return self.folder / f"{name}.log"
 
     def start(
-        self, name: str, command: Sequence[str | Path], env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a program whose output goes to its log."""
         with self.log(name).open("ab") as log:
@@ -65,6 +69,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
+                cwd=cwd,
             )
         self.running[name] = process
         return process
@@ -102,10 +107,6 @@ class Processes:
         self.running.clear()
 
 
-def has_program(name: str) -> bool:
-    """Whether the program is on PATH (mosquitto lives in /usr/sbin on Debian)."""
-    return find_program(name) is not None
-
-
 def find_program(name: str) -> str | None:
+    """The program on PATH; mosquitto lives in /usr/sbin on Debian."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
