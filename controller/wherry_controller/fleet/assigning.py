@@ -15,6 +15,7 @@ from wherry_protocol.codec import encode
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Manifest, Policy
 from wherry_protocol.messages.desired import Assignment, Mode, TrialLimits, assignment_id
+from wherry_protocol.messages.limits import ASSIGNMENTS_MAX, BLOBS_MAX, DESIRED_BYTES_MAX
 from wherry_protocol.version import Version
 
 from wherry_controller.fleet import blobs, bundles, desires, trustees
@@ -23,6 +24,9 @@ from wherry_controller.store import assignments, devices, registry
 from wherry_controller.store.assignments import AssignmentRow, Failure
 from wherry_controller.store.devices import Unit
 from wherry_controller.store.registry import BundleRow
+
+KEY_ENTRY_BYTES = 80  # a digest, a wrapped key, and their CBOR heads
+FRAME_BYTES = 4096  # class, trial, image signatures, COSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,34 @@ def why_unfit(org: Organization, unit: Unit, wish: Wish) -> tuple[Code, str] | N
             f"{name} needs engine ABI {manifest.engine_abi}, it runs {unit.abi_min} to "
             f"{unit.abi_max}",
         )
-    return _below_floor(org, unit, wish) or _failed_before(org, unit, wish)
+    return (
+        _below_floor(org, unit, wish)
+        or _failed_before(org, unit, wish)
+        or _too_much(org, unit, wish)
+    )
+
+
+def _too_much(org: Organization, unit: Unit, wish: Wish) -> tuple[Code, str] | None:
+    """A desired document has room for so many models, blobs and bytes."""
+    others = [
+        row
+        for row in assignments.of_unit(org.db, unit.connection, unit.unit)
+        if row.model != wish.manifest.model
+    ]
+    digests = [wish.bundle.digest, *(row.bundle_digest for row in others)]
+    blob_count = sum(len(registry.blobs_of(org.db, digest)) for digest in digests)
+    size_bytes = sum(len(row.document) for row in others) + len(wish.bundle.signatures)
+    size_bytes += blob_count * KEY_ENTRY_BYTES + FRAME_BYTES
+    if len(others) >= ASSIGNMENTS_MAX:
+        return Code.OUT_OF_BOUNDS, f"it has {len(others)} models, at most {ASSIGNMENTS_MAX} fit"
+    if blob_count > BLOBS_MAX * 4:
+        return Code.OUT_OF_BOUNDS, f"its models have {blob_count} blobs, {BLOBS_MAX * 4} fit"
+    if size_bytes > DESIRED_BYTES_MAX:
+        return (
+            Code.OUT_OF_BOUNDS,
+            f"its desired document would have {size_bytes} bytes, {DESIRED_BYTES_MAX} fit",
+        )
+    return None
 
 
 def _below_floor(org: Organization, unit: Unit, wish: Wish) -> tuple[Code, str] | None:

@@ -74,7 +74,7 @@ def get(db: Database, rollout_id: str) -> RolloutRow:
 
 def everyone(db: Database, limit: int = 1000) -> list[RolloutRow]:
     """Newest first."""
-    return rows.many(db, RolloutRow, "rollouts", "ORDER BY created_s DESC, id LIMIT ?", (limit,))
+    return rows.many(db, RolloutRow, "rollouts", "ORDER BY rowid DESC LIMIT ?", (limit,))
 
 
 def open_ones(db: Database) -> list[RolloutRow]:
