@@ -171,12 +171,11 @@ class Quay:
         self.at_sea(run)
 
     def sail(
-        self, rounds: int, interval_s: float = 1.0, version: str = "1.1.0", **bad: Any
+        self, rounds: int, interval_s: float = 1.0, old: dict[str, Any] | None = None, **new: Any
     ) -> None:
-        """Everybody reports each interval; those on `version` have the figures given."""
+        """Everybody reports each interval; those on 1.1.0 have the figures `new`."""
         for _ in range(rounds):
-            served = {n: d.active["digits"].version for n, d in self.devices.items()}
-            self.at_sea(lambda world, served=served: _tell(world, served, version, interval_s, bad))
+            self.at_sea(lambda world: _tell(world, interval_s, old or {}, new))
             self.jump(interval_s - 1.0) if interval_s > 1.0 else self.go()
 
     def notices(self) -> list[str]:
@@ -193,14 +192,12 @@ class Quay:
         self.stage.thread.shutdown()
 
 
-def _tell(
-    world: World, served: dict[str, str], version: str, interval_s: float, bad: dict[str, Any]
-) -> None:
+def _tell(world: World, interval_s: float, old: dict[str, Any], new: dict[str, Any]) -> None:
     packs = []
-    for name, device in world.devices.items():
-        figures = {"inferences": 1000} | (bad if served[name] == version else {})
-        pack = device.performance("digits", interval_s=interval_s, **figures)
-        packs.append(device.telemetry(pack))
+    for device in world.devices.values():
+        changed = new if device.active["digits"].version == "1.1.0" else old
+        figures = {"inferences": 1000, "interval_s": interval_s} | changed
+        packs.append(device.telemetry(device.performance("digits", **figures)))
     world.receive(*packs)
 
 
