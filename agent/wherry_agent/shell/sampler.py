@@ -127,13 +127,13 @@ class Sampler:
 
     # --- for GET /status, on any thread
 
-    def glance(self) -> Mapping[str, Any]:
+    def glance(self, now_us: int) -> Mapping[str, Any]:
         """What every loaded bundle did since it was loaded, and the latest look at the host."""
         state = self._state  # before the looks, which then cannot be older
         looks = [self._with_refused_so_far(look) for look in self._host.looks()]
-        rail = self._meter.snapshot(self._now_us, {}).rail
+        rail = self._meter.snapshot(now_us, {}).rail
         basis = self._meter.basis(self._energy_model())
-        energy = sampling.energy_now(state, self._now_us, looks, rail, basis)
+        energy = sampling.energy_now(state, now_us, looks, rail, basis)
         return {
             "loaded": [{"model": look.model, **counted(look, energy[look.key])} for look in looks],
             "resources": plain(self._resources),

@@ -284,7 +284,7 @@ class Station:
         """What GET /status shows."""
         known = status.describe(self._runtime.agent, now_us(), self._link.is_connected)
         mcus = {name: mcu.status() for name, mcu in self._mcus.items()}
-        return {**known, **self._sampler.glance(), "microcontrollers": mcus}
+        return {**known, **self._sampler.glance(now_us()), "microcontrollers": mcus}
 
 
 def _served(identity: Identity, units: Set[str]) -> Identity:
