@@ -8,7 +8,6 @@ do to their outputs is computed beforehand, not assumed.
 import contextlib
 import itertools
 import random
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,11 +20,11 @@ from wherry_protocol.bundle import write_bundle
 from wherry_protocol.manifest import Budget
 
 from tests.agent.bundles import INPUT_BYTES, layer_image, make_bundle, sign_bundle
-from tests.controller.live import Live, make_live, wait_for
-from tests.system.agents import AgentProcess, agent_command
+from tests.controller.live import Live, wait_for
+from tests.system.agents import AgentProcess
+from tests.system.shore import CLASS, HARDWARE, enrolled, live_with_class
 
 MODEL = "digits"
-HARDWARE = "linux-test"
 METERED = "linux-metered"  # its bundles have an energy budget, so that gates look at energy
 PERIOD_MS = 5
 LIMIT_S = 60.0
@@ -36,11 +35,6 @@ BUDGETS = {
     HARDWARE: BUDGET,
     METERED: Budget(latency_us_p95=1_000_000, memory_bytes=32 << 20, energy_uj=1e9),
 }
-CLASS = {
-    "architecture": "x86_64", "ram_bytes": 1 << 30, "flash_bytes": 1 << 30,
-    "memory_budget_bytes": 256 << 20, "storage_budget_bytes": 256 << 20,
-    "energy_model": {"nj_per_cycle": 2.0, "uncertainty": 0.5},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -190,48 +184,25 @@ class Flotilla:
         return names <= {unit["connection"] for unit in units if unit["health"] == "ok"}
 
 
-def enrolled(
-    live: Live, folder: Path, name: str, hardware: str = HARDWARE, config: str = ""
-) -> AgentProcess:
-    """A device that went through `wherry-agent enroll` and the API, with its agent.toml."""
-    folder.mkdir()
-    state, request, answer = folder / "state", folder / "request", folder / "answer"
-    asked = ["--connection", name, "--class", hardware]
-    made = agent_command("enroll", "--dir", str(state), *asked, "--request", str(request))
-    assert made.returncode == 0, made.stderr
-    sealed = live.post("/devices", {"request": b64encode(request.read_bytes()).decode()}, 201)
-    answer.write_bytes(b64decode(sealed["answer"]))
-    kept = agent_command("enroll", "--dir", str(state), "--answer", str(answer))
-    assert kept.returncode == 0, kept.stderr
-    (folder / "agent.toml").write_text(f'state_dir = "{state}"\n[http]\nport = 0\n{config}')
-    return AgentProcess(folder, None)  # type: ignore[arg-type]
-
-
 def launched(live: Live, folder: Path, name: str, boat: Boat) -> AgentProcess:
     """Enrolled, fed and started."""
     source = (
         f'[[source]]\nmodel = "{MODEL}"\npath = "samples.bin"\nperiod_ms = {PERIOD_MS}\n'
         "[link]\nreconnect_s_min = 0.2\nreconnect_s_max = 2.0\n"
     )
-    agent = enrolled(live, folder / name, name, boat.hardware, boat.config + source)
+    agent = enrolled(live, folder / name, name, boat.config + source, boat.hardware)
     (folder / name / "samples.bin").write_bytes(boat.samples)
     return agent.start()
-
-
-def define_classes(live: Live) -> None:
-    """The hardware classes that the bundles here have budgets for."""
-    for name in (HARDWARE, METERED):
-        answer = live.http.put(f"/classes/{name}", json={"name": name, **CLASS})
-        assert answer.status_code == 200, answer.text
 
 
 @contextmanager
 def flotilla(mosquitto: str, folder: Path, boats: Mapping[str, Boat]) -> Iterator[Flotilla]:
     """Broker, controller and devices that serve a first version; all ended whatever happens."""
-    live = make_live(folder / "acme", mosquitto)
+    live = live_with_class(folder / "acme", mosquitto)
     fleet = Flotilla(live)
     try:
-        define_classes(live)
+        answer = live.http.put(f"/classes/{METERED}", json={**CLASS, "name": METERED})
+        assert answer.status_code == 200, answer.text
         fleet.add(folder, boats)
         fleet.install(fleet.push())
         yield fleet

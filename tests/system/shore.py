@@ -26,11 +26,13 @@ def live_with_class(folder: Path, mosquitto: str) -> Live:
     return made
 
 
-def enrolled(live: Live, folder: Path, name: str, config: str = "") -> AgentProcess:
+def enrolled(
+    live: Live, folder: Path, name: str, config: str = "", hardware: str = HARDWARE
+) -> AgentProcess:
     """A device that went through `wherry-agent enroll` and the API; `config` joins agent.toml."""
     folder.mkdir()
     state, request, answer = folder / "state", folder / "request", folder / "answer"
-    asked = ["--connection", name, "--class", HARDWARE]
+    asked = ["--connection", name, "--class", hardware]
     made = agent_command("enroll", "--dir", str(state), *asked, "--request", str(request))
     assert made.returncode == 0, made.stderr
     sealed = live.post("/devices", {"request": b64encode(request.read_bytes()).decode()}, 201)
