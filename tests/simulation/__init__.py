@@ -1,0 +1,8 @@
+"""A whole fleet in one process, in virtual time, from one seed.
+
+Real: the agent's core, event loop, blob store, record and spool; the controller's `Fleet` with
+its rollouts, guards, store (SQLite) and vault; every codec and every signature. Twins: clock,
+network, broker, disk, the two thin shells' threads, and the engine's loop (see `TWINS`).
+
+    python -m tests.simulation.run --seeds 100 --devices 12 --first-seed 0
+"""

@@ -1,0 +1,253 @@
+"""Faults: each is a function of (world, source), registered by `fault`; `source` is its own
+randomness. A fault that lasts ends itself, and `calm` ends all of them.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from tests.simulation.broker import Memory
+from tests.simulation.network import CALM, SECOND_US, WEATHERS
+
+if TYPE_CHECKING:
+    from tests.simulation.device import SimDevice
+    from tests.simulation.world import World
+
+Fault = Callable[["World", Random], None]
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(act: Fault) -> Fault:
+    FAULTS[act.__name__] = act
+    return act
+
+
+def _some_device(world: "World", source: Random) -> "SimDevice":
+    return world.devices[source.choice(list(world.devices))]
+
+
+def _after(world: "World", source: Random, seconds: tuple[int, int], what: str,
+           act: Callable[[], None]) -> None:  # fmt: skip
+    world.at(source.randint(*seconds) * SECOND_US, "fault", what, act)
+
+
+# --- devices
+
+
+@fault
+def kill_device(world: "World", source: Random) -> None:
+    """kill -9 at one of its next effects."""
+    device = _some_device(world, source)
+    device.is_power_lost = False
+    device.die_at_effect = source.randint(0, 12)
+
+
+@fault
+def cut_power(world: "World", source: Random) -> None:
+    """Power goes at one of its next effects."""
+    device = _some_device(world, source)
+    device.is_power_lost = True
+    device.die_at_effect = source.randint(0, 12)
+
+
+@fault
+def cut_power_in_a_write(world: "World", source: Random) -> None:
+    """Power goes at one of the next disk operations."""
+    device = _some_device(world, source)
+    device.disk.cut_at = device.disk.operation_count + source.randint(0, 12)
+
+
+@fault
+def cut_power_every_night(world: "World", source: Random) -> None:
+    """Every few seconds, several times."""
+    device = _some_device(world, source)
+
+    def cut() -> None:
+        if device.is_running:
+            device.die(is_power_lost=True)
+
+    at_s = 0
+    for _ in range(source.randint(2, 5)):
+        at_s += source.randint(5, 40)
+        world.at(at_s * SECOND_US, "fault", f"cuts the power of {device.name}", cut)
+
+
+@fault
+def fill_disk(world: "World", source: Random) -> None:
+    device = _some_device(world, source)
+    device.disk.is_full = True
+
+    def free() -> None:
+        device.disk.is_full = False
+
+    _after(world, source, (5, 90), f"frees the disk of {device.name}", free)
+
+
+@fault
+def fail_writes(world: "World", source: Random) -> None:
+    """EIO, a few times."""
+    _some_device(world, source).disk.failures_left = source.randint(1, 4)
+
+
+# --- the network
+
+
+@fault
+def cut_device(world: "World", source: Random) -> None:
+    _some_device(world, source).cut()
+
+
+@fault
+def partition(world: "World", source: Random) -> None:
+    """Some devices cannot reach the broker for a while."""
+    names = source.sample(list(world.devices), source.randint(1, max(1, len(world.devices) // 2)))
+    for name in names:
+        world.devices[name].is_partitioned = True
+        world.devices[name].cut()
+
+    def heal() -> None:
+        for name in names:
+            world.devices[name].is_partitioned = False
+
+    _after(world, source, (5, 240), "heals the partition", heal)
+
+
+@fault
+def half_open(world: "World", source: Random) -> None:
+    """A connection that carries nothing, until the keepalive notices."""
+    device = _some_device(world, source)
+    device.wire.is_half_open = True
+    epoch = device.wire.epoch
+
+    def notice() -> None:
+        if device.wire.epoch == epoch:
+            device.cut()
+
+    _after(world, source, (30, 90), f"the keepalive of {device.name} ends", notice)
+
+
+@fault
+def change_weather(world: "World", source: Random) -> None:
+    world.weather = source.choice(WEATHERS)
+
+
+# --- the broker
+
+
+@fault
+def restart_broker(world: "World", source: Random) -> None:
+    """With everything, with what it saved last, or with nothing."""
+    memory = source.choice(list(Memory))
+    world.broker.stop()
+    for device in world.devices.values():
+        device.cut()
+    world.controller.cut()
+    after_us = source.randint(1, 30) * SECOND_US
+    world.at(after_us, "broker", f"starts with {memory.value}", lambda: _start(world, memory))
+
+
+def _start(world: "World", memory: Memory) -> None:
+    if not world.broker.is_up:
+        world.broker.start(memory)
+
+
+@fault
+def replay_old_messages(world: "World", source: Random) -> None:
+    """A hostile broker sends again what it once carried, wherever it was retained or not."""
+    topics = sorted(topic for topic, past in world.broker.history.items() if past)
+    for topic in source.sample(topics, min(len(topics), 20)):
+        payload = source.choice(world.broker.history[topic])
+        _inject(world, topic, payload)
+
+
+@fault
+def forge_messages(world: "World", source: Random) -> None:
+    """A hostile broker changes a byte of what it carries."""
+    topics = sorted(topic for topic, payload in world.broker.retained.items() if payload)
+    for topic in source.sample(topics, min(len(topics), 10)):
+        payload = bytearray(world.broker.retained[topic])
+        payload[source.randrange(len(payload))] ^= 1 << source.randrange(8)
+        _inject(world, topic, bytes(payload))
+
+
+def _inject(world: "World", topic: str, payload: bytes) -> None:
+    """To whoever listens, past what is retained."""
+    kept = list(world.broker.history.get(topic, []))
+    world.broker.publish(topic, payload, is_retained=False)
+    world.broker.history[topic] = kept
+
+
+@fault
+def withhold(world: "World", source: Random) -> None:
+    """A hostile broker swallows some topics for a while."""
+    leaf = source.choice(("/desired", "/ack", "/rpc", "trust/time", "/reported", "/telemetry"))
+    world.broker.lossy_topics = (leaf,)
+
+    def stop() -> None:
+        world.broker.lossy_topics = ()
+
+    _after(world, source, (10, 120), f"no longer withholds {leaf}", stop)
+
+
+# --- the controller
+
+
+@fault
+def kill_controller(world: "World", source: Random) -> None:
+    """kill -9 after one of its next commits or publications."""
+    controller = world.controller
+    controller.die_at_step = controller.step_count + source.randint(1, 20)
+
+
+@fault
+def cut_controller(world: "World", source: Random) -> None:
+    world.controller.is_partitioned = True
+    world.controller.cut()
+
+    def heal() -> None:
+        world.controller.is_partitioned = False
+
+    _after(world, source, (2, 240), "heals the controller's link", heal)
+
+
+@fault
+def fill_store(world: "World", source: Random) -> None:
+    world.controller.fill_disk(True)
+    _after(world, source, (5, 60), "frees the store", lambda: world.controller.fill_disk(False))
+
+
+@fault
+def jump_clock(world: "World", source: Random) -> None:
+    """The controller's clock is wrong for a while; once in a while it is in 1970."""
+    world.truth.is_clock_wrong = True
+    offset_s = source.choice((-600.0, -30.0, 45.0, 300.0, -1.7e9))
+    world.controller.clock_offset_s = offset_s
+
+    def right() -> None:
+        world.controller.clock_offset_s = 0.0
+
+    _after(world, source, (5, 60), "sets the controller's clock right", right)
+
+
+# --- the end
+
+
+def calm(world: "World") -> None:
+    """No fault any more; whoever is away comes back by itself."""
+    world.is_calm = True
+    world.weather = CALM
+    world.broker.lossy_topics = ()
+    world.controller.is_partitioned = False
+    world.controller.clock_offset_s = 0.0
+    world.controller.die_at_step = None
+    world.controller.fill_disk(False)
+    if not world.broker.is_up:
+        world.broker.start(Memory.ALL)
+    for device in world.devices.values():
+        device.is_partitioned = False
+        device.die_at_effect = None
+        device.disk.cut_at = None
+        device.disk.is_full = False
+        device.disk.failures_left = 0
+        if device.wire.is_half_open:
+            device.cut()

@@ -1,0 +1,76 @@
+"""Play many seeds, and say what they found.
+
+usage: python -m tests.simulation.run [--seeds N] [--devices N] [--first-seed N]
+                                      [--scenario NAME] [--trace] [--no-shrink] [--jobs N]
+Exit code 1 where a seed failed. The last line is one JSON object with the totals.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.shrink import described, shrink
+from tests.simulation.voyage import Result, sail
+from tests.simulation.world import TWINS
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.run")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--devices", type=int, default=12)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--scenario", choices=[*SCENARIOS, ""], default="")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--trace", action="store_true", help="print the whole trace")
+    parser.add_argument("--no-shrink", action="store_true", help="only name failing seeds")
+    return parser.parse_args()
+
+
+def played(asked: argparse.Namespace) -> Iterator[Result]:
+    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+    if asked.jobs == 1:
+        for seed in seeds:
+            yield sail(seed, asked.devices, scenario=asked.scenario, is_traced=asked.trace)
+        return
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        work = [pool.submit(_untraced, seed, asked.devices, asked.scenario) for seed in seeds]
+        for one in work:
+            yield one.result()
+
+
+def _untraced(seed: int, devices: int, scenario: str) -> Result:
+    result = sail(seed, devices, scenario=scenario)
+    result.trace.lines.clear()
+    del result.trace._hash
+    return result
+
+
+def main() -> int:
+    asked = arguments()
+    began = time.perf_counter()
+    failed, events, virtual_s = [], 0, 0.0
+    for result in played(asked):
+        events += result.events
+        virtual_s += result.virtual_s
+        if asked.trace:
+            print("\n".join(result.trace.lines))
+        if result.failure is not None:
+            failed.append(result.seed)
+            print(f"FAILED seed {result.seed} ({result.scenario}): {result.failure}", flush=True)
+            if not asked.no_shrink:
+                print(described(shrink(result, asked.devices), asked.devices), flush=True)
+    wall_s = time.perf_counter() - began
+    totals = {
+        "seeds": asked.seeds, "devices": asked.devices, "failed": failed, "events": events,
+        "events_per_s": round(events / wall_s), "virtual_s": round(virtual_s),
+        "wall_s": round(wall_s, 1), "twins": TWINS,
+    }  # fmt: skip
+    print(json.dumps(totals))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

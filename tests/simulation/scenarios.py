@@ -1,0 +1,120 @@
+"""Scenarios: what happens to a fleet, as a list of disturbances drawn by seed.
+
+A new scenario is a function from a source of randomness to disturbances, in SCENARIOS.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from tests.simulation.faults import FAULTS
+from tests.simulation.network import SECOND_US
+from tests.simulation.operator import OPERATIONS
+from tests.simulation.world import Disturbance
+
+Plan = list[Disturbance]
+Scenario = Callable[[Random], Plan]
+BEGIN_S = 5  # the first version goes out
+SPAN_S = (40, 500)  # the rest happens between these
+
+DEVICE_FAULTS = (
+    "kill_device", "cut_power", "cut_power_in_a_write", "cut_power_every_night", "fill_disk",
+    "fail_writes",
+)  # fmt: skip
+NETWORK_FAULTS = ("cut_device", "partition", "half_open", "change_weather", "restart_broker")
+HOSTILE = ("replay_old_messages", "forge_messages", "withhold")
+CONTROLLER_FAULTS = ("kill_controller", "cut_controller", "fill_store", "jump_clock")
+DEPLOYS = ("deploy_good", "deploy_bad", "canary_good", "canary_bad", "two_at_once", "insist")
+WHIMS = ("pause", "resume", "abort", "revert", "advance", "roll_back", "stop_everything", "isolate",
+         "configure", "ask_for_reports")  # fmt: skip
+
+
+def some(
+    source: Random, names: Sequence[str], count: int, span_s: tuple[int, int] = SPAN_S
+) -> Plan:
+    """`count` of these, at any time of the span."""
+    return [one(source, source.choice(names), span_s) for _ in range(count)]
+
+
+def one(source: Random, name: str, span_s: tuple[int, int]) -> Disturbance:
+    at_us = source.randint(span_s[0] * SECOND_US, span_s[1] * SECOND_US)
+    return Disturbance(at_us, name, source.getrandbits(32))
+
+
+def first(source: Random) -> Plan:
+    """Every voyage begins with a good version for everybody."""
+    return [Disturbance(BEGIN_S * SECOND_US, "deploy_good", source.getrandbits(32))]
+
+
+def power_cuts(source: Random) -> Plan:
+    """Devices die at every effect while versions come and go."""
+    return [*first(source), *some(source, DEPLOYS, 3), *some(source, DEVICE_FAULTS, 25)]
+
+
+def bad_weather(source: Random) -> Plan:
+    """The network and the broker do what they like."""
+    return [*first(source), *some(source, DEPLOYS, 3), *some(source, NETWORK_FAULTS, 12)]
+
+
+def hostile_broker(source: Random) -> Plan:
+    return [
+        *first(source), *some(source, DEPLOYS, 3), *some(source, HOSTILE, 12),
+        *some(source, DEVICE_FAULTS, 4),
+    ]  # fmt: skip
+
+
+def shaky_controller(source: Random) -> Plan:
+    return [*first(source), *some(source, DEPLOYS, 3), *some(source, CONTROLLER_FAULTS, 10)]
+
+
+def indecision(source: Random) -> Plan:
+    """Operators change their minds."""
+    return [*first(source), *some(source, DEPLOYS, 4), *some(source, WHIMS, 12)]
+
+
+def new_keys(source: Random) -> Plan:
+    """Roots are rotated, and directors recover from a fast-forward, in the middle of it."""
+    return [
+        *first(source), *some(source, DEPLOYS, 2), *some(source, ("rotate_root",), 3),
+        *some(source, (*DEVICE_FAULTS, *NETWORK_FAULTS, *HOSTILE), 6),
+    ]  # fmt: skip
+
+
+def old_backup(source: Random) -> Plan:
+    """The controller comes back from a backup that is older than what devices know."""
+    return [
+        *first(source), *some(source, ("back_up",), 2, (30, 150)), *some(source, DEPLOYS, 3),
+        *some(source, ("restore",), 1, (200, 400)), *some(source, NETWORK_FAULTS, 3),
+    ]  # fmt: skip
+
+
+def canary(source: Random) -> Plan:
+    """One version by stages, and little else."""
+    names = ("canary_good", "canary_bad")
+    faults = (*DEVICE_FAULTS, *NETWORK_FAULTS)
+    return [*first(source), *some(source, names, 1, (60, 90)), *some(source, faults, 3)]
+
+
+def everything(source: Random) -> Plan:
+    return [
+        *first(source), *some(source, DEPLOYS, 5), *some(source, tuple(OPERATIONS), 8),
+        *some(source, tuple(FAULTS), 20),
+    ]  # fmt: skip
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.__name__: scenario
+    for scenario in (
+        power_cuts, bad_weather, hostile_broker, shaky_controller, indecision, new_keys,
+        old_backup, canary, everything,
+    )
+}  # fmt: skip
+
+
+def scenario_of(seed: int) -> str:
+    """Which scenario a seed plays: each in turn."""
+    return list(SCENARIOS)[seed % len(SCENARIOS)]
+
+
+def plan_of(seed: int, name: str) -> Plan:
+    """The disturbances of a seed, in the order of time."""
+    return sorted(SCENARIOS[name](Random(f"{seed} plan {name}")))

@@ -1,0 +1,28 @@
+"""What truly happened, as nobody in the simulation can know it: the measure of the invariants."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Truth:
+    """Counts are by manifest digest."""
+
+    inferences: Counter[bytes] = field(default_factory=Counter)
+    errors: Counter[bytes] = field(default_factory=Counter)
+    rollout_states: dict[str, str] = field(default_factory=dict)
+    stages: dict[str, int] = field(default_factory=dict)
+    advanced: set[str] = field(default_factory=set)  # rollouts that an operator hurried
+    audited: int = 0  # rows whose chain was checked
+    audit_hash: bytes = bytes(32)
+    audit_epoch: int = 0  # counts restores: another log begins
+    audited_changes: dict[str, int] = field(default_factory=dict)  # rollout -> its newest row
+    marks: dict[str, Any] = field(default_factory=dict)  # rollouts as they were looked at last
+    subscribed: set[str] = field(default_factory=set)  # devices whose subscriptions changed
+    is_clock_wrong: bool = False  # the controller's clock was wrong at some time
+
+    def count(self, digest: bytes, inferences: int, errors: int) -> None:
+        """A device packed this into a report."""
+        self.inferences[digest] += inferences
+        self.errors[digest] += errors
