@@ -19,16 +19,18 @@ from wherry_controller import settings as setup
 from wherry_controller.core.permissions import Role
 from wherry_controller.fleet import Organization
 from wherry_controller.fleet.operators import add_operator
+from wherry_controller.founding import Charter, found
 from wherry_controller.http import build_app
 from wherry_controller.http.desk import Desk
 from wherry_controller.layout import DataDir
 from wherry_controller.serve import listen
 from wherry_controller.writer import Counters
+from wherry_protocol.keys import SigningKey
 
 from tests.cli.door import Answer, wherry
 from tests.controller.device import FakeDevice, Message
 from tests.controller.made import bundle_file
-from tests.controller.world import World, make_world
+from tests.controller.world import START_S, World, open_fleet
 
 T = TypeVar("T")
 TRIAL = {"good_inferences_min": 1, "trial_s_min": 0.0, "trial_s_max": 5.0}
@@ -201,10 +203,16 @@ def _tell(world: World, interval_s: float, old: dict[str, Any], new: dict[str, A
     world.receive(*packs)
 
 
-def make_quay(folder: Path) -> Quay:
-    """An organization `acme` with one release key, four operators and no device."""
+def _founded(folder: Path, org: str) -> World:
+    made = found(DataDir(folder), Charter(org, "ada"), START_S)
+    release = [SigningKey.from_pem(path.read_bytes()) for path in made.release_key_files]
+    return World(folder, open_fleet(folder, START_S), release)
+
+
+def make_quay(folder: Path, org: str = "acme") -> Quay:
+    """An organization with one release key, four operators and no device."""
     thread = ThreadPoolExecutor(1)
-    world = thread.submit(make_world, folder).result()
+    world = thread.submit(_founded, folder, org).result()
     stage = Stage(thread, world)
     data = DataDir(folder)
     tokens = {Role.ADMIN: data.operator_token.read_text().strip()}
