@@ -10,7 +10,7 @@ Rules:
 """
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -180,10 +180,14 @@ def _open(data: bytes, tag: int, what: str) -> tuple[bytes, Any, Any]:
     if not isinstance(fields, (list, tuple)) or len(fields) != FIELDS:
         raise DecodeError(f"{what}: must be an array of {FIELDS}")
     protected, unprotected, payload, rest = fields
-    if not isinstance(protected, bytes) or len(unprotected) != 0:
+    if not isinstance(protected, bytes) or not _is_empty_map(unprotected):
         raise DecodeError(f"{what}: its protected header must be bytes, the other one empty")
     _check_shapes(payload, rest, tag, what)
     return protected, payload, rest
+
+
+def _is_empty_map(value: Any) -> bool:
+    return isinstance(value, Mapping) and not value
 
 
 def _check_shapes(payload: Any, rest: Any, tag: int, what: str) -> None:
@@ -196,7 +200,7 @@ def _check_shapes(payload: Any, rest: Any, tag: int, what: str) -> None:
     if not isinstance(rest, (list, tuple)) or not 0 < len(rest) <= SIGNATURES_MAX:
         raise DecodeError(f"{what}: must hold 1 to {SIGNATURES_MAX} signatures")
     for one in rest:
-        holds = isinstance(one, (list, tuple)) and len(one) == 3 and len(one[1]) == 0
+        holds = isinstance(one, (list, tuple)) and len(one) == 3 and _is_empty_map(one[1])
         if not holds or not isinstance(one[0], bytes) or not isinstance(one[2], bytes):
             raise DecodeError(f"{what}: a signature must be [bytes, {{}}, bytes]")
 

@@ -278,11 +278,15 @@ class SimController:
             broker.publish(message.topic, message.payload, is_retained=message.is_retained)
             is_told = self.random.random() >= self.world.weather.lost_share
             if self.life == life and is_told and self.in_flight.pop(mid, None) is not None:
-                if message.version is not None:
-                    self.settled.append((message.topic, message.version))
-                    self._turn_soon()
+                self._took(message)
 
         self.wire.carry("up", message.topic, len(message.payload), arrive)
+
+    def _took(self, message: Outbound) -> None:
+        """The broker has acknowledged it."""
+        if message.version is not None:
+            self.settled.append((message.topic, message.version))
+            self._turn_soon()
 
     # --- backups
 

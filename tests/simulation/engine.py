@@ -130,10 +130,9 @@ class EngineTwin:
             raise WherryError("the loader refuses the program", Code.PROGRAM)
         self.serving.setdefault(effect.model, None)
         self.loaded.setdefault(digest, Instance(manifest, behaviour))
-        facts = [
-            _facts(tensors) for tensors in (manifest.contract.inputs, manifest.contract.outputs)
-        ]
-        self.tell(Loaded(UNIT, effect.model, digest, facts[0], facts[1], behaviour.memory_bytes))
+        contract = manifest.contract
+        inputs, outputs = _facts(contract.inputs), _facts(contract.outputs)
+        self.tell(Loaded(UNIT, effect.model, digest, inputs, outputs, behaviour.memory_bytes))
 
     def self_test(self, effect: SelfTest) -> None:
         instance = self._instance(effect.manifest_digest)

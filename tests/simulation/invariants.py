@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wherry_agent.core.effects import Effect, LoadCandidate, Persist, Swap
+from wherry_agent.core.model import ModelState
 from wherry_agent.core.penalty import wait_s
 from wherry_agent.core.record import AgentRecord, unit_record
 from wherry_agent.core.reports import SEGMENT_BYTES_MAX
@@ -335,23 +336,25 @@ def _unsettled_device(world: "World", device: "SimDevice") -> list[str]:
                 f"{name} has not followed its assignment"
                 + (f": waits for {waits.reason}" if waits else "")
             )
-        elif state is not None and state.record.outcome is Outcome.CONFIRMED:
-            if device.loops.serving.get(MODEL) != digest:
-                found.append(f"{name} says confirmed and serves something else")
-        found += _unheard(world, device, mine)
+        elif _says_confirmed(state) and device.loops.serving.get(MODEL) != digest:
+            found.append(f"{name} says confirmed and serves something else")
+        found += _unheard(world, device)
     if device.agent.reports.segments:
         found.append(f"{name} still holds {len(device.agent.reports.segments)} segments")
     return found
 
 
-def _unheard(world: "World", device: "SimDevice", assignment_id: bytes | None) -> list[str]:
+def _says_confirmed(state: ModelState | None) -> bool:
+    return state is not None and state.record.outcome is Outcome.CONFIRMED
+
+
+def _unheard(world: "World", device: "SimDevice") -> list[str]:
     """Does the controller know what the device knows?"""
-    sql = ("SELECT assignment_id, active_digest FROM unit_models "
-           "WHERE connection = ? AND model = ?")  # fmt: skip
+    sql = "SELECT active_digest FROM unit_models WHERE connection = ? AND model = ?"
     known = world.controller.db.execute(sql, (device.name, MODEL)).fetchone()
     if known is None:
         return [f"{device.name}: the controller knows nothing of it"]
-    if known[1] != device.loops.serving.get(MODEL):
+    if known[0] != device.loops.serving.get(MODEL):
         return [f"{device.name}: the controller believes another bundle serves"]
     return []
 
@@ -368,5 +371,3 @@ def check_end(world: "World") -> None:
     total, distinct = world.controller.db.execute(sql).fetchone()
     if total != distinct:
         broken(f"{total - distinct} reports are in the store twice")
-    dropped = "SELECT coalesce(sum(count), 0) FROM drops WHERE reason = 'internal'"
-    del dropped

@@ -3,14 +3,13 @@
 What the engine's twin does with a bundle is here and nowhere else.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from wherry_protocol.bundle import Bundle, write_bundle
 from wherry_protocol.codec import decode
 from wherry_protocol.keys import SigningKey
-from wherry_protocol.manifest import Budget, Manifest, Policy
+from wherry_protocol.manifest import Budget, Manifest
 
 from tests.agent.bundles import HARDWARE, layer_image, make_bundle, sign_bundle
 
@@ -72,20 +71,15 @@ def _image(seed: int, rows: int) -> bytes:
 
 
 @cache
-def _unsigned(
-    version: str, weights: int, rows: int, changes: tuple[tuple[str, Any], ...]
-) -> Bundle:
-    image = _image(weights, rows)
-    return make_bundle(
-        version, model=MODEL, image=image, budgets={HARDWARE: BUDGET}, **dict(changes)
-    )
+def _unsigned(version: str, weights: int, rows: int) -> Bundle:
+    image, budgets = _image(weights, rows), {HARDWARE: BUDGET}
+    return make_bundle(version, model=MODEL, image=image, budgets=budgets)
 
 
 def make_model(
     version: str, weights: int, keys: list[SigningKey], behaviour: Behaviour, rows: int = 0
 ) -> Made:
     """A signed bundle of that version."""
-    policy = Policy(good_inferences_min=1, trial_s_min=0)
-    bundle = sign_bundle(_unsigned(version, weights, rows, (("policy", policy),)), keys)
+    bundle = sign_bundle(_unsigned(version, weights, rows), keys)
     manifest = decode(Manifest, bundle.manifest_bytes)
-    return Made(bundle, manifest, write_bundle(replace(bundle)), behaviour)
+    return Made(bundle, manifest, write_bundle(bundle), behaviour)

@@ -1,10 +1,11 @@
-"""Twin of the people: what operators order, at whatever moment, and how often they change their mind.
+"""Twin of the people: what operators order, when, and how often they change their mind.
 
 A new operation is a function of (world, source), registered by `operation`; `source` is its own
 randomness. An order that the controller refuses is a note in the trace. While the controller is
 away an operator tries again.
 """
 
+import sqlite3
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -69,8 +70,8 @@ def order(world: "World", what: str, command: Command, tries: int = 0) -> None:
         world.note("operator", what)
     except WherryError as error:
         world.note("operator", f"{what}: refused: {error}")
-    except OSError as error:
-        world.note("operator", f"{what}: {error}")
+    except (OSError, sqlite3.OperationalError) as error:
+        world.note("operator", f"{what}: the store cannot write: {error}")
 
 
 def _now(world: "World") -> float:
