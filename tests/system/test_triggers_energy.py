@@ -5,7 +5,7 @@ model. By the agent's own trial, and by the controller's gate.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ BASE_UW = 2_000_000
 RAISED_UW_MAX = BASE_UW << 12
 FACTOR = 4  # the limits' distance from what was measured
 SOURCE = "measured:hwmon"
+REQUESTS_MIN = 100
 
 
 class PowerTree:
@@ -39,18 +40,23 @@ class PowerTree:
         written.write_text(f"{power_uw}\n")
         written.replace(self.file)
 
-    def raise_until(self, holds: Callable[[], bool], step_s: float = 0.4) -> None:
-        """Double the power every `step_s`, until something holds."""
+    def raise_until(self, fleet: Flotilla, rollout_id: str, step_s: float = 0.4) -> None:
+        """Double the power every `step_s`, until the rollout does not run any more."""
         began = time.monotonic()
 
         def look() -> bool:
             steps = int((time.monotonic() - began) / step_s)
             wanted = min(RAISED_UW_MAX, BASE_UW << min(steps, 12))
-            if wanted != self.power_uw and not holds():
+            is_over = fleet.rollout(rollout_id)["state"] != "running"
+            if wanted != self.power_uw and not is_over:
                 self.set(wanted)
-            return holds()
+            return is_over
 
-        wait_for(look, f"the device answers to {self.power_uw} uW", 60.0)
+        try:
+            wait_for(look, "it is taken back", 60.0)
+        except AssertionError:
+            shown = fleet.rollout(rollout_id)
+            raise AssertionError(f"at {self.power_uw} uW: {shown['waiting_for']}") from None
 
     @property
     def config(self) -> str:
@@ -79,8 +85,8 @@ def base(fleet: Flotilla, trees: dict[str, PowerTree]) -> str:
         tree.set(BASE_UW)
     version = fleet.push()
     fleet.install(version)
-    for name in trees:
-        fleet.measured(version, name, lambda row: row["energy_source"] == SOURCE)
+    for name in trees:  # enough for a gate to compare with
+        fleet.measured(version, name, lambda row: row["energy_count"] >= 2 * REQUESTS_MIN)
     return version
 
 
@@ -97,7 +103,7 @@ def test_a_device_whose_measured_energy_rises_reverts_by_itself_and_a_level_one_
     plan = {"trial": limits, "gate": {"energy_ratio": 1000.0}}
     rising, level = (fleet.deploy(version, name, plan) for name in ("rising", "level"))
     fleet.wait_model("rising", phase="trial", code="OK")
-    trees["rising"].raise_until(lambda: fleet.members(rising)["rising"]["phase"] == "reverted")
+    trees["rising"].raise_until(fleet, rising)
     member = fleet.members(rising)["rising"]
     assert member["code"] == Code.ENERGY, member["reason"]
     assert trees["rising"].power_uw > BASE_UW
@@ -113,12 +119,12 @@ def test_the_gate_takes_back_a_version_whose_measured_energy_rises_and_lets_a_le
     fleet: Flotilla, trees: dict[str, PowerTree], base: str
 ) -> None:
     version = fleet.push()
-    gate = {"energy_ratio": float(FACTOR), "requests_min": 100, "interval_s": 1.0,
+    gate = {"energy_ratio": float(FACTOR), "requests_min": REQUESTS_MIN, "interval_s": 1.0,
             "error_rate_max": 1.0, "require": ["energy"]}  # fmt: skip
     plan = {"trial": TRIAL, "gate": gate, "stages": [{"share": "100%", "soak_s": 8.0}]}
     rising, level = (fleet.deploy(version, name, plan) for name in ("rising", "level"))
     fleet.wait_model("rising", outcome="confirmed")
-    trees["rising"].raise_until(lambda: fleet.rollout(rising)["state"] != "running")
+    trees["rising"].raise_until(fleet, rising)
     ended = fleet.ends(rising, "reverted")
     [check] = [c for c in ended["checks"] if c["check"] == "energy"]
     assert (check["verdict"], check["consequence"]) == ("fail", "revert")

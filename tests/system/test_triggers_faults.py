@@ -49,8 +49,9 @@ def test_an_agent_that_dies_three_times_in_a_trial_reverts_and_one_that_dies_twi
 ) -> None:
     version = fleet.push()
     plan = {**DIRECT, "trial": {**TRIAL, "trial_s_min": 4.0}, "max_failed": 1}
-    dying, tough = (fleet.deploy(version, name, plan) for name in ("boat-1", "boat-2"))
+    tough = fleet.deploy(version, "boat-2", plan)
     kill_in_trial(fleet, "boat-2", STARTS_MAX - 1)
+    dying = fleet.deploy(version, "boat-1", plan)
     kill_in_trial(fleet, "boat-1", STARTS_MAX)
     ended = fleet.ends(dying, "reverted")
     member = fleet.members(dying)["boat-1"]
@@ -65,7 +66,7 @@ def test_a_silent_device_pauses_the_rollout_touches_nobody_else_and_converges_la
     fleet: Flotilla, base: str
 ) -> None:
     version = fleet.push()
-    plan = {**DIRECT, "silent_after_s": 5.0}
+    plan = {**DIRECT, "silent_after_s": 8.0}
     send(fleet, "boat-1", signal.SIGSTOP)
     rollout_id = fleet.deploy(version, "boat-1, boat-2", plan)
     wait_for(lambda: fleet.rollout(rollout_id)["state"] == "paused", "it is paused", 30.0)
