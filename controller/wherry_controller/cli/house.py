@@ -129,7 +129,7 @@ def restore(
 ) -> None:
     """Fill an empty data directory (--data) from a backup.
 
-    wherry --data new-data restore wherry-data/backups/20260101-120000
+    wherry --data new-data restore wherry-data/backups/20260101T120000Z
     """
     from wherry_controller import backup as backups
 

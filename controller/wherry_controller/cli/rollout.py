@@ -27,6 +27,10 @@ PresetOption = Annotated[
     str | None, typer.Option(help="Gate: conservative, balanced or aggressive (the tolerant one).")
 ]
 FileOption = Annotated[Path | None, typer.Option("--file", help="A rollout file (TOML).")]
+AttemptOption = Annotated[
+    int | None,
+    typer.Option(help="1, 2, …: try again where it failed before.", min=1, max=1_000_000),
+]
 WaitOption = Annotated[bool, typer.Option(help="Wait until it ends or pauses.")]
 
 
@@ -42,6 +46,7 @@ def deploy(
     subset: Annotated[str | None, typer.Option(help="Part of the target, like 25%.")] = None,
     preset: PresetOption = None,
     file: FileOption = None,
+    attempt: AttemptOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     wait: WaitOption = True,
     json: JsonOption = False,
@@ -55,7 +60,7 @@ def deploy(
     if open_one is not None:
         made = ask("POST", f"/rollouts/{open_one}/widen", body={"subset": subset, "reason": reason})
     else:
-        plan = _plan(file, {"subset": subset, "preset": preset})
+        plan = _plan(file, {"subset": subset, "preset": preset, "attempt": attempt})
         body = {"model": model, "version": version, "target": target, "plan": plan}
         made = ask("POST", "/rollouts", body=body | {"reason": reason})
     _follow(made, wait)
@@ -89,6 +94,7 @@ def create(
     strategy: Annotated[str | None, typer.Option(help="direct, rolling or canary.")] = None,
     preset: PresetOption = None,
     subset: Annotated[str | None, typer.Option(help="Part of the target, like 25%.")] = None,
+    attempt: AttemptOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     draft: Annotated[bool, typer.Option(help="Leave it for an approver to start.")] = False,
     wait: WaitOption = False,
@@ -99,7 +105,8 @@ def create(
     wherry rollout create pump-anomaly:1.1.0 --target all --strategy canary
     """
     model, version = split_reference(reference)
-    plan = _plan(file, {"strategy": strategy, "preset": preset, "subset": subset})
+    given = {"strategy": strategy, "preset": preset, "subset": subset, "attempt": attempt}
+    plan = _plan(file, given)
     body = {"model": model, "version": version, "target": target, "plan": plan}
     made = ask("POST", "/rollouts", body=body | {"reason": reason, "start": not draft})
     _follow(made, wait)

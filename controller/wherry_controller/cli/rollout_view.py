@@ -28,6 +28,8 @@ def rollout_text(view: dict[str, Any]) -> str:
     lines += [f"  {check['verdict']:<13}{_check(check)}" for check in view["checks"]]
     for title, key in (("failed", "failed"), ("silent", "silent"), ("not back", "not_back")):
         lines += _named(title, view[key])
+    skipped = {unit["unit"]: unit["reason"] for unit in view["units"] if unit["phase"] == "skipped"}
+    lines += _named("skipped", skipped)
     lines += [f"  waits for {what}" for what in view["waiting_for"]]
     return "\n".join(lines)
 
