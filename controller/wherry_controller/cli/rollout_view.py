@@ -4,6 +4,7 @@ from typing import Any
 
 BAR_WIDTH = 24
 SHOWN_MAX = 10
+UNDER_WAY = ("offered", "fetching", "staged", "trial")
 FAILED = ("rejected", "reverted", "silent", "skipped")
 
 
@@ -41,11 +42,14 @@ def _check(check: dict[str, Any]) -> str:
 
 
 def _bar(view: dict[str, Any]) -> str:
+    """Confirmed #, under way >, failed or left out x, everybody else a dot."""
     members = view["members"]
     total = max(1, sum(members.values()))
     good = members.get("confirmed", 0) * BAR_WIDTH // total
     bad = -(-sum(members.get(name, 0) for name in FAILED) * BAR_WIDTH // total)
-    return f"[{'#' * good}{'x' * bad}{'.' * max(0, BAR_WIDTH - good - bad)}]"
+    moving = -(-sum(members.get(name, 0) for name in UNDER_WAY) * BAR_WIDTH // total)
+    moving = min(moving, BAR_WIDTH - good - bad)
+    return f"[{'#' * good}{'>' * moving}{'x' * bad}{'.' * (BAR_WIDTH - good - bad - moving)}]"
 
 
 def _share(view: dict[str, Any]) -> str:

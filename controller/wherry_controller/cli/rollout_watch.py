@@ -19,11 +19,11 @@ AWAY_S_MAX: Final = 60.0
 RETRY_S: Final = 1.0
 INTERRUPTED: Final = 130  # what a shell reports of a program that SIGINT ended
 COLOURS: Final = {
-    r"\bpass\b": "green",
-    r"\bfail\b|\b(failed|silent|not back):": "red",
-    r"\binconclusive\b|\bpaused\b": "yellow",
-    r"#+": "green",
-    r"\bx+(?=[.\]])": "red",
+    r"(?m)^  pass\b": "green",
+    r"(?m)^  fail\b|^  (failed|silent|not back|skipped):": "red",
+    r"(?m)^  inconclusive\b": "yellow",
+    r"(?<=\[)#+": "green",
+    r"x+(?=[x.>]*\])": "red",
 }
 
 
