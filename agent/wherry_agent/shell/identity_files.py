@@ -122,7 +122,12 @@ def read_enrolment(state_dir: Path) -> tuple[EnrolAnswer, Identity]:
 
 def lock(state_dir: Path) -> int:
     """Hold the folder for this process; keep the descriptor. Raises StateError."""
-    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as error:
+        raise StateError(
+            f"{state_dir} does not exist; `wherry-agent enroll --dir {state_dir} …` makes it"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
