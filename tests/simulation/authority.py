@@ -20,6 +20,7 @@ class Authority:
     org: str = "acme"
     epoch: int = 1
     roots: list[bytes] = field(default_factory=list)
+    directors: list[SigningKey] = field(default_factory=list)  # of each root
 
     def __post_init__(self) -> None:
         self.root_keys = [self._key() for _ in range(2)]
@@ -54,6 +55,7 @@ class Authority:
             encode(root), content_type=content_type(Root), role=TrustRole.ROOT, keys=self.root_keys
         )
         self.roots.append(signed)
+        self.directors.append(self.director)
         return signed
 
 

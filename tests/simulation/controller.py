@@ -156,6 +156,9 @@ class SimController:
             act()
         except ProcessDiedError:
             self.die()
+        except sqlite3.OperationalError as error:  # at its start: the supervisor tries again
+            self.world.note(NAME, f"store: {error}")
+            self.die()
 
     # --- the writer
 
@@ -185,8 +188,8 @@ class SimController:
         done, self.inbox = self.inbox, []
         self._step()
         for one in done:
-            if one.epoch == self.wire.epoch and self.wire.is_up:
-                self.world.broker.acknowledge(NAME, one.mid)
+            if one.epoch == self.wire.epoch:
+                self._acknowledge(one.mid)
         for answer in answers:
             self._publish(answer)
         self._step()
@@ -273,14 +276,19 @@ class SimController:
     def _send(self, mid: int) -> None:
         message, life = self.in_flight[mid], self.life
 
+        def taken() -> None:
+            if self.life == life and self.in_flight.pop(mid, None) is not None:
+                self._took(message)
+
         def arrive() -> None:
             broker = self.world.broker
             broker.publish(message.topic, message.payload, is_retained=message.is_retained)
-            is_told = self.random.random() >= self.world.weather.lost_share
-            if self.life == life and is_told and self.in_flight.pop(mid, None) is not None:
-                self._took(message)
+            self.wire.carry("down", "puback", 4, taken)
 
         self.wire.carry("up", message.topic, len(message.payload), arrive)
+
+    def _acknowledge(self, mid: int) -> None:
+        self.wire.carry("up", "puback", 4, lambda: self.world.broker.acknowledge(NAME, mid))
 
     def _took(self, message: Outbound) -> None:
         """The broker has acknowledged it."""

@@ -386,9 +386,9 @@ class SimDevice:
         epoch = self.wire.epoch
 
         def acknowledge() -> None:
-            is_told = self.random.random() >= self.world.weather.lost_share
-            if self.wire.epoch == epoch and self.wire.is_up and is_told:
-                self.world.broker.acknowledge(self.client_id, mid)
+            if self.wire.epoch == epoch:
+                broker, name = self.world.broker, self.client_id
+                self.wire.carry("up", "puback", 4, lambda: broker.acknowledge(name, mid))
 
         self.live.post(Received(topic, payload), acknowledge)
         self._turn_soon()
@@ -407,10 +407,13 @@ class SimDevice:
         one = self.in_flight[mid]
         life = self.life
 
+        def taken() -> None:
+            if self.life == life:
+                self.in_flight.pop(mid, None)
+
         def arrive() -> None:
             self.world.broker.publish(one.topic, one.payload, is_retained=one.is_retained)
-            if self.life == life and self.random.random() >= self.world.weather.lost_share:
-                self.in_flight.pop(mid, None)
+            self.wire.carry("down", "puback", 4, taken)
 
         self.wire.carry("up", one.topic, len(one.payload), arrive)
 

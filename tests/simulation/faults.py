@@ -137,13 +137,16 @@ def change_weather(world: "World", source: Random) -> None:
 @fault
 def restart_broker(world: "World", source: Random) -> None:
     """With everything, with what it saved last, or with nothing."""
-    memory = source.choice(list(Memory))
+    _restart(world, source.choice(list(Memory)), source.randint(1, 30))
+
+
+def _restart(world: "World", memory: Memory, after_s: int) -> None:
     world.broker.stop()
     for device in world.devices.values():
         device.cut()
     world.controller.cut()
-    after_us = source.randint(1, 30) * SECOND_US
-    world.at(after_us, "broker", f"starts with {memory.value}", lambda: _start(world, memory))
+    what = f"starts with {memory.value}"
+    world.at(after_s * SECOND_US, "broker", what, lambda: _start(world, memory))
 
 
 def _start(world: "World", memory: Memory) -> None:
@@ -184,7 +187,9 @@ def withhold(world: "World", source: Random) -> None:
     world.broker.lossy_topics = (leaf,)
 
     def stop() -> None:
+        """The operators move to an honest broker, which knows nothing."""
         world.broker.lossy_topics = ()
+        _restart(world, Memory.NOTHING, 1)
 
     _after(world, source, (10, 120), f"no longer withholds {leaf}", stop)
 
@@ -236,12 +241,14 @@ def calm(world: "World") -> None:
     """No fault any more; whoever is away comes back by itself."""
     world.is_calm = True
     world.weather = CALM
-    world.broker.lossy_topics = ()
     world.controller.is_partitioned = False
     world.controller.clock_offset_s = 0.0
     world.controller.die_at_step = None
     world.controller.fill_disk(False)
-    if not world.broker.is_up:
+    if world.broker.lossy_topics:
+        world.broker.lossy_topics = ()
+        _restart(world, Memory.NOTHING, 1)
+    elif not world.broker.is_up:
         world.broker.start(Memory.ALL)
     for device in world.devices.values():
         device.is_partitioned = False

@@ -248,21 +248,30 @@ def rotate_root(world: "World", source: Random) -> None:
         has_new_epoch=kind == "new epoch", has_new_director=kind == "new director",
         now_s=int(world.wall_s),
     )  # fmt: skip
-    if kind == "new director":
-        world.controller.with_director(world.authority.director)
-        if world.controller.is_running:
-            world.controller.die()
     take_roots(world)
 
 
 def take_roots(world: "World") -> None:
-    """Every root that this controller does not have yet, in order."""
-
-    def command(org: Organization) -> None:
-        for root in world.authority.roots[len(org.trust.roots) :]:
-            trustees.advance_root(org, root, WHO, _now(world))
-
-    order(world, "publishes the newest root", command)
+    """Every root that this controller does not have yet, in order: first the director key that
+    the root names (the controller is started again for it), then the root."""
+    controller = world.controller
+    if not controller.is_running:
+        world.at(RETRY_US, "operator", "looks for the newest root", lambda: take_roots(world))
+        return
+    known = len(controller.org.trust.roots)
+    if known >= len(world.authority.roots):
+        return
+    director = world.authority.directors[known]
+    if controller.keyring.director != director:
+        controller.with_director(director)
+        controller.die()
+    else:
+        root = world.authority.roots[known]
+        order(
+            world, f"publishes root {known + 1}",
+            lambda org: trustees.advance_root(org, root, WHO, _now(world)),
+        )  # fmt: skip
+    world.at(RETRY_US, "operator", "looks for the newest root", lambda: take_roots(world))
 
 
 @operation
