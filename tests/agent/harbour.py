@@ -69,6 +69,9 @@ class SimBroker:
             if is_retained:
                 self.retained[topic] = payload
 
+    def publish_once(self, topic: str, payload: bytes) -> None:
+        self.publish(topic, payload, is_retained=False)
+
     def subscribe(self, topics: tuple[str, ...]) -> None:
         self.subscribed.update(topics)
         chunks = sum("/b/" in topic for topic in self.subscribed)

@@ -201,6 +201,14 @@ class Publish(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class PublishOnce(Effect):
+    """Send now, QoS 0: nobody waits for it, nobody sends it again."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribe(Effect):
     """Subscribe with QoS 1; retained messages come again each time."""
 

@@ -15,8 +15,9 @@ from wherry_protocol.senml import Record
 
 from wherry_agent.core import reports as spool
 from wherry_agent.core import tokens
-from wherry_agent.core.effects import Effect, Persist, Say, Tell
+from wherry_agent.core.effects import Effect, Persist, PublishOnce, Say, Tell
 from wherry_agent.core.inputs import Moment
+from wherry_agent.core.mirror import senml_json
 from wherry_agent.core.state import Agent, UnitState, record_of
 from wherry_agent.core.tokens import Bucket
 
@@ -97,9 +98,14 @@ class Turn:
         self._report(event, self.agent.identity.topics.event(self._connection, unit))
 
     def report_telemetry(self, unit: str, pack: tuple[Record, ...]) -> None:
-        """Send a SenML pack as the next report."""
+        """Send a SenML pack as the next report, and once more as JSON where that is wanted."""
         telemetry = Telemetry(origin=self._origin(unit), pack=pack)
-        self._report(telemetry, self.agent.identity.topics.telemetry(self._connection, unit))
+        topics = self.agent.identity.topics
+        self._report(telemetry, topics.telemetry(self._connection, unit))
+        desired = self.unit(unit).desired
+        if desired is not None and desired.telemetry.json_mirror and self.agent.is_connected:
+            topic = topics.telemetry_json(self._connection, unit)
+            self.do(PublishOnce(topic, senml_json(pack, self.now_s)))
 
     def _report(self, message: Message, topic: str) -> None:
         payload = seal_mac(message, self.agent.identity.keys.mac_key)

@@ -111,6 +111,11 @@ class MqttLink:
         if self._is_connected.is_set():
             self._client.publish(topic, payload, qos=1, retain=is_retained)
 
+    def publish_once(self, topic: str, payload: bytes) -> None:
+        """QoS 0: lost where the connection is."""
+        if self._is_connected.is_set():
+            self._client.publish(topic, payload, qos=0)
+
     def subscribe(self, topics: tuple[str, ...]) -> None:
         if topics and self._is_connected.is_set():
             self._client.subscribe([(topic, 1) for topic in topics])

@@ -31,6 +31,7 @@ from wherry_agent.core.effects import (
     OnUnit,
     Persist,
     Publish,
+    PublishOnce,
     Say,
     SpoolDrop,
     SpoolRead,
@@ -72,6 +73,8 @@ class Link(Protocol):
     """The network, as the runtime uses it."""
 
     def publish(self, topic: str, payload: bytes, is_retained: bool) -> None: ...
+
+    def publish_once(self, topic: str, payload: bytes) -> None: ...
 
     def subscribe(self, topics: tuple[str, ...]) -> None: ...
 
@@ -278,6 +281,7 @@ DOERS: Final[Mapping[type[Effect], Callable[..., None]]] = {
     Collect: Runtime._collect,
     Isolate: Runtime._isolate,
     Publish: lambda it, effect: it.link.publish(effect.topic, effect.payload, effect.is_retained),
+    PublishOnce: lambda it, effect: it.link.publish_once(effect.topic, effect.payload),
     Subscribe: lambda it, effect: it.link.subscribe(effect.topics),
     Unsubscribe: lambda it, effect: it.link.unsubscribe(effect.topics),
     SpoolWrite: lambda it, effect: spool_files.write(it.store.disk, effect.name, effect.data),
