@@ -200,6 +200,24 @@ def test_a_subset_pauses_and_the_same_command_widens_it(
     assert [d.active["digits"].version for d in devices] == ["1.0.0"] * 4
 
 
+def test_a_dry_run_shows_the_stages_and_does_nothing(
+    service: Service, package: Path, tmp_path: Path
+) -> None:
+    for n in range(4):
+        service.enroll(f"gw{n}", tmp_path)
+    push(service, package, "1.0.0", tmp_path)
+    deploy = ("deploy", "digits:1.0.0", "--target", "all", "--dry-run")
+    whole = text_of(service, *deploy)
+    assert whole.splitlines()[0] == "nothing is done; this is what would be:"
+    assert whole.splitlines()[1].startswith("stage 1: 4 more: ")
+    half = service.ok(*deploy, "--subset", "50%")
+    assert [len(stage) for stage in half["stages"]] == [2]
+    canary = service.ok("rollout", "create", "digits:1.0.0", "--target", "all",
+                        "--strategy", "canary", "--dry-run")  # fmt: skip
+    assert [len(stage) for stage in canary["stages"]] == [1, 0, 0, 1, 2]
+    assert service.ok("rollout", "list") == []
+
+
 def test_a_rollout_is_drafted_approved_paused_resumed_advanced_and_aborted(
     service: Service, package: Path, plan: Path, tmp_path: Path
 ) -> None:
@@ -323,6 +341,7 @@ def no_traceback(answer: Answer) -> bool:
         (["device", "list", "--target", "'; DROP TABLE units; --"], 1, "position"),
         (["device", "show", "ghost"], 15, "ghost"),
         (["device", "isolate", "a/b/c", "--reason", "x"], 1, "DEVICE or DEVICE/UNIT"),
+        (["device", "ask", "ghost", "status"], 15, "ghost"),
         (["device", "configure", "--target", "all"], 1, "nothing to change"),
         (["device", "configure", "--target", "all", "--label", "x"], 1, "KEY=VALUE"),
         (["registry", "show", "digits"], 1, "NAME:VERSION"),

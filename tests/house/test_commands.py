@@ -178,6 +178,7 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry registry pull pump-anomaly:1.0.0 --output pump-anomaly-1.0.0.wherry"),
     # To the device, further, and back.
     run("wherry deploy pump-anomaly:1.0.0 --target all", says="succeeded"),
+    run("wherry device ask pump-17 verify --model pump-anomaly", says="answered after"),
     do(push_next),
     run("wherry rollout create pump-anomaly:1.1.0 --target label:site=oslo --strategy canary"),
     watch("wherry rollout watch pump-anomaly-1.1.0-2", says="running", status=130),

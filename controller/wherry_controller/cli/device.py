@@ -1,20 +1,39 @@
 """`wherry device …`: enrolment, what devices report, configuration, isolation."""
 
 from base64 import b64decode, b64encode
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from wherry_protocol.errors import WherryError
+from wherry_protocol.errors import Code, WherryError, error_of
 from wherry_protocol.names import SELF
 
 from wherry_controller.cli.client import ask
-from wherry_controller.cli.files import read_file, write_file
-from wherry_controller.cli.output import JsonOption, ReasonOption, TargetOption, show, show_rows
+from wherry_controller.cli.files import read_array, read_file, write_file
+from wherry_controller.cli.output import (
+    JsonOption,
+    ReasonOption,
+    TargetOption,
+    show,
+    show_rows,
+    working,
+)
 
 app = typer.Typer(help="Enroll, list, show, configure, isolate and release devices.")
 COLUMNS = ("id", "hardware_class", "is_online", "health", "models", "labels")
 DeviceArgument = Annotated[str, typer.Argument(help="The device's name.")]
+
+
+class Question(StrEnum):
+    """What a unit may be asked."""
+
+    STATUS = "status"
+    INFER = "infer"
+    VERIFY = "verify"
+    LOGS = "logs"
+
+
 UnitArgument = Annotated[str, typer.Argument(help="DEVICE or DEVICE/UNIT.")]
 
 
@@ -129,6 +148,41 @@ def _labels(given: list[str]) -> dict[str, str]:
             raise WherryError(f"label {text!r} must be KEY=VALUE")
         labels[key] = value
     return labels
+
+
+@app.command("ask")
+def question(
+    name: UnitArgument,
+    verb: Annotated[Question, typer.Argument(help="What to ask.")],
+    model: Annotated[str, typer.Option(help="Of this model; for infer and verify.")] = "",
+    input: Annotated[
+        Path | None, typer.Option(help="One sample (.npy, int8 steps); for infer.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many; for logs.", min=1, max=200)] = 50,
+    reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Ask a unit that is online, and wait for its answer.
+
+    wherry device ask pump-17 verify --model pump-anomaly
+    """
+    body: dict[str, Any] = {"verb": verb.value, "model": model, "count": count, "reason": reason}
+    if input is not None:
+        body["input"] = b64encode(read_array(input).tobytes()).decode()
+    with working(f"asking {name}"):
+        told = ask("POST", f"{unit_path(name)}/ask", body=body)
+    if told["code"] != "OK":
+        raise error_of(Code[told["code"]], f"{told['unit']}: {told['text'] or told['code']}")
+    lines = [f"{told['unit']} answered after {told['round_trip_s']:.2f} s"]
+    show(told, "\n".join([*lines, *_answer_lines(told["body"] or {})]))
+
+
+def _answer_lines(body: dict[str, Any]) -> list[str]:
+    lines = []
+    for key, value in body.items():
+        rows = value if isinstance(value, list) else [value]
+        lines += [f"  {key}: {row}" for row in rows]
+    return lines
 
 
 @app.command()

@@ -1,11 +1,13 @@
 """Files that commands read and write: whole or not at all, every failure one sentence."""
 
+import io
 import os
 import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from wherry_protocol.bundle import Bundle, read_bundle
 from wherry_protocol.errors import Code, DecodeError, NotFoundError, WherryError, error_of
 
@@ -36,6 +38,18 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         return tomllib.loads(read_text(path, what))
     except tomllib.TOMLDecodeError as error:
         raise DecodeError(f"{path}: not TOML: {error}") from error
+
+
+def read_array(path: Path) -> Any:
+    """The NumPy array in a .npy file. Raises DecodeError for anything else."""
+    data = read_file(path, "array")
+    try:
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DecodeError(f"{path}: not a .npy array: {error}") from error
+    if not isinstance(loaded, np.ndarray):
+        raise DecodeError(f"{path}: holds several arrays, must be one .npy")
+    return loaded
 
 
 def read_bundle_file(path: Path) -> Bundle:

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from wherry_protocol.bundle import write_bundle
-from wherry_protocol.errors import DecodeError, WherryError
+from wherry_protocol.errors import WherryError
 from wherry_protocol.keys import SigningKey
 from wherry_protocol.trust import TrustState, start
 
 from wherry_controller import settings
 from wherry_controller.cli.client import data_dir
 from wherry_controller.cli.files import (
+    read_array,
     read_bundle_file,
     read_file,
     write_directory,
@@ -191,7 +192,7 @@ def run(
 
     wherry model run pump-anomaly-1.0.0.wherry --inputs X.npy --outputs Y.npy
     """
-    samples = _array(inputs)
+    samples = read_array(inputs)
     with working(f"running {len(samples) if samples.ndim else 0} samples"):
         found = run_bundle(read_bundle_file(bundle), samples)
     buffer = io.BytesIO()
@@ -201,14 +202,3 @@ def run(
         {"outputs": str(outputs), "shape": list(found.shape), "dtype": str(found.dtype)},
         f"{outputs}: {found.dtype} {list(found.shape)}",
     )
-
-
-def _array(path: Path) -> Any:
-    data = read_file(path, "array")
-    try:
-        loaded = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DecodeError(f"{path}: not a .npy array: {error}") from error
-    if not isinstance(loaded, np.ndarray):
-        raise DecodeError(f"{path}: holds several arrays, must be one .npy")
-    return loaded

@@ -31,6 +31,9 @@ AttemptOption = Annotated[
     int | None,
     typer.Option(help="1, 2, …: try again where it failed before.", min=1, max=1_000_000),
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show which devices each stage would add; do nothing.")
+]
 WaitOption = Annotated[bool, typer.Option(help="Wait until it ends or pauses.")]
 
 
@@ -49,6 +52,7 @@ def deploy(
     attempt: AttemptOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     wait: WaitOption = True,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Bring a version to devices; with --subset, again with a larger one, to more of them.
@@ -56,14 +60,26 @@ def deploy(
     wherry deploy pump-anomaly:1.0.0 --target label:site=oslo --subset 25%
     """
     model, version = split_reference(reference)
-    open_one = _widenable(model, version) if subset is not None else None
+    open_one = _widenable(model, version) if subset is not None and not dry_run else None
     if open_one is not None:
         made = ask("POST", f"/rollouts/{open_one}/widen", body={"subset": subset, "reason": reason})
     else:
         plan = _plan(file, {"subset": subset, "preset": preset, "attempt": attempt})
         body = {"model": model, "version": version, "target": target, "plan": plan}
+        if dry_run:
+            _preview(body)
+            return
         made = ask("POST", "/rollouts", body=body | {"reason": reason})
     _follow(made, wait)
+
+
+def _preview(body: dict[str, Any]) -> None:
+    found = ask("POST", "/rollouts/preview", body=body)
+    lines = [
+        f"stage {number}: {len(units)} more{': ' if units else ''}{', '.join(units)}"
+        for number, units in enumerate(found["stages"], start=1)
+    ]
+    show(found, "\n".join(["nothing is done; this is what would be:", *lines]))
 
 
 def _widenable(model: str, version: str) -> str | None:
@@ -98,6 +114,7 @@ def create(
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     draft: Annotated[bool, typer.Option(help="Leave it for an approver to start.")] = False,
     wait: WaitOption = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a rollout and start it.
@@ -108,6 +125,9 @@ def create(
     given = {"strategy": strategy, "preset": preset, "subset": subset, "attempt": attempt}
     plan = _plan(file, given)
     body = {"model": model, "version": version, "target": target, "plan": plan}
+    if dry_run:
+        _preview(body)
+        return
     made = ask("POST", "/rollouts", body=body | {"reason": reason, "start": not draft})
     _follow(made, wait)
 
