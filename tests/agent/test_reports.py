@@ -107,6 +107,16 @@ def test_silence_of_the_controller_sends_again_after_half_a_minute():
     assert len(spool.tick(reports, 30_000_000)[1]) == 2
 
 
+def test_a_report_lost_on_the_way_is_sent_again_however_many_acks_stop_before_it():
+    """The broker lost report 1; the controller acknowledges each later one by saying 0."""
+    reports = filled(1, made(is_connected=True))
+    for second in range(1, 31):
+        reports, _ = spool.add(reports, "topic", b"x", second * 1_000_000)
+        reports, _ = spool.acknowledge(reports, BOOT, 0, second * 1_000_000)
+    reports, sent = spool.tick(reports, 31 * 1_000_000)
+    assert sent[0] == Publish("topic", bytes(100))
+
+
 def test_a_torn_segment_is_dropped_and_counted():
     reports, (written,) = spool.spool_all(filled(4))
     assert isinstance(written, SpoolWrite)

@@ -6,8 +6,8 @@ Rules, in order:
 3. What is unacknowledged for `hold_us`, or more than `held_bytes_max`, or held when the agent
    stops, is written to the spool as one segment; a connected device hardly writes.
 4. The spool is bounded: the oldest segment is dropped, and every dropped report is counted.
-5. On a connection, and when no ack came for `RESEND_US`, everything is sent again, oldest first,
-   one spool segment at a time. Duplicates are the controller's to ignore.
+5. On a connection, and when no ack released anything for `RESEND_US`, everything is sent again,
+   oldest first, one spool segment at a time. Duplicates are the controller's to ignore.
 
 Pure.
 """
@@ -92,7 +92,7 @@ class Reports:
     held: Mapping[int, Held] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
     dropped_count: int = 0
-    sent_us: int = 0  # when something was sent or acknowledged last
+    sent_us: int = 0  # when everything was sent, or an ack released something, last
     is_connected: bool = False
 
     @property
@@ -136,7 +136,11 @@ def add(reports: Reports, topic: str, payload: bytes, now_us: int) -> Result:
 
 
 def acknowledge(reports: Reports, boot_id: bytes, sequence: int, now_us: int) -> Result:
-    """The controller has committed everything of `boot_id` up to `sequence`."""
+    """The controller has committed everything of `boot_id` up to `sequence`.
+
+    An ack that releases nothing is no news: what is missing there must still be sent again.
+    """
+    held_count = len(reports.held)
     if boot_id == reports.boot_id:
         held = {number: one for number, one in reports.held.items() if number > sequence}
         reports = replace(reports, held=held)
@@ -146,7 +150,9 @@ def acknowledge(reports: Reports, boot_id: bytes, sequence: int, now_us: int) ->
         if segment.boot_id == boot_id and segment.last_sequence <= sequence
     )
     kept = tuple(segment for segment in reports.segments if segment not in done)
-    reports = replace(reports, segments=kept, sent_us=now_us)
+    is_news = bool(done) or len(reports.held) < held_count
+    sent_us = now_us if is_news else reports.sent_us
+    reports = replace(reports, segments=kept, sent_us=sent_us)
     dropped: tuple[Effect, ...] = tuple(SpoolDrop(segment.name) for segment in done)
     if done and kept and reports.is_connected:
         return reports, (*dropped, SpoolRead(kept[0].name))
