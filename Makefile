@@ -24,12 +24,12 @@ ENGINE_FILES := $(shell find native/csrc -name '*.[ch]') $(wildcard native/wherr
 PACKAGES := wherry_protocol wherry_native wherry_agent wherry_controller
 BENCHES := $(filter-out bench/_%,$(wildcard bench/*.py))
 
-.PHONY: help setup setup-oracles firmware demo test bench docs clean distclean
+.PHONY: help setup setup-oracles firmware demo test bench simulate docs clean distclean
 .PHONY: check check-c check-style check-types check-imports check-docs check-tidy
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "also: setup setup-oracles firmware check bench docs clean distclean"
+	@echo "also: setup setup-oracles firmware check bench simulate docs clean distclean"
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -79,6 +79,14 @@ bench: setup setup-oracles firmware
 	  echo "$$program" >&2; $(BIN)/python $$program || failed="$$failed $$program"; done; \
 	if [ -n "$$failed" ]; then echo "bench: limits do not hold or no figure in:$$failed" >&2; \
 	  exit 1; fi
+
+# The whole fleet in virtual time, one voyage per seed; SCENARIO names one of nine.
+SEEDS := 1000
+DEVICES := 200
+FIRST_SEED := 0
+simulate: setup
+	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --devices $(DEVICES) \
+	  --first-seed $(FIRST_SEED) --scenario "$(SCENARIO)" --jobs $(or $(JOBS),2)
 
 # The generated parts of the documents: tables of messages, diagrams of state machines.
 docs: setup

@@ -1,7 +1,8 @@
 """Play many seeds, and say what they found.
 
 usage: python -m tests.simulation.run [--seeds N] [--devices N] [--first-seed N]
-                                      [--scenario NAME] [--trace] [--no-shrink] [--jobs N]
+                                      [--scenario NAME] [--jobs N]
+                                      [--trace] [--digests] [--no-shrink]
 Exit code 1 where a seed failed. The last line is one JSON object with the totals.
 """
 
@@ -25,6 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scenario", choices=[*SCENARIOS, ""], default="")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--trace", action="store_true", help="print the whole trace")
+    parser.add_argument("--digests", action="store_true", help="one digest of each seed's trace")
     parser.add_argument("--no-shrink", action="store_true", help="only name failing seeds")
     return parser.parse_args()
 
@@ -43,8 +45,7 @@ def played(asked: argparse.Namespace) -> Iterator[Result]:
 
 def _untraced(seed: int, devices: int, scenario: str) -> Result:
     result = sail(seed, devices, scenario=scenario)
-    result.trace.lines.clear()
-    del result.trace._hash
+    result.trace.forget()
     return result
 
 
@@ -55,6 +56,8 @@ def main() -> int:
     for result in played(asked):
         events += result.events
         virtual_s += result.virtual_s
+        if asked.digests:
+            print(f"{result.seed} {result.digest}")
         if asked.trace:
             print("\n".join(result.trace.lines))
         if result.failure is not None:

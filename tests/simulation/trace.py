@@ -34,3 +34,8 @@ class Trace:
     @property
     def digest(self) -> str:
         return str(self._hash.hexdigest())
+
+    def forget(self) -> None:
+        """Let go of the lines and the digest's state, so that it can go to another process."""
+        self.lines.clear()
+        self._hash = None

@@ -25,6 +25,7 @@ class Result:
     events: int
     virtual_s: float
     trace: Trace
+    digest: str  # of the whole trace
 
 
 def sail(
@@ -45,8 +46,9 @@ def sail(
             failure = _played(world, disturbances)
         finally:
             world.close()
+        virtual_s = world.now_us / SECOND_US
         return Result(
-            seed, name, disturbances, failure, world.events, world.now_us / SECOND_US, trace
+            seed, name, disturbances, failure, world.events, virtual_s, trace, trace.digest
         )
 
 
