@@ -74,6 +74,8 @@ def run(asked: argparse.Namespace) -> int:
     folder = fresh_folder(asked.folder)
     harbour = Harbour(folder, Processes(folder), asked.broker)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    # A shell starts what it puts into the background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         went_well = tour(harbour, asked.voyages)
         if asked.keep:

@@ -58,9 +58,12 @@ class Harbour:
     def wherry(self, *arguments: str | Path, expect: int = 0) -> Any:
         """Run `wherry --json`; its parsed output. Raises DemoError at another exit status."""
         command = [command_path("wherry"), "--data", self.data, *arguments, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        shown = " ".join(str(a) for a in arguments)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(f"`wherry {shown}` has not ended within {error.timeout:g} s") from error
         if done.returncode != expect:
-            shown = " ".join(str(a) for a in arguments)
             raise DemoError(
                 f"`wherry {shown}` ended with {done.returncode}, not {expect}: "
                 f"{(done.stderr or done.stdout).strip()[-600:]}"
@@ -93,6 +96,15 @@ class Harbour:
             name: next((m["active_version"] for m in u["models"] if m["model"] == MODEL), None)
             for name, u in self.units().items()
         }
+
+    def settled(self, version: str) -> bool:
+        """Every unit serves that version of the model, and its trial is over."""
+        return all(
+            (m["active_version"], m["phase"], m["outcome"]) == (version, "idle", "confirmed")
+            for unit in self.units().values()
+            for m in unit["models"]
+            if m["model"] == MODEL
+        )
 
     # --- set-up, in order
 

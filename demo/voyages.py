@@ -118,8 +118,8 @@ def rolled_and_taken_back(harbour: Harbour, voyage: Voyage) -> str:
     sent = harbour.wherry("rollback", MODEL, "--target", "all", "--to-previous", "--reason", reason)
     voyage.evidence |= {"sent": sent["sent"], "passed": sent["passed"]}
     wait_until(
-        "everybody is back on 1.1.0",
-        lambda: set(harbour.versions().values()) == {"1.1.0"},
+        "everybody is back on 1.1.0 and has confirmed it",
+        lambda: harbour.settled("1.1.0"),
         60,
     )
     return f"{len(sent['sent'])} units back on 1.1.0 by {reason!r}"
