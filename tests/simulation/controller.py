@@ -77,6 +77,7 @@ class SimController:
         self.settled: list[tuple[str, int]] = []
         self.in_flight: dict[int, Outbound] = {}
         self._next_mid = 1
+        self._up_us = self._up_since_us = 0
         self._is_turn_due = False
         self._ticks = 0
         self.restored_count = 0
@@ -121,7 +122,8 @@ class SimController:
     def die(self) -> None:
         """The process is gone; SQLite keeps what was committed."""
         self.life += 1
-        self.is_running = self.is_link_up = False
+        self._link_down()
+        self.is_running = False
         self.die_at_step = None
         if self.db.conn.in_transaction:
             self.db.conn.rollback()
@@ -241,6 +243,7 @@ class SimController:
         has_session = self.world.broker.connect(NAME, Client(self.wire, self._hear))
         self.world.broker.subscribe_all(NAME)
         self.is_link_up = True
+        self._up_since_us = self.world.now_us
         self._written(lambda: self.fleet.link_changed(True, has_session, self.now_s))
         self._step()
         for mid in list(self.in_flight):
@@ -255,8 +258,19 @@ class SimController:
         self.world.broker.farewell(NAME)
         self.later(self.random.randint(0, 3 * SECOND_US), "notices the cut", self._noticed_cut)
 
-    def _noticed_cut(self) -> None:
+    @property
+    def link_up_s(self) -> float:
+        """How long the link was up, over all lives."""
+        since_us = self.world.now_us - self._up_since_us if self.is_link_up else 0
+        return (self._up_us + since_us) / SECOND_US
+
+    def _link_down(self) -> None:
+        if self.is_link_up:
+            self._up_us += self.world.now_us - self._up_since_us
         self.is_link_up = False
+
+    def _noticed_cut(self) -> None:
+        self._link_down()
         self._written(lambda: self.fleet.link_changed(False, False, self.now_s))
         self._step()
         self.later(self.random.randint(SECOND_US, 5 * SECOND_US), "connects", self._connect)

@@ -58,6 +58,7 @@ class Log:
     relied_on: AgentRecord | None = None  # the record that later effects were allowed to rely on
     writing: list[AgentRecord] = field(default_factory=list)  # begun, and not known to be durable
     confirmed: dict[bytes, None] = field(default_factory=dict)
+    confirmed_count: int = 0  # as invariants saw it last
     failures: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # count, when
     trying: bytes | None = None  # what was loaded for an assignment last
     reports: Reports | None = None  # as invariants saw them last
@@ -440,6 +441,11 @@ class SimDevice:
     def serving(self) -> dict[str, bytes | None]:
         """What answers inferences; nothing while the process is away."""
         return self.loops.serving if self.is_running and self.engine is not None else {}
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """The last record could not be written, so memory and disk differ."""
+        return bool(self.log.writing) or self.live.agent.persisted != self.log.relied_on
 
     @property
     def is_settled(self) -> bool:

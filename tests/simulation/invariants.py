@@ -15,7 +15,7 @@ from wherry_agent.core.record import AgentRecord, unit_record
 from wherry_agent.core.reports import SEGMENT_BYTES_MAX
 from wherry_controller.core.audit_chain import AuditRow, row_hash
 from wherry_controller.core.rollouts import Rollout
-from wherry_controller.core.rollouts.members import MemberPhase
+from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase
 from wherry_controller.core.rollouts.state import State
 from wherry_controller.core.subset import count_of
 from wherry_controller.store import performance as rows
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 CHUNKS_MAX = 8
 PENALTY_SLACK_S = 3.0
+LINK_SLACK_S = 5.0
+ERROR_RATE_MAX = 0.1  # of the trials in `operator`
 
 
 def broken(what: str) -> NoReturn:
@@ -50,6 +52,7 @@ def check_effect(world: "World", device: "SimDevice", effect: Effect) -> None:
         _the_record_knows_what_will_serve(device, effect)
     elif isinstance(effect, LoadCandidate) and effect.assignment is not None:
         _a_failed_bundle_waits(world, device, effect)
+        _nothing_is_installed_under_a_stop(device)
     elif isinstance(effect, Persist):
         _revisions_only_rise(device, effect.record)
 
@@ -88,6 +91,11 @@ def _a_failed_bundle_waits(world: "World", device: "SimDevice", effect: LoadCand
     if waited_s < wait_s(count) - PENALTY_SLACK_S:
         broken(f"{device.name} tries a bundle again {waited_s:.0f} s after failure {count} of it, "
                f"{wait_s(count)} s must pass")  # fmt: skip
+
+
+def _nothing_is_installed_under_a_stop(device: "SimDevice") -> None:
+    if device.agent.is_stopped or device.agent.units[UNIT].memory.is_isolated:
+        broken(f"{device.name} installs, and is stopped or isolated")
 
 
 def _revisions_only_rise(device: "SimDevice", record: AgentRecord) -> None:
@@ -131,6 +139,35 @@ def _what_has_served_serves(world: "World", device: "SimDevice") -> None:  # noq
         broken(f"{device.name} serves nothing, and a bundle was confirmed here")
 
 
+def _the_record_says_what_serves(world: "World", device: "SimDevice") -> None:  # noqa: ARG001
+    """Once nothing is under way any more, the pointer is where the record says."""
+    if device.jobs or not device.is_settled:
+        return
+    for model, record in device.record_models().items():
+        active = None if record.active is None else record.active.manifest_digest
+        if device.loops.serving.get(model) != active and not device.is_rolled_back:
+            broken(f"{device.name}: the record says that another bundle serves {model}")
+
+
+def _trials_end(world: "World", device: "SimDevice") -> None:  # noqa: ARG001
+    """Starts without confirmation are counted, and few."""
+    for record in device.record_models().values():
+        trial = record.trial
+        if trial is not None and trial.start_count >= trial.limits.unconfirmed_starts_max:
+            broken(f"{device.name}: {trial.start_count} starts without confirmation")
+
+
+def _bad_bundles_are_not_confirmed(world: "World", device: "SimDevice") -> None:
+    """Invariant 1: what fails in its trial does not stay."""
+    if len(device.log.confirmed) == device.log.confirmed_count:
+        return
+    device.log.confirmed_count = len(device.log.confirmed)
+    for digest in device.log.confirmed:
+        behaviour = world.made[digest].on(device.rank)
+        if behaviour.error_rate > ERROR_RATE_MAX:
+            broken(f"{device.name} confirmed a bundle with {behaviour.error_rate:.0%} errors")
+
+
 def _chunk_topics_are_few(world: "World", device: "SimDevice") -> None:
     """Invariant 9: at most eight chunk topics at a time, as the broker sees it."""
     session = world.broker.sessions.get(device.client_id)
@@ -172,6 +209,9 @@ def _released_reports_are_committed(world: "World", device: "SimDevice") -> None
 
 DEVICE: list[Callable[["World", "SimDevice"], None]] = [
     _what_has_served_serves,
+    _the_record_says_what_serves,
+    _trials_end,
+    _bad_bundles_are_not_confirmed,
     _chunk_topics_are_few,
     _reports_are_bounded,
     _released_reports_are_committed,
@@ -252,6 +292,23 @@ def _gates_have_their_samples(world: "World", rollout: Rollout) -> None:
                "errors")  # fmt: skip
 
 
+def _nobody_is_silent_while_we_are_deaf(world: "World", rollout: Rollout) -> None:
+    """A deadline runs only while the controller's own link is up."""
+    offered, up_s = world.truth.offered, world.controller.link_up_s
+    for unit, member in rollout.members.items():
+        key = (rollout.rollout_id, unit)
+        if member.phase in IN_FLIGHT:
+            offered.setdefault(key, up_s)
+        elif member.phase is MemberPhase.SILENT and key in offered:
+            waited_s = up_s - offered.pop(key)
+            if waited_s < rollout.plan.silent_after_s - LINK_SLACK_S and _is_clock_right(world):
+                broken(f"{rollout.rollout_id} calls {unit} silent after {waited_s:.0f} s of link")
+
+
+def _is_clock_right(world: "World") -> bool:
+    return not world.truth.is_clock_wrong and not world.controller.restored_count
+
+
 def _state_changes_are_audited(world: "World", rollout: Rollout) -> None:
     """Invariant 7."""
     truth, state = world.truth, rollout.state.value
@@ -290,6 +347,7 @@ ROLLOUT: list[Callable[["World", Rollout], None]] = [
     _only_opened_members_are_touched,
     _confirmed_members_have_confirmed,
     _gates_have_their_samples,
+    _nobody_is_silent_while_we_are_deaf,
     _state_changes_are_audited,
 ]
 
@@ -339,6 +397,9 @@ def _unsettled_device(world: "World", device: "SimDevice") -> list[str]:
         elif _says_confirmed(state) and device.loops.serving.get(MODEL) != digest:
             found.append(f"{name} says confirmed and serves something else")
         found += _unheard(world, device)
+    sql = "SELECT is_online FROM connections WHERE name = ?"
+    if not world.controller.db.execute(sql, (name,)).fetchone()[0]:
+        found.append(f"{name} is here, and the controller believes it is away")
     if device.agent.reports.segments:
         found.append(f"{name} still holds {len(device.agent.reports.segments)} segments")
     return found

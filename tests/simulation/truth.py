@@ -19,6 +19,7 @@ class Truth:
     audit_epoch: int = 0  # counts restores: another log begins
     audited_changes: dict[str, int] = field(default_factory=dict)  # rollout -> its newest row
     marks: dict[str, Any] = field(default_factory=dict)  # rollouts as they were looked at last
+    offered: dict[tuple[str, str], float] = field(default_factory=dict)  # at which link time
     subscribed: set[str] = field(default_factory=set)  # devices whose subscriptions changed
     is_clock_wrong: bool = False  # the controller's clock was wrong at some time
 
