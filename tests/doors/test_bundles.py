@@ -1,7 +1,9 @@
 """A model as a file: packaged, extracted, edited, signed, verified and run by command."""
 
+import io
 import json
 import pickle
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -309,3 +311,33 @@ def test_a_real_model_gives_the_bytes_that_its_makers_published(
     ran = wherry("model", "run", made, "--inputs", x, "--outputs", y)
     assert ran.status == 0, ran
     assert np.count_nonzero(np.load(y).ravel() != outputs.ravel()) == 0
+
+
+def tar_with(path: Path, name: str, kind: bytes = tarfile.REGTYPE) -> None:
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/etc/passwd" if kind != tarfile.REGTYPE else ""
+        content = b"owned" if kind == tarfile.REGTYPE else b""
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../outside", tarfile.REGTYPE),
+        ("/tmp/wherry-outside", tarfile.REGTYPE),
+        ("manifest", tarfile.SYMTYPE),
+        ("manifest", tarfile.LNKTYPE),
+    ],
+)
+def test_path_tricks_in_a_bundle_write_nothing_anywhere(
+    tmp_path: Path, name: str, kind: bytes
+) -> None:
+    trick, output = tmp_path / "in" / "trick.wherry", tmp_path / "in" / "out"
+    trick.parent.mkdir()
+    tar_with(trick, name, kind)
+    for command in (("verify", trick), ("inspect", trick), ("extract", trick, "--output", output)):
+        assert wherry("model", *command).status == 10
+    assert [path.name for path in tmp_path.rglob("*")] == ["in", "trick.wherry"]
+    assert not Path("/tmp/wherry-outside").exists()

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from wherry_protocol.bundle import Bundle
+from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import TelemetryConfig
 from wherry_protocol.messages.observed import Kind
 from wherry_protocol.messages.reported import Outcome
 
 from tests.agent.bundles import INPUT_BYTES
+from tests.agent.harbour import afloat
 from tests.system.agents import AgentProcess, Fleet, fleet, wait_until
 
 OFTEN = {"telemetry": TelemetryConfig(performance_s=1, resources_s=1)}
@@ -184,25 +186,48 @@ def test_a_start_is_told_and_serves_what_was_confirmed(sea: Fleet) -> None:
     assert (reported.engine_abi_min, reported.hardware_class) == (1, "linux-test")
 
 
-def test_bytes_that_rotted_on_disk_never_serve_and_the_previous_version_does(sea: Fleet) -> None:
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_bundle_that_rotted_or_is_gone_never_serves_and_the_previous_one_does(
+    sea: Fleet, is_gone: bool
+) -> None:
     agent = sea.enrol().start()
     bundles = [sea.director.made(f"1.{n}.0", seed=n) for n in range(2)]
     for bundle in bundles:
         sea.ashore.publish(bundle)
         install(sea, agent, bundle)
     agent.kill()
-    rotten = 0
-    for path in (agent.state_dir / "data").rglob("*"):
-        digest = bundles[1].manifest.program_digest.hex()
-        if path.is_file() and digest in path.name:
-            path.chmod(0o600)
-            content = bytearray(path.read_bytes())
-            content[len(content) // 2] ^= 1
-            path.write_bytes(content)
-            rotten += 1
-    assert rotten
+    digest = bundles[1].manifest.program_digest.hex()
+    found = [p for p in (agent.state_dir / "data").rglob("*") if p.is_file() and digest in p.name]
+    assert found
+    for path in found:
+        path.chmod(0o600)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.unlink() if is_gone else path.write_bytes(content)
+    sea.ashore.heard["event"].clear()
     agent.start()
     assert wait_until(lambda: answers(agent), "something serves") == "1.0.0"
+    told = sea.ashore.wait_for(
+        lambda: [e for e in sea.ashore.heard["event"] if e.code is not Code.OK], "the cause"
+    )
+    assert {e.model for e in told} == {"digits"}
+    sea.ashore.wait_for_model(
+        agent.device,
+        lambda m: m.active is not None and m.active.version == "1.1.0",
+        "it is fetched again",
+    )
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_device_asks_for_so_many_chunks_at_a_time(window: int) -> None:
+    harbour = afloat()
+    bundle = harbour.director.made("1.0.0", ballast_rows=40_000)
+    assert len(harbour.director.chunks(bundle)) > 8
+    harbour.publish(bundle)
+    harbour.wish([harbour.director.assignment(bundle)], chunk_window=window)
+    harbour.serve_well(bundle)
+    assert harbour.model.outcome is Outcome.CONFIRMED
+    assert harbour.broker.subscribed_count_max == window
 
 
 def test_an_isolated_device_answers_nobody_until_it_is_released(sea: Fleet) -> None:

@@ -1,6 +1,7 @@
 """Rollouts as an operator sees them: which devices, when, why, and what it waits for."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,3 +293,52 @@ def test_progress_of_each_device_is_told_as_it_goes(quay: Quay) -> None:
     quay.go(3)
     assert {row["phase"] for row in quay.rollout(made)["units"]} == {"confirmed"}
     assert TRIAL["good_inferences_min"] == 1
+
+
+def test_a_rollout_file_is_what_is_done(quay: Quay, tmp_path: Path) -> None:
+    fleet(quay)
+    file = tmp_path / "careful.toml"
+    file.write_text(
+        'preset = "conservative"\n[[stages]]\nshare = "25%"\nsoak_s = 7.0\n'
+        '[[stages]]\nshare = "100%"\nis_gated = false\n'
+        '[gate]\nrequests_min = 300\ninterval_s = 1.0\nrequire = ["errors"]\n'
+        "[trial]\ngood_inferences_min = 7\ntrial_s_min = 0.0\ntrial_s_max = 5.0\n"
+    )
+    command = ("deploy", "digits:1.1.0", "--target", "all", "--file", file, "--no-wait")
+    made = quay.cli(*command)
+    assert (made["preset"], made["stages"]) == ("conservative", 2)
+    assert "gate.requests_min = 300 (500)" in made["overrides"]
+    quay.go(3)
+    assert on_new(quay) == 2
+    chosen = next(n for n, version in quay.versions().items() if version == "1.1.0")
+    desired = quay.devices[chosen].desired
+    assert desired is not None
+    assert desired.assignments[0].trial.good_inferences_min == 7
+    quay.sail(12)
+    quay.go(3)
+    assert (on_new(quay), quay.rollout(made)["state"]) == (8, "succeeded")
+    file.write_text('preset = "conservative"\nsoak = 7\n')
+    assert quay.wherry(*command).status == 1
+
+
+def test_a_dry_run_shows_who_would_get_what_and_changes_nothing(quay: Quay) -> None:
+    names = fleet(quay)
+    plan = DIRECT | {"stages": [{"share": "25%", "is_gated": False}, {"share": "100%"}]}
+    order = {"model": "digits", "version": "1.1.0", "target": "all", "plan": plan}
+    before = quay.rest("GET", "/audit/verify")["count"]
+    shown = quay.rest("POST", "/rollouts/preview", order)["stages"]
+    again = quay.rest("POST", "/rollouts/preview", order)["stages"]
+    first, rest = units_of(shown)
+    assert units_of(again) == [first, rest]
+    assert len(first) == 2
+    assert sorted(first + rest) == sorted(f"{name}/self" for name in names)
+    quay.go(5)
+    assert quay.rest("GET", "/audit/verify")["count"] == before
+    assert on_new(quay) == 0
+    quay.rest("POST", "/rollouts", order)
+    quay.go(1)
+    assert {f"{n}/self" for n, v in quay.versions().items() if v == "1.1.0"} >= set(first)
+
+
+def units_of(stages: list[Any]) -> list[list[str]]:
+    return [list(stage["units"] if isinstance(stage, dict) else stage) for stage in stages]

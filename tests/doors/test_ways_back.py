@@ -276,3 +276,12 @@ def test_an_isolated_device_is_told_takes_no_rollout_and_still_reports(quay: Qua
     assert desired is not None
     assert not desired.is_isolated
     assert quay.rollout(made)["id"] == made["id"]
+
+
+@pytest.mark.parametrize(("interval_s", "state"), [(1.0, "reverted"), (300.0, "paused")])
+def test_the_check_interval_is_obeyed(quay: Quay, interval_s: float, state: str) -> None:
+    made = gated(quay, interval_s=interval_s)
+    quay.sail(20, errors=40)
+    assert quay.rollout(made)["state"] == state
+    quay.sail(300 if state == "paused" else 1, errors=40)
+    assert quay.rollout(made)["state"] == "reverted"
