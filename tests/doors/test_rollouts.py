@@ -1,14 +1,18 @@
 """Rollouts as an operator sees them: which devices, when, why, and what it waits for."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from wherry_controller.core.permissions import Role
-from wherry_protocol.messages.reported import Outcome
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Desired, assignment_id
+from wherry_protocol.messages.reported import ModelReport, Outcome, Phase, SlotReport
+from wherry_protocol.trust import open_director
 
-from tests.doors.quay import DIRECT, TRIAL, Quay
+from tests.doors.quay import DIRECT, Quay
 
 HOUR_S = 3600.0
 ROLLING: dict[str, Any] = {
@@ -287,12 +291,42 @@ def test_a_rollout_that_has_ended_takes_no_command(quay: Quay) -> None:
 
 
 def test_progress_of_each_device_is_told_as_it_goes(quay: Quay) -> None:
-    fleet(quay, 2)
-    made = quay.deploy("1.1.0")
-    assert {row["phase"] for row in quay.rollout(made)["units"]} == {"offered"}
-    quay.go(3)
-    assert {row["phase"] for row in quay.rollout(made)["units"]} == {"confirmed"}
-    assert TRIAL["good_inferences_min"] == 1
+    quay.enroll("gw1")
+    digest = bytes.fromhex(quay.push("1.0.0")["digest"])
+    made = quay.deploy("1.0.0")
+    device = quay.devices["gw1"]
+    assert phase_of(quay, made) == "offered"
+    quay.at_sea(lambda world: world.publish())
+    topic = device.topics.desired("gw1", "self")
+    desired = open_director(device.trust, Desired, quay.stage.world.retained[topic])
+    device.revision = desired.revision
+    report = ModelReport(
+        model="digits", phase=Phase.FETCHING, outcome=Outcome.NONE,
+        assignment_id=assignment_id(desired.assignments[0]),
+    )  # fmt: skip
+    slot = SlotReport(manifest_digest=digest, version="1.0.0")
+    steps = [
+        ("fetching", replace(report, progress_permille=420)),
+        ("fetching", replace(report, phase=Phase.VERIFYING, progress_permille=1000)),
+        ("staged", replace(report, phase=Phase.STAGED)),
+        ("trial", replace(report, phase=Phase.TRIAL, active=slot)),
+        ("confirmed", replace(report, phase=Phase.IDLE, outcome=Outcome.CONFIRMED, active=slot,
+                              good_inferences=100)),
+    ]  # fmt: skip
+    for phase, step in steps:
+        device.done["digits"] = (b"", Outcome.NONE, Code.OK)
+        device._model = lambda _name, step=step: step  # type: ignore[assignment,misc]
+        quay.hear(device.reported())
+        [model] = quay.rest("GET", "/devices")[0]["models"]
+        assert (phase_of(quay, made), model["progress_permille"]) == (
+            phase, step.progress_permille,
+        )  # fmt: skip
+    assert quay.rollout(made)["state"] == "succeeded"
+
+
+def phase_of(quay: Quay, made: dict[str, Any]) -> str:
+    [unit] = quay.rollout(made)["units"]
+    return str(unit["phase"])
 
 
 def test_a_rollout_file_is_what_is_done(quay: Quay, tmp_path: Path) -> None:

@@ -154,6 +154,10 @@ def test_every_change_is_in_the_log_with_who_and_why(quay: Quay) -> None:
     assert {"device.enroll", "bundle.push", "rollout.create"} <= by_action.keys()
     assert all(row["who"] for row in rows)
     rollout = [row for row in rows if row["subject"] == "digits-1.0.0-1"]
+    [made] = [row for row in rollout if row["action"] == "rollout.create"]
+    named = {key: made["details"][key] for key in ("model", "version", "strategy", "target")}
+    assert named == {"model": "digits", "version": "1.0.0", "strategy": "direct", "target": "all"}
+    assert made["who"] == "ada"
     assert any(row["reason"] == "first" for row in rollout)
     decisions = [row for row in rollout if "checks" in row["details"]]
     assert decisions

@@ -65,7 +65,9 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
     org.rollouts[rollout_id] = rollout
     org.record(
         now_s, who, "rollout.create", rollout_id, order.reason, target=order.target,
-        units=len(rollout.members), overrides=list(rollout.plan.overrides),
+        model=order.model, version=order.version, strategy=rollout.plan.strategy,
+        preset=rollout.plan.preset, units=len(rollout.members),
+        overrides=list(rollout.plan.overrides),
     )  # fmt: skip
     if order.is_started:
         start(org, rollout_id, who, order.reason, now_s)
