@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 import cli_reference
+from wherry_agent.core.diagram import breaker_diagram
 from wherry_controller.core.rollouts.diagram import diagrams
 from wherry_protocol import bundle, errors, hardware, manifest, senml
 from wherry_protocol.codec import fields
@@ -99,10 +100,16 @@ def rollout_diagrams() -> str:
     return "\n".join(f"```mermaid\n{text}\n```\n" for text in diagrams().values())
 
 
+def fenced(diagram: Callable[[], str]) -> Callable[[], str]:
+    """A Mermaid diagram as a part."""
+    return lambda: f"```mermaid\n{diagram()}\n```\n"
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "messages": message_tables,
     "codes": code_table,
     "rollouts": rollout_diagrams,
+    "breaker": fenced(breaker_diagram),
     "cli": cli_reference.reference,
     "exit-statuses": cli_reference.exit_statuses,
 }

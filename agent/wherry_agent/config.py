@@ -23,6 +23,8 @@ from typing import Any, Final, TypeVar
 from wherry_protocol.errors import WherryError
 from wherry_protocol.names import MODEL, SELF, UNIT
 
+from wherry_agent.core.breaker import FAILURES_MAX
+
 T = TypeVar("T")
 Check = Callable[[Any, str, Path], Any]  # (raw value, dotted key, folder of the file) -> value
 
@@ -191,6 +193,16 @@ class ResourcesConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerConfig:
+    """When a confirmed bundle that fails in a row no longer answers, and for how long."""
+
+    enabled: bool = _key(_flag, True)
+    failures_max: int = _key(_whole(1, FAILURES_MAX), 5)
+    open_s: float = _key(_number(0.1, 86_400.0), 60.0)
+    successes_min: int = _key(_whole(1, FAILURES_MAX), 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig:
     """One feed of inputs: `replay` runs a file of samples for ever, one each period.
 
@@ -229,6 +241,7 @@ class Config:
     link: LinkConfig = _key(_table(LinkConfig), LinkConfig())
     energy: EnergyConfig = _key(_table(EnergyConfig), EnergyConfig())
     resources: ResourcesConfig = _key(_table(ResourcesConfig), ResourcesConfig())
+    breaker: BreakerConfig = _key(_table(BreakerConfig), BreakerConfig())
     source: tuple[SourceConfig, ...] = _key(_tables(SourceConfig, 32), ())
     unit: tuple[UnitConfig, ...] = _key(_tables(UnitConfig, 31), ())
 

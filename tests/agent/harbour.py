@@ -11,6 +11,7 @@ from wherry_agent.core.agent import Found
 from wherry_agent.core.effects import (
     Ask,
     Configure,
+    Divert,
     Isolate,
     LoadCandidate,
     MakePermanent,
@@ -25,6 +26,7 @@ from wherry_agent.core.inputs import (
     Answered,
     Connected,
     Disconnected,
+    Diverted,
     Figures,
     Loaded,
     Moment,
@@ -104,6 +106,8 @@ class SimHost:
     programs: dict[bytes, tuple[Program, Manifest]] = field(default_factory=dict)
     serving: dict[str, bytes | None] = field(default_factory=dict)
     history: list[tuple[str, bytes | None]] = field(default_factory=list)
+    diverted: dict[str, bytes | None] = field(default_factory=dict)
+    released: list[Release] = field(default_factory=list)
     watched: dict[str, bytes] = field(default_factory=dict)
     doing: dict[bytes, dict[str, Any]] = field(default_factory=dict)  # Figures fields by digest
     latency_us_p95: int = 100
@@ -136,12 +140,24 @@ class SimHost:
                 raise WherryError("not loaded", Code.FAILED)
             self.serving[effect.model] = digest
             self.history.append((effect.model, digest))
+            self.diverted.pop(effect.model, None)
+        elif isinstance(effect, Divert):
+            self._divert(effect)
         elif isinstance(effect, WatchTrial):
             self.watched[effect.model] = effect.manifest_digest
         elif isinstance(effect, UnwatchTrial):
             self.watched.pop(effect.model, None)
-        elif isinstance(effect, (Release, MakePermanent)):
+        elif isinstance(effect, Release):
+            self.released.append(effect)
+        elif isinstance(effect, MakePermanent):
             pass
+
+    def _divert(self, effect: Divert) -> None:
+        self.diverted.pop(effect.model, None)
+        if effect.is_diverted:
+            self.diverted[effect.model] = effect.fallback
+            place = (self.unit, effect.model, effect.manifest_digest)
+            self.tell(Diverted(*place, effect.fallback))
 
     def _load(self, effect: LoadCandidate) -> None:
         program = Program(self.store.open_image(effect.manifest))

@@ -5,7 +5,7 @@
 
 Pure: the shell brings the time, randomness, bytes and figures, and executes the effects in
 order. Rules live where their subject lives: `desired`, `update`, `trial`, `boot`, `transfer`,
-`reports`, `clock`, `questions`, `installs`.
+`reports`, `clock`, `questions`, `installs`, `breaker`, `guarding`.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Phase
 
 from wherry_agent.core import boot as boots
-from wherry_agent.core import inbox, installs, questions, reporting
+from wherry_agent.core import guarding, inbox, installs, questions, reporting
 from wherry_agent.core import reports as spool
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.clock import FleetClock
@@ -38,12 +38,14 @@ from wherry_agent.core.inputs import (
     BlobFinished,
     Connected,
     Disconnected,
+    Diverted,
     Figures,
     Input,
     Loaded,
     Moment,
     Noticed,
     PersistFailed,
+    Ran,
     Received,
     Sampled,
     SegmentRead,
@@ -212,6 +214,7 @@ def _ticked(turn: Turn, given: Ticked) -> None:
         for model, state in list(turn.unit(name).models.items()):
             if state.phase is Phase.TRIAL:
                 installs.step_model(turn, name, model, given)
+    guarding.tick(turn)
     installs.begin_due(turn)
     installs.watch_progress(turn)
     held, effects = spool.tick(turn.agent.reports, turn.now_us)
@@ -291,6 +294,8 @@ HANDLERS: Final[dict[type[Input], Callable[[Turn, Any], None]]] = {
     SelfTested: installs.from_unit,
     StepFailed: installs.from_unit,
     Figures: installs.from_unit,
+    Ran: guarding.ran,
+    Diverted: guarding.diverted,
     Answered: questions.answered,
     Sampled: _sampled,
     Noticed: _noticed,

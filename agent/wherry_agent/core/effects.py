@@ -154,6 +154,18 @@ class Release(OnUnit):
 
 
 @dataclass(frozen=True, slots=True)
+class Divert(OnUnit):
+    """Let another bundle answer for the active one, or end that; answered by `Diverted`.
+
+    `fallback` is loaded (or tried to be) by then; None: the safe output or an error answers.
+    """
+
+    manifest_digest: bytes  # of the active bundle; about another one this is late
+    is_diverted: bool
+    fallback: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Isolate(Effect):
     """Serve safe outputs only, or let the models serve again."""
 

@@ -170,6 +170,20 @@ class Figures(FromUnit):
 
 
 @dataclass(frozen=True, slots=True)
+class Ran(FromUnit):
+    """The bundle's latest inferences in their order: True where one was good."""
+
+    outcomes: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Diverted(FromUnit):
+    """Who answers for the bundle now; None: its safe output, or nobody."""
+
+    fallback: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answered(Input):
     """A unit's answer to an rpc."""
 

@@ -23,7 +23,7 @@ from wherry_protocol.messages.limits import ASSIGNMENTS_MAX
 from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.names import SELF
 
-from wherry_agent.core import penalty, update
+from wherry_agent.core import guarding, penalty, update
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.acceptance import Fit
 from wherry_agent.core.effects import (
@@ -36,6 +36,7 @@ from wherry_agent.core.effects import (
     Remember,
     StopFetching,
     Survey,
+    Swap,
     Tell,
     Wanted,
 )
@@ -266,6 +267,8 @@ def _resolve(turn: Turn, unit_name: str, effect: Effect) -> None:
     elif isinstance(effect, Tell):
         turn.tell(effect, unit_name)
     else:
+        if isinstance(effect, Swap):
+            guarding.forget(turn, unit_name, effect.model)
         turn.do(effect)
 
 

@@ -6,6 +6,7 @@ Rules, in order:
 2. Not expired, and its id was not seen before (ids are remembered until they expire).
 3. A verb must be allowed by the policy of every bundle that serves on the unit.
 4. An isolated unit answers no inference.
+5. A breaker is reset here; every other verb is asked of the unit.
 """
 
 from dataclasses import replace
@@ -13,18 +14,20 @@ from typing import Final
 
 from wherry_protocol.codec import decode
 from wherry_protocol.errors import Code, TrustError, WherryError
-from wherry_protocol.messages.rpc import Reply, Request, TimeAnswer, Verb
+from wherry_protocol.messages.rpc import Reply, Request, ResetBreakerRequest, TimeAnswer, Verb
+from wherry_protocol.names import SELF
 from wherry_protocol.sealed import seal_mac
 from wherry_protocol.trust import open_director
 
 from wherry_agent.core import clock as clocks
+from wherry_agent.core import guarding
 from wherry_agent.core.effects import Ask, Publish
 from wherry_agent.core.inputs import Answered
 from wherry_agent.core.turn import Turn
 
 REMEMBERED_MAX: Final = 1024
 TEXT_MAX: Final = 512
-AVAILABLE: Final = (Verb.STATUS, Verb.INFER, Verb.VERIFY, Verb.LOGS)
+AVAILABLE: Final = (Verb.STATUS, Verb.INFER, Verb.VERIFY, Verb.LOGS, Verb.RESET_BREAKER)
 
 
 def asked(turn: Turn, unit_name: str, payload: bytes) -> bool:
@@ -78,7 +81,9 @@ def _remember(turn: Turn, request: Request) -> None:
 def _answer(turn: Turn, unit_name: str, request: Request) -> None:
     """Ask the unit, or answer at once why not."""
     code, text = _obstacle(turn, unit_name, request.verb)
-    if code is Code.OK:
+    if code is Code.OK and request.verb is Verb.RESET_BREAKER and unit_name == SELF:
+        answered(turn, _reset_breaker(turn, unit_name, request))
+    elif code is Code.OK:
         turn.do(Ask(unit_name, request.id, int(request.verb), request.body))
     else:
         answered(turn, Answered(unit_name, request.id, code, text))
@@ -97,6 +102,16 @@ def _obstacle(turn: Turn, unit_name: str, verb: Verb) -> tuple[Code, str]:
         if manifest is not None and verb not in manifest.policy.rpc_verbs:
             return Code.POLICY, f"the policy of {model} {manifest.version} forbids {verb.name}"
     return Code.OK, ""
+
+
+def _reset_breaker(turn: Turn, unit_name: str, request: Request) -> Answered:
+    """Breakers live in the core, which answers by itself; a microcontroller has none."""
+    try:
+        model = decode(ResetBreakerRequest, request.body).model
+        text = guarding.reset(turn, unit_name, model)
+    except WherryError as error:
+        return Answered(unit_name, request.id, error.code, str(error))
+    return Answered(unit_name, request.id, Code.OK, text)
 
 
 def answered(turn: Turn, given: Answered) -> None:

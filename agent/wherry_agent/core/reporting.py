@@ -22,6 +22,7 @@ from wherry_protocol.messages.reported import (
 from wherry_protocol.messages.trust import TrustRole
 from wherry_protocol.sealed import seal
 
+from wherry_agent.core import guarding
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.effects import Publish
 from wherry_agent.core.model import ModelState
@@ -111,6 +112,7 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> ModelReport:
     record = state.record
     waiting = unit.waiting.get(state.model)
     trial = state.trial
+    code, reason = why(unit, state)
     return ModelReport(
         model=state.model,
         phase=state.phase,
@@ -119,12 +121,23 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> ModelReport:
         active=_slot(record.active),
         previous=_slot(record.previous),
         candidate=_slot(record.candidate),
-        code=waiting.code if waiting else record.code,
-        reason=(waiting.reason if waiting else record.reason)[:REASON_MAX],
+        code=code,
+        reason=reason[:REASON_MAX],
         progress_permille=progress_permille(agent, unit, state),
         good_inferences=trial.good_count if trial else _proven(record.active),
         start_count=trial.start_count if trial else 0,
     )
+
+
+def why(unit: UnitState, state: ModelState) -> tuple[Code, str]:
+    """The code and sentence of a model: why it waits, how it ended, or what its breaker says."""
+    waiting = unit.waiting.get(state.model)
+    if waiting is not None:
+        return waiting.code, waiting.reason
+    broken = guarding.reason(unit, state.model)
+    if broken and state.record.code is Code.OK:
+        return Code.BREAKER_OPEN, broken
+    return state.record.code, state.record.reason
 
 
 def _proven(active: Slot | None) -> int:

@@ -12,6 +12,7 @@ from wherry_protocol.messages.desired import Assignment, Desired
 from wherry_protocol.topics import Topics
 from wherry_protocol.trust import TrustState
 
+from wherry_agent.core.breaker import DEFAULT_LIMITS, Breaker, BreakerLimits
 from wherry_agent.core.clock import FleetClock
 from wherry_agent.core.desired import Refusal
 from wherry_agent.core.effects import Wanted
@@ -52,6 +53,7 @@ class Settings:
     events_per_minute: int = 30
     transfer_progress_us: int = 120_000_000
     memory_bytes_max: int = 1 << 40  # of one model on this very device
+    breaker: BreakerLimits | None = DEFAULT_LIMITS  # None: there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class UnitState:
     plans: Mapping[str, Plan] = field(default_factory=dict)
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     retry_counts: Mapping[str, int] = field(default_factory=dict)
+    breakers: Mapping[str, Breaker] = field(default_factory=dict)
     document: bytes | None = None  # the last one received, believed or not
     desired: Desired | None = None  # the last one believed
     refusal: Refusal | None = None

@@ -28,6 +28,7 @@ INFER_S_MAX: Final = 5.0
 LINES_KEPT: Final = 200
 LINE_MAX: Final = 512
 FIELDS_MAX: Final = 256
+SAFE_OUTPUT: Final = "safe output"  # in the place of a slot: no inference was made
 
 
 class LogRing(logging.Handler):
@@ -68,6 +69,8 @@ class Answering:
 
     def _infer(self, body: bytes) -> Message:
         request = decode(InferRequest, body)
+        if self.host.is_silenced(request.model):
+            return self._safe_output(request.model)
         try:
             made = self.host.infer(request.model, request.input, INFER_S_MAX)
         except TimeoutError as error:
@@ -80,6 +83,20 @@ class Answering:
             version=made.serving.version,
             slot=made.serving.slot,
             latency_us=made.latency_ns // 1000,
+        )
+
+    def _safe_output(self, model: str) -> Message:
+        """What answers while the breaker is open and no other bundle does."""
+        serving = self.host.serving(model)
+        if serving is None or serving.contract.safe_output is None:
+            text = f"the breaker of {model} is open and it declares no safe output"
+            raise WherryError(text, Code.BREAKER_OPEN)
+        return InferReply(
+            output=serving.contract.safe_output,
+            manifest_digest=serving.manifest_digest,
+            version=serving.version,
+            slot=SAFE_OUTPUT,
+            latency_us=0,
         )
 
     def _verify(self, body: bytes) -> Message:

@@ -18,6 +18,7 @@ from wherry_agent.shell.inference_request import (
     integers,
     split_outputs,
 )
+from wherry_agent.telemetry.sampling import PREVIOUS
 
 SWAPS_PER_REQUEST_MAX: Final = 3
 
@@ -63,6 +64,7 @@ class Doors:
     is_isolated: Callable[[], bool]
     status: Callable[[], Mapping[str, Any]]
     unhealthy: Callable[[], str | None]
+    is_silenced: Callable[[str], bool] = lambda _model: False  # by its breaker
 
 
 class Refusal(Exception):  # noqa: N818  (the word of rule 3 in http_api)
@@ -81,7 +83,9 @@ def answer_inference(doors: Doors, model: str, request: InferenceRequest, timeou
     for _ in range(SWAPS_PER_REQUEST_MAX):
         serving = doors.serving(model)
         if doors.is_isolated():
-            return _safe_answer(serving, model)
+            return _safe_answer(serving, f"this device is isolated and {model}")
+        if doors.is_silenced(model):
+            return _safe_answer(serving, f"the breaker of {model} is open and it")
         if serving is None:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no version of {model} serves yet")
         data = input_bytes(request, serving.contract.inputs)
@@ -107,6 +111,8 @@ def _answer_of(made: Inference, serving: Serving) -> dict[str, Any]:
         raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, text)
     answer = _outputs(made.output, serving)
     answer["latency_us"] = made.latency_ns / 1000
+    if serving.slot == PREVIOUS:
+        answer["is_fallback"] = True
     if made.is_deadline_missed:
         answer["is_deadline_missed"] = True
     if made.is_out_of_range:
@@ -114,10 +120,9 @@ def _answer_of(made: Inference, serving: Serving) -> dict[str, Any]:
     return answer
 
 
-def _safe_answer(serving: Serving | None, model: str) -> dict[str, Any]:
+def _safe_answer(serving: Serving | None, who: str) -> dict[str, Any]:
     if serving is None or serving.contract.safe_output is None:
-        text = f"this device is isolated and {model} declares no safe output"
-        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, text)
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{who} declares no safe output")
     return {**_outputs(serving.contract.safe_output, serving), "is_safe_output": True}
 
 

@@ -6,6 +6,8 @@ Rules:
 2. What is mapped was hashed (`BlobStore.open_image`), and never written to again.
 3. The previous bundle stays loaded while a trial may return to it.
 4. Golden vectors run in an arena of their own: what serves is not disturbed.
+5. While a breaker is open another bundle answers for the active one, or nothing does; every swap
+   ends that. What comes of each inference is told, failures at once.
 
 Used by two threads: one executes effects, any may ask (`serving`, `infer`).
 """
@@ -22,6 +24,7 @@ from wherry_protocol.errors import Code, WherryError
 from wherry_protocol.manifest import Contract, DType, Manifest, Role
 
 from wherry_agent.core.effects import (
+    Divert,
     Effect,
     Isolate,
     LoadCandidate,
@@ -33,14 +36,24 @@ from wherry_agent.core.effects import (
     UnwatchTrial,
     WatchTrial,
 )
-from wherry_agent.core.inputs import Figures, FromUnit, Loaded, SelfTested, StepFailed, TensorFacts
+from wherry_agent.core.inputs import (
+    Diverted,
+    Figures,
+    FromUnit,
+    Loaded,
+    Ran,
+    SelfTested,
+    StepFailed,
+    TensorFacts,
+)
 from wherry_agent.core.record import Slot
 from wherry_agent.shell.blob_store import BlobStore, sha256
 from wherry_agent.shell.disk import Image
 from wherry_agent.shell.inference_door import Inference, Serving
+from wherry_agent.shell.outcomes import is_good, latest
 from wherry_agent.telemetry.counters import Counters, counters_of
 from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
-from wherry_agent.telemetry.sampling import ACTIVE, Look, trial_figures
+from wherry_agent.telemetry.sampling import ACTIVE, PREVIOUS, Look, trial_figures
 
 SELF_TEST_RUNS_MIN: Final = 32
 SELF_TEST_S_MAX: Final = 5.0
@@ -84,14 +97,25 @@ class Bundle:
 
 @dataclass(slots=True)
 class ModelLoop:
-    """One model's loop and what is loaded for it; `active` is a manifest digest."""
+    """One model's loop and what is loaded for it; `active` is a manifest digest.
+
+    While `is_diverted`, `fallback` answers for the active bundle (None: nothing does).
+    """
 
     loop: Loop
     bundles: dict[bytes, Bundle] = field(default_factory=dict)
     active: bytes | None = None
+    is_diverted: bool = False
+    fallback: bytes | None = None
     watched: bytes | None = None
     baseline: Counters = field(default_factory=Counters)
     ended_count: int = 0  # inputs answered or withdrawn at the last `has_worked`
+
+    @property
+    def answering(self) -> Bundle | None:
+        """The bundle that answers inputs, were the unit not isolated."""
+        digest = self.fallback if self.is_diverted else self.active
+        return None if digest is None else self.bundles[digest]
 
 
 class LoopHost:
@@ -120,6 +144,7 @@ class LoopHost:
             UnwatchTrial: self._unwatch,
             MakePermanent: self._make_permanent,
             Release: self._release,
+            Divert: self._divert,
         }
 
     # --- effects
@@ -228,13 +253,30 @@ class LoopHost:
             if digest is not None and digest not in model.bundles:
                 raise WherryError(f"{effect.model}: its bundle is not loaded", Code.FAILED)
             model.active = digest
+            was_for, model.is_diverted, model.fallback = model.fallback, False, None
             self._point(model)
+        if was_for is not None:
+            self._forget(model, was_for)
         self.swapped(effect.model, model.loop, self.active(effect.model))
+
+    def _divert(self, effect: Divert) -> None:
+        model = self._model(effect.model)
+        latest(model.loop, self._digest_of)  # what came before is over
+        with self._lock:
+            if model.active != effect.manifest_digest:
+                return
+            model.fallback = effect.fallback if effect.fallback in model.bundles else None
+            model.is_diverted = effect.is_diverted
+            self._point(model)
+        if effect.is_diverted:
+            told = Diverted(self.unit, effect.model, effect.manifest_digest, model.fallback)
+            self._tell(told)
+        self.swapped(effect.model, model.loop, model.answering)
 
     def _point(self, model: ModelLoop) -> None:
         """One pointer: the loop serves what is active, or nothing while isolated."""
-        is_serving = model.active is not None and not self.is_isolated
-        wanted = model.bundles[model.active].instance if is_serving and model.active else None
+        answering = None if self.is_isolated else model.answering
+        wanted = None if answering is None else answering.instance
         if model.loop.active is not wanted:
             model.loop.swap(wanted)
 
@@ -260,13 +302,13 @@ class LoopHost:
 
     def _forget(self, model: ModelLoop, digest: bytes) -> None:
         with self._lock:
-            if digest == model.active:
+            if digest in (model.active, model.fallback):
                 return
             bundle = model.bundles.pop(digest, None)
             if bundle is None:
                 return
             self._by_number.pop(bundle.number, None)
-        self.closing(_look(bundle, "previous"))
+        self.closing(_look(bundle, PREVIOUS))
 
     # --- questions
 
@@ -293,7 +335,7 @@ class LoopHost:
             return tuple(sorted(n for n, m in self._models.items() if m.active is not None))
 
     def active(self, name: str) -> Bundle | None:
-        """The bundle that serves."""
+        """The active bundle; while its breaker is open another one may answer for it."""
         with self._lock:
             model = self._models.get(name)
             if model is None or model.active is None:
@@ -304,15 +346,42 @@ class LoopHost:
         """Everything loaded and what it counted so far, for telemetry."""
         with self._lock:
             found = [
-                (bundle, ACTIVE if digest == model.active else "previous")
+                (bundle, ACTIVE if digest == model.active else PREVIOUS)
                 for model in self._models.values()
                 for digest, bundle in model.bundles.items()
             ]
         return [_look(bundle, slot) for bundle, slot in found]
 
     def serving(self, name: str) -> Serving | None:
-        bundle = self.active(name)
-        return None if bundle is None else _serving(bundle)
+        """Who answers; the active bundle's own contract also where only its safe output does."""
+        with self._lock:
+            model = self._models.get(name)
+            if model is None or model.active is None:
+                return None
+            return _serving(model.answering or model.bundles[model.active], model)
+
+    def is_silenced(self, name: str) -> bool:
+        """True while the model's breaker is open and no other bundle answers for it."""
+        with self._lock:
+            model = self._models.get(name)
+            return model is not None and model.is_diverted and model.fallback is None
+
+    def look_at_outcomes(self) -> None:
+        """Tell what came of the inferences since the last look, of models without a trial."""
+        for name, model in list(self._models.items()):
+            self._look_at_outcomes(name, model)
+
+    def _look_at_outcomes(self, name: str, model: ModelLoop) -> None:
+        with self._lock:  # so that what is taken first is told first
+            found = latest(model.loop, self._digest_of)
+            outcomes = found.get(model.active or b"")
+            is_guarded = model.watched is None and not model.is_diverted
+            if outcomes and is_guarded and model.active is not None:
+                self._tell(Ran(self.unit, name, model.active, outcomes))
+
+    def _digest_of(self, number: int) -> bytes | None:
+        bundle = self._by_number.get(number)
+        return None if bundle is None else bundle.slot.manifest_digest
 
     def infer(self, name: str, data: bytes, timeout_s: float) -> Inference:
         """One input through the loop. Raises TimeoutError, WherryError(OVERLOADED | NOT_FOUND)."""
@@ -326,13 +395,15 @@ class LoopHost:
             if error.name == "WH_ERR_TIMEOUT":
                 raise TimeoutError(f"{name}: no answer within {timeout_s} s") from error
             raise WherryError(f"{name}: {error}", Code.OVERLOADED) from error
+        if not is_good(output):
+            self._look_at_outcomes(name, model)
         made_by = self._by_number.get(output.tag)
         return Inference(
             status=output.status,
             status_name=output.status_name,
             output=output.output,
             latency_ns=output.latency_ns,
-            serving=None if made_by is None else _serving(made_by),
+            serving=None if made_by is None else _serving(made_by, model),
             is_deadline_missed=output.is_deadline_missed,
             is_out_of_range=output.is_out_of_range,
         )
@@ -368,10 +439,11 @@ def _has_answered(model: ModelLoop) -> bool:
     return not is_stuck
 
 
-def _serving(bundle: Bundle) -> Serving:
+def _serving(bundle: Bundle, model: ModelLoop) -> Serving:
     manifest = bundle.manifest
     digest = bundle.slot.manifest_digest
-    return Serving(manifest.model, manifest.version, digest, "active", manifest.contract)
+    slot = PREVIOUS if digest == model.fallback else ACTIVE
+    return Serving(manifest.model, manifest.version, digest, slot, manifest.contract)
 
 
 def _look(bundle: Bundle, slot: str) -> Look:

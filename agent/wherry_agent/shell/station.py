@@ -18,9 +18,10 @@ from wherry_protocol.messages.enrolment import EnrolAnswer
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.names import SELF
 
-from wherry_agent.config import Config
+from wherry_agent.config import BreakerConfig, Config
 from wherry_agent.core import agent as core
 from wherry_agent.core.agent import Found
+from wherry_agent.core.breaker import BreakerLimits
 from wherry_agent.core.effects import Ask, Configure
 from wherry_agent.core.inputs import (
     Connected,
@@ -151,6 +152,7 @@ class Station:
                 is_isolated=lambda: self._host.is_isolated,
                 status=self.status,
                 unhealthy=self._unhealthy,
+                is_silenced=self._host.is_silenced,
             ),
         )
         self._sampler.refused_at_door = http.refused
@@ -261,6 +263,7 @@ class Station:
 
     def _beat(self) -> None:
         self._beat_us = now_us()
+        self._host.look_at_outcomes()
         self._sampler.tick(self._beat_us)
         self._watchdog.tick(self._beat_us)
 
@@ -305,7 +308,14 @@ def _settings(config: Config, agent_version: str) -> Settings:
         events_per_minute=config.limits.events_per_minute_max,
         transfer_progress_us=int(config.link.progress_s_max * 1e6),
         memory_bytes_max=config.limits.memory_bytes_max,
+        breaker=_breaker_limits(config.breaker),
     )
+
+
+def _breaker_limits(config: BreakerConfig) -> BreakerLimits | None:
+    if not config.enabled:
+        return None
+    return BreakerLimits(config.failures_max, int(config.open_s * 1e6), config.successes_min)
 
 
 def _read_record(disk: FolderDisk, answer: EnrolAnswer) -> tuple[AgentRecord, str]:

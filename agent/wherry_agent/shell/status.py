@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wherry_agent.core.breaker import Breaker
 from wherry_agent.core.model import ModelState
 from wherry_agent.core.record import Slot
-from wherry_agent.core.reporting import progress_permille
+from wherry_agent.core.reporting import progress_permille, why
 from wherry_agent.core.state import Agent, UnitState
 
 
@@ -45,12 +46,12 @@ def _unit(agent: Agent, unit: UnitState) -> Mapping[str, Any]:
 
 def _model(agent: Agent, unit: UnitState, state: ModelState) -> Mapping[str, Any]:
     record = state.record
-    waiting = unit.waiting.get(state.model)
+    code, reason = why(unit, state)
     return {
         "phase": state.phase.name.lower(),
         "outcome": record.outcome.name.lower(),
-        "code": (waiting.code if waiting else record.code).name,
-        "reason": waiting.reason if waiting else record.reason,
+        "code": code.name,
+        "reason": reason,
         "active": _slot(record.active),
         "previous": _slot(record.previous),
         "candidate": _slot(record.candidate),
@@ -58,6 +59,20 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> Mapping[str, Any
         "progress_permille": progress_permille(agent, unit, state),
         "good_inferences": state.trial.good_count if state.trial else 0,
         "start_count": state.trial.start_count if state.trial else 0,
+        "breaker": _breaker(agent, unit.breakers.get(state.model)),
+    }
+
+
+def _breaker(agent: Agent, breaker: Breaker | None) -> Mapping[str, Any] | None:
+    """None where the owner wants no breakers."""
+    if agent.settings.breaker is None:
+        return None
+    known = breaker or Breaker(b"")
+    return {
+        "state": known.state.value,
+        "in_a_row": known.in_a_row,
+        "opened_count": known.opened_count,
+        "fallback": known.fallback.hex() if known.fallback else None,
     }
 
 

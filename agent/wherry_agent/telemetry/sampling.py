@@ -30,6 +30,7 @@ from wherry_agent.telemetry.energy import (
 from wherry_agent.telemetry.pack import Pack, Performance, performance_pack
 
 ACTIVE: Final = "active"
+PREVIOUS: Final = "previous"
 SECOND_US: Final = 1_000_000
 
 

@@ -32,6 +32,7 @@ class Question(StrEnum):
     INFER = "infer"
     VERIFY = "verify"
     LOGS = "logs"
+    RESET_BREAKER = "reset-breaker"
 
 
 UnitArgument = Annotated[str, typer.Argument(help="DEVICE or DEVICE/UNIT.")]
@@ -154,7 +155,7 @@ def _labels(given: list[str]) -> dict[str, str]:
 def question(
     name: UnitArgument,
     verb: Annotated[Question, typer.Argument(help="What to ask.")],
-    model: Annotated[str, typer.Option(help="Of this model; for infer and verify.")] = "",
+    model: Annotated[str, typer.Option(help="Of this model; not for status and logs.")] = "",
     input: Annotated[
         Path | None, typer.Option(help="One sample (.npy, int8 steps); for infer.")
     ] = None,
@@ -166,7 +167,8 @@ def question(
 
     wherry device ask pump-17 verify --model pump-anomaly
     """
-    body: dict[str, Any] = {"verb": verb.value, "model": model, "count": count, "reason": reason}
+    body: dict[str, Any] = {"verb": verb.name.lower(), "model": model, "count": count}
+    body["reason"] = reason
     if input is not None:
         body["input"] = b64encode(read_array(input).tobytes()).decode()
     with working(f"asking {name}"):
@@ -174,14 +176,20 @@ def question(
     if told["code"] != "OK":
         raise error_of(Code[told["code"]], f"{told['unit']}: {told['text'] or told['code']}")
     lines = [f"{told['unit']} answered after {told['round_trip_s']:.2f} s"]
+    lines += [f"  {told['text']}"] if told["text"] else []
     show(told, "\n".join([*lines, *_answer_lines(told["body"] or {})]))
 
 
 def _answer_lines(body: dict[str, Any]) -> list[str]:
-    lines = []
+    """Tables by name, lists line by line, anything else as it is."""
+    lines: list[str] = []
     for key, value in body.items():
-        rows = value if isinstance(value, list) else [value]
-        lines += [f"  {key}: {row}" for row in rows]
+        if isinstance(value, dict):
+            lines += [f"  {name}: {value[name]}" for name in sorted(value)]
+        elif isinstance(value, list):
+            lines += [f"  {row}" for row in value]
+        else:
+            lines.append(f"  {key}: {value}")
     return lines
 
 

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 from wherry_protocol.codec import encode
 from wherry_protocol.errors import Code, StateError, TrustError, WherryError
-from wherry_protocol.messages.rpc import InferRequest, LogsRequest, Reply, Request, Verb
+from wherry_protocol.messages.rpc import (
+    InferRequest,
+    LogsRequest,
+    Reply,
+    Request,
+    ResetBreakerRequest,
+    Verb,
+)
 from wherry_protocol.messages.rpc import VerifyRequest as VerifyBody
 from wherry_protocol.sealed import open_mac
 
@@ -24,6 +31,8 @@ def body_of(verb: Verb, model: str, data: bytes, count: int) -> bytes:
             return encode(InferRequest(model=model, input=data))
         if verb is Verb.VERIFY:
             return encode(VerifyBody(model=model))
+        if verb is Verb.RESET_BREAKER:
+            return encode(ResetBreakerRequest(model=model))
         if verb is Verb.LOGS:
             return encode(LogsRequest(count=count))
     except ValueError as error:

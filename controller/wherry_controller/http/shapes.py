@@ -40,7 +40,7 @@ class Configuration(Shape):
 class AskedOfUnit(Shape):
     """A question to a unit; `input` is base64 of the model's quantized input bytes."""
 
-    verb: Literal["status", "infer", "verify", "logs"]
+    verb: Literal["status", "infer", "verify", "logs", "reset_breaker"]
     model: str = ""
     input: str = Field("", max_length=100_000)
     count: int = Field(50, ge=1, le=200)

@@ -107,6 +107,13 @@ class VerifyReply:
     golden_count: int = field(3, Uint())
 
 
+@instruction("wherry-reset-breaker-request")
+class ResetBreakerRequest:
+    """Body of RESET_BREAKER: the model's bundle answers again; the reply's text says what was."""
+
+    model: str = field(1, ModelName)
+
+
 @instruction("wherry-logs-request")
 class LogsRequest:
     """Body of LOGS: the newest `count` records of the unit's ring."""

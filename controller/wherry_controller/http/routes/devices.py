@@ -115,7 +115,8 @@ def revoke(connection: str, body: WithReason, desk: At, by: By) -> dict[str, Any
 
 @router.post("/devices/{connection}/{unit}/ask", operation_id="devices.ask")
 def ask(connection: str, unit: str, body: AskedOfUnit, desk: At, by: By) -> dict[str, Any]:
-    """Ask a unit that is online, and wait for its answer: status, infer, verify or logs."""
+    """Ask a unit that is online, and wait for its answer: status, infer, verify, logs
+    or reset_breaker."""
     verb = Verb[body.verb.upper()]
     content = asking.body_of(verb, body.model, base64_bytes(body.input, "input"), body.count)
     unit_id = f"{connection}/{unit}"
