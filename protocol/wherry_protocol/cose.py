@@ -11,6 +11,7 @@ Rules:
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -131,7 +132,7 @@ def signer_ids(data: bytes) -> tuple[bytes, ...]:
 
 def mac0(payload: bytes, *, content_type: str, key: bytes) -> bytes:
     """COSE_Mac0 around `payload` with HMAC-SHA-256."""
-    protected = dumps({ALGORITHM: HMAC_256, CONTENT_TYPE: content_type})
+    protected = _mac_header(content_type)
     tag = _hmac(key, protected, payload)
     return dumps(cbor2.CBORTag(TAG_MAC0, [protected, {}, payload, tag]))
 
@@ -139,8 +140,9 @@ def mac0(payload: bytes, *, content_type: str, key: bytes) -> bytes:
 def verify_mac0(data: bytes, *, content_type: str, key: bytes) -> bytes:
     """The payload of a COSE_Mac0 made with `key`. Raises DecodeError or TrustError."""
     protected, payload, tag = _open(data, TAG_MAC0, "COSE_Mac0")
-    wanted = {ALGORITHM: HMAC_256, CONTENT_TYPE: content_type}
-    _require(_header(protected, "COSE_Mac0"), wanted, content_type)
+    if protected != _mac_header(content_type):
+        wanted = {ALGORITHM: HMAC_256, CONTENT_TYPE: content_type}
+        _require(_header(protected, "COSE_Mac0"), wanted, content_type)
     if not hmac.compare_digest(_hmac(key, protected, payload), tag):
         raise TrustError(f"{content_type}: its authentication code is wrong")
     return bytes(payload)
@@ -165,6 +167,11 @@ def _one_signature(body: bytes, payload: bytes, role: TrustRole, key: SigningKey
 
 def _sign_message(body: bytes, payload: bytes | None, signatures: list[list[Any]]) -> bytes:
     return dumps(cbor2.CBORTag(TAG_SIGN, [body, {}, payload, signatures]))
+
+
+@cache
+def _mac_header(content_type: str) -> bytes:
+    return dumps({ALGORITHM: HMAC_256, CONTENT_TYPE: content_type})
 
 
 def _hmac(key: bytes, protected: bytes, payload: bytes) -> bytes:

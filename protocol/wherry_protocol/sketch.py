@@ -7,9 +7,11 @@ of 64, durations in ns clamped to [1, 2^32 - 1].
     1007615
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil
 from typing import Final
 
@@ -18,7 +20,11 @@ from wherry_protocol.errors import Code, DecodeError
 BUCKETS: Final = 2048
 FORMAT: Final = 1
 DURATION_NS_MAX: Final = (1 << 32) - 1
-VARINT_BYTES_MAX: Final = 10
+NUMBER: Final = re.compile(rb"[\x80-\xff]{0,9}[\x00-\x7f]")  # LEB128 of at most 70 bits
+NUMBERS: Final = re.compile(rb"(?:[\x80-\xff]{0,9}[\x00-\x7f])*")
+TOO_LONG: Final = re.compile(rb"[\x80-\xff]{10}")
+SHORT: Final = tuple(bytes([number]) for number in range(0x80))
+HEAD_NUMBERS: Final = 4  # count, sum, max, occupied buckets
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class Sketch:
         for bucket in sorted(self.buckets):
             numbers += [bucket - last - 1, self.buckets[bucket]]
             last = bucket
-        return bytes([FORMAT]) + b"".join(_varint(number) for number in numbers)
+        return bytes([FORMAT]) + _varints(numbers)
 
 
 EMPTY: Final = Sketch(0, 0, 0, {})
@@ -86,13 +92,17 @@ def sketch_of(durations_ns: Iterable[int]) -> Sketch:
 def merge(sketches: Iterable[Sketch]) -> Sketch:
     """One sketch of everything; the order does not matter."""
     count = total = longest = 0
-    buckets: Counter[int] = Counter()
+    buckets: dict[int, int] = {}
     for sketch in sketches:
         count += sketch.count
         total += sketch.sum_ns
         longest = max(longest, sketch.max_ns)
-        buckets.update(sketch.buckets)
-    return Sketch(count, total, longest, dict(buckets))
+        if not buckets:
+            buckets = dict(sketch.buckets)
+            continue
+        for bucket, samples in sketch.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + samples
+    return Sketch(count, total, longest, buckets)
 
 
 def since(now: Sketch, before: Sketch) -> Sketch:
@@ -110,54 +120,60 @@ def from_bytes(data: bytes) -> Sketch:
     """The sketch in `data`, whole. Raises DecodeError."""
     if data[:1] != bytes([FORMAT]):
         raise DecodeError(f"sketch: format {data[:1].hex()}, must be {FORMAT:02x}")
-    numbers = _varints(data[1:])
-    try:
-        count, total, longest, occupied = (next(numbers) for _ in range(4))
-        buckets = _buckets(numbers, occupied)
-    except (StopIteration, RuntimeError) as error:
-        raise DecodeError("sketch: it ends too early") from error
-    if next(numbers, None) is not None:
+    numbers = _numbers(data)
+    if len(numbers) < HEAD_NUMBERS:
+        raise DecodeError("sketch: it ends too early")
+    count, total, longest, occupied = numbers[:HEAD_NUMBERS]
+    size = HEAD_NUMBERS + 2 * occupied
+    buckets = _buckets(numbers[HEAD_NUMBERS:size:2], numbers[HEAD_NUMBERS + 1 : size : 2])
+    if len(numbers) < size:
+        raise DecodeError("sketch: it ends too early")
+    if len(numbers) > size:
         raise DecodeError("sketch: bytes after its end")
     if sum(buckets.values()) != count:
         raise DecodeError(f"sketch: {sum(buckets.values())} samples in buckets, says {count}")
     return Sketch(count, total, longest, buckets)
 
 
-def _buckets(numbers: Iterator[int], occupied: int) -> dict[int, int]:
-    buckets: dict[int, int] = {}
-    bucket = -1
-    for _ in range(occupied):
-        bucket += next(numbers) + 1
-        if bucket >= BUCKETS:
-            raise DecodeError(f"sketch: bucket {bucket}, the last is {BUCKETS - 1}")
-        buckets[bucket] = next(numbers)
-        if buckets[bucket] == 0:
-            raise DecodeError("sketch: an occupied bucket with no sample", Code.NOT_DETERMINISTIC)
-    return buckets
+def _buckets(gaps: list[int], counts: list[int]) -> dict[int, int]:
+    """Bucket -> count, from each occupied bucket's distance to the one before it."""
+    places = [place + i for i, place in enumerate(accumulate(gaps))]
+    if places and places[-1] >= BUCKETS:
+        raise DecodeError(f"sketch: bucket {places[-1]}, the last is {BUCKETS - 1}")
+    if 0 in counts:
+        raise DecodeError("sketch: an occupied bucket with no sample", Code.NOT_DETERMINISTIC)
+    return dict(zip(places, counts, strict=False))  # a gap without its count: it ends too early
 
 
-def _varint(number: int) -> bytes:
+def _numbers(data: bytes) -> list[int]:
+    """Every number after the format byte."""
+    if not NUMBERS.fullmatch(data, 1):
+        if data[-1] & 0x80 and not TOO_LONG.search(data, 1):
+            raise DecodeError("sketch: it ends inside a number")
+        raise DecodeError("sketch: a number of more than 64 bits", Code.OUT_OF_BOUNDS)
+    return [n[0] if len(n) == 1 else _long_number(n) for n in NUMBER.findall(data, 1)]
+
+
+def _long_number(data: bytes) -> int:
+    """A LEB128 number of more than one byte, without a needless one."""
+    if data[-1] == 0:
+        raise DecodeError("sketch: a number with a needless byte", Code.NOT_DETERMINISTIC)
+    number = 0
+    for byte in reversed(data):
+        number = number << 7 | byte & 0x7F
+    if number >= 1 << 64:
+        raise DecodeError("sketch: a number of more than 64 bits", Code.OUT_OF_BOUNDS)
+    return number
+
+
+def _varints(numbers: Iterable[int]) -> bytes:
+    return b"".join([SHORT[n] if n <= 0x7F else _long_varint(n) for n in numbers])
+
+
+def _long_varint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
     return bytes(out)
-
-
-def _varints(data: bytes) -> Iterator[int]:
-    """Each LEB128 number; a number of more than 64 bits or with a needless byte is refused."""
-    number = shift = 0
-    for byte in data:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 7 * VARINT_BYTES_MAX or number >= 1 << 64:
-            raise DecodeError("sketch: a number of more than 64 bits", Code.OUT_OF_BOUNDS)
-        if byte & 0x80:
-            continue
-        if byte == 0 and shift > 7:
-            raise DecodeError("sketch: a number with a needless byte", Code.NOT_DETERMINISTIC)
-        yield number
-        number = shift = 0
-    if shift:
-        raise DecodeError("sketch: it ends inside a number")

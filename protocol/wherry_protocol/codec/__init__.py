@@ -1,10 +1,11 @@
 """Strict, deterministic CBOR for typed messages.
 
 A message is a frozen dataclass whose fields name their integer key and their bounds; `encode`
-and `decode` walk that table. `docs/SPEC.md` and `wherry.cddl` describe the same bytes.
+and `decode` follow that table. `docs/SPEC.md` and `wherry.cddl` describe the same bytes.
 """
 
 from wherry_protocol.codec.cbor import dumps, loads
+from wherry_protocol.codec.decoding import decode
 from wherry_protocol.codec.fields import (
     Bool,
     Closed,
@@ -24,7 +25,6 @@ from wherry_protocol.codec.table import (
     Message,
     Nested,
     content_type,
-    decode,
     encode,
     field,
     instruction,

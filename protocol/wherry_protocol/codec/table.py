@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from typing import Any, Final, TypeVar, dataclass_transform
 
-from wherry_protocol.codec.cbor import SIZE_BYTES_MAX, dumps, loads
+from wherry_protocol.codec.cbor import dumps
 from wherry_protocol.codec.fields import FieldType, wrong
 from wherry_protocol.errors import Code, DecodeError
 
@@ -91,6 +91,12 @@ def content_type(cls: type[Any]) -> str:
     return name
 
 
+def is_strict(cls: type[Any]) -> bool:
+    """Whether unknown keys and values are errors; a part by itself is strict."""
+    strict: bool | None = getattr(cls, _STRICT)
+    return strict is not False
+
+
 def columns(cls: type[Any]) -> tuple[Column, ...]:
     """The field table of a declared class, for documentation and tests."""
     table: tuple[Column, ...] = getattr(cls, _TABLE)
@@ -110,15 +116,18 @@ def to_map(message: Message, where: str) -> dict[int, Any]:
 def from_map(cls: type[T], raw: Any, where: str, strict: bool) -> T:
     if type(raw) is not dict:
         raise wrong(where, f"{type(raw).__name__}, must be a map")
+    # True and 1.0 equal 1 in Python; on the wire they are other keys.
+    known = {key: item for key, item in raw.items() if type(key) is int}
     values = {}
     for column in columns(cls):
         place = f"{where}.{column.attribute}"
-        if column.key in raw:
-            values[column.attribute] = _value(column, raw[column.key], place, strict)
+        if column.key in known:
+            values[column.attribute] = _value(column, known[column.key], place, strict)
         elif column.default is MISSING:
             raise wrong(place, f"missing (key {column.key})")
     if strict and len(values) != len(raw):
-        extra = sorted(str(key) for key in raw.keys() - {c.key for c in columns(cls)})
+        expected = {(int, column.key) for column in columns(cls)}
+        extra = sorted(str(key) for key in raw if (type(key), key) not in expected)
         raise DecodeError(f"{where}: unknown keys {', '.join(extra)}", Code.UNKNOWN_FIELD)
     return cls(**values)
 
@@ -148,11 +157,3 @@ class Nested:
 def encode(message: Message) -> bytes:
     """The message's one encoding. Raises ValueError where a value breaks its own bounds."""
     return dumps(to_map(message, type(message).__name__))
-
-
-def decode(cls: type[T], data: bytes, *, size_max: int = SIZE_BYTES_MAX) -> T:
-    """The message in `data`. Raises DecodeError with the path of the field that is wrong."""
-    strict = getattr(cls, _STRICT)
-    if strict is None:
-        strict = True
-    return from_map(cls, loads(data, what=cls.__name__, size_max=size_max), cls.__name__, strict)
