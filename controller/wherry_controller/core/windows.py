@@ -7,11 +7,15 @@ for, so that its mean stays right whatever the reports' sizes.
 from dataclasses import dataclass, replace
 
 from wherry_protocol import sketch
+from wherry_protocol.sketch import Sketch
 
 from wherry_controller.core.performance import Performance
 
 UJ_PER_J = 1e6
 MW_PER_W = 1e3
+SKETCHES_MAX = 64  # kept apart in memory before they are put together
+
+WindowKey = tuple[str, str, str, bytes, str]  # connection, unit, model, digest, slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,39 @@ class Window:
     reports: int
 
 
-def empty_window(key: tuple[str, str, str, bytes, str], window_s: int, version: str) -> Window:
+@dataclass(slots=True)
+class Tally:
+    """A window while reports come in: its sketches are put together once, at the end."""
+
+    window: Window
+    sketches: list[Sketch]
+
+    def add(self, one: Performance) -> None:
+        """One more report."""
+        self.sketches.append(one.latency)
+        if len(self.sketches) >= SKETCHES_MAX:
+            self.sketches = [sketch.merge(self.sketches)]
+        self.window = _counted(self.window, one)
+
+    def total(self) -> Window:
+        """The window with every report that was added."""
+        both = sketch.merge(self.sketches)
+        return replace(
+            self.window,
+            latency_count=both.count,
+            latency_sum_ns=both.sum_ns,
+            sketch=both.to_bytes(),
+        )
+
+
+def tally(key: WindowKey, window_s: int, version: str, stored: Window | None) -> Tally:
+    """What is stored of a window, or one before its first report."""
+    if stored is not None:
+        return Tally(stored, [sketch.from_bytes(stored.sketch)])
+    return Tally(empty_window(key, window_s, version), [])
+
+
+def empty_window(key: WindowKey, window_s: int, version: str) -> Window:
     """The window before its first report."""
     nothing = sketch.EMPTY.to_bytes()
     return Window(
@@ -50,9 +86,7 @@ def empty_window(key: tuple[str, str, str, bytes, str], window_s: int, version: 
     )
 
 
-def merged(window: Window, one: Performance) -> Window:
-    """The window with one more report."""
-    both = sketch.merge((sketch.from_bytes(window.sketch), one.latency))
+def _counted(window: Window, one: Performance) -> Window:
     has_energy = one.energy_j is not None and one.inferences > 0
     energy_uj = (one.energy_j or 0.0) * UJ_PER_J * one.inferences
     return replace(
@@ -63,9 +97,6 @@ def merged(window: Window, one: Performance) -> Window:
         errors_deadline=window.errors_deadline + one.errors_deadline,
         errors_range=window.errors_range + one.errors_range,
         refused=window.refused + one.refused,
-        latency_count=both.count,
-        latency_sum_ns=both.sum_ns,
-        sketch=both.to_bytes(),
         energy_count=window.energy_count + (one.inferences if has_energy else 0),
         energy_sum_uj=window.energy_sum_uj + (energy_uj if has_energy else 0.0),
         energy_source=one.energy_source or window.energy_source,

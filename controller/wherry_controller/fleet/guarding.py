@@ -1,10 +1,9 @@
 """Drives the standing guard: it watches every unit and model always, in or out of a rollout."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode
-from wherry_protocol.messages.observed import Event
 
 from wherry_controller.core.guard.keeping import watch_from_json, watch_to_json
 from wherry_controller.core.guard.limits import GuardLimits, Terms
@@ -44,22 +43,25 @@ SEVERITY = {0: "info", 1: "info", 2: "warning", 3: "critical"}
 
 def watch(org: Organization, seen: list[Seen], now_s: float) -> None:
     """Look at every report of a transaction."""
+    this = _Round(org)
     for report in seen:
-        unit = devices.unit(org.db, report.connection, report.unit)
+        unit = this.unit(report.connection, report.unit)
         for one in report.performances:
             if one.slot == rollouts.SERVING_SLOT:
-                _step(org, unit, one.model, _window(one), report.ended_s)
+                this.step(unit, one.model, _window(one), report.ended_s)
         used, budget = report.resources.get("memory.rss"), report.resources.get("memory.budget")
         if isinstance(used, float) and isinstance(budget, float) and budget > 0:
             for row in devices.models_of(org.db, unit.connection, unit.unit):
-                _step(org, unit, row.model, Used(used / budget), now_s)
-        if report.event is not None:
-            _crash(org, unit, report.event, now_s)
-
-
-def _crash(org: Organization, unit: Unit, event: Event, now_s: float) -> None:
-    if event.code is Code.ENGINE_CRASH and event.model and event.manifest_digest:
-        _step(org, unit, event.model, EngineCrash(event.manifest_digest), now_s)
+                this.step(unit, row.model, Used(used / budget), now_s)
+        event = report.event
+        if (
+            event is not None
+            and event.code is Code.ENGINE_CRASH
+            and event.model
+            and event.manifest_digest
+        ):
+            this.step(unit, event.model, EngineCrash(event.manifest_digest), now_s)
+    this.keep()
 
 
 def _window(one: Performance) -> Window:
@@ -77,6 +79,54 @@ def _window(one: Performance) -> Window:
     )
 
 
+@dataclass(slots=True)
+class _Round:
+    """One look at many reports, within a transaction: each row is read once and written once."""
+
+    org: Organization
+    units: dict[tuple[str, str], Unit] = field(default_factory=dict)
+    limits: dict[str, GuardLimits] = field(default_factory=dict)
+    terms: dict[tuple[str, bytes], Terms] = field(default_factory=dict)
+    watches: dict[tuple[str, str, str], Watch] = field(default_factory=dict)
+    changed: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def unit(self, connection: str, name: str) -> Unit:
+        """Raises NotFoundError."""
+        found = self.units.get((connection, name))
+        if found is None:
+            found = devices.unit(self.org.db, connection, name)
+            self.units[connection, name] = found
+            self.limits[found.id] = limits_of(found)
+        return found
+
+    def step(self, unit: Unit, model: str, event: GuardEvent, at_s: float) -> None:
+        key = (unit.connection, unit.unit, model)
+        before = self.watches.get(key)
+        if before is None:
+            text = kept.find(self.org.db, *key)
+            before = Watch() if text is None else watch_from_json(text)
+        digest = event.digest if isinstance(event, Window | EngineCrash) else before.digest
+        after, actions = step(before, event, self.limits[unit.id], self._terms(unit, digest), at_s)
+        self.watches[key] = after
+        if after != before:
+            self.changed.add(key)
+        for action in actions:
+            _act(self.org, unit, model, action, at_s)
+        if actions:  # they may have changed the unit's row
+            self.units.pop((unit.connection, unit.unit), None)
+
+    def _terms(self, unit: Unit, digest: bytes) -> Terms:
+        key = (unit.hardware_class, digest)
+        found = self.terms.get(key)
+        if found is None:
+            found = self.terms[key] = _terms(self.org, unit, digest)
+        return found
+
+    def keep(self) -> None:
+        found = ((*key, watch_to_json(self.watches[key])) for key in sorted(self.changed))
+        kept.put_all(self.org.db, found)
+
+
 def _terms(org: Organization, unit: Unit, digest: bytes) -> Terms:
     row = registry.find_bundle(org.db, digest)
     if row is None:
@@ -87,18 +137,6 @@ def _terms(org: Organization, unit: Unit, digest: bytes) -> Terms:
     return Terms(float(budget.latency_us_p95), None, budget.energy_uj)
 
 
-def _step(org: Organization, unit: Unit, model: str, event: GuardEvent, at_s: float) -> None:
-    text = kept.find(org.db, unit.connection, unit.unit, model)
-    before = Watch() if text is None else watch_from_json(text)
-    digest = event.digest if isinstance(event, Window | EngineCrash) else before.digest
-    limits = limits_of(unit)
-    after, actions = step(before, event, limits, _terms(org, unit, digest), at_s)
-    if after != before:
-        kept.put(org.db, unit.connection, unit.unit, model, watch_to_json(after))
-    for action in actions:
-        _act(org, unit, model, action, at_s)
-
-
 def limits_of(unit: Unit) -> GuardLimits:
     """The guard's numbers; silence counts by the interval that the unit was told to report at."""
     interval_s = min(unit.performance_s, unit.resources_s)
@@ -107,9 +145,11 @@ def limits_of(unit: Unit) -> GuardLimits:
 
 def tick(org: Organization, now_s: float) -> None:
     """Look for silence."""
+    this = _Round(org)
     for connection, name, model in kept.everyone(org.db):
-        unit = devices.unit(org.db, connection, name)
-        _step(org, unit, model, TimePassed(org.link_is_up), now_s)
+        unit = this.unit(connection, name)
+        this.step(unit, model, TimePassed(org.link_is_up), now_s)
+    this.keep()
 
 
 def _act(org: Organization, unit: Unit, model: str, action: GuardAction, now_s: float) -> None:

@@ -14,7 +14,7 @@ from wherry_protocol.sealed import open_mac
 from wherry_controller.core import performance, spool
 from wherry_controller.core.performance import Performance
 from wherry_controller.core.spool import Position, Verdict
-from wherry_controller.core.windows import Window, empty_window, merged
+from wherry_controller.core.windows import Tally, WindowKey, tally
 from wherry_controller.fleet.observed import check_address, wire
 from wherry_controller.fleet.organization import Organization, Outbound
 from wherry_controller.store import devices, events
@@ -26,7 +26,6 @@ from wherry_controller.store.performance import ReportRow
 CLOCK_AHEAD_S_MAX = 60.0  # a report from further in the future counts as received now
 
 SpoolKey = tuple[str, bytes]
-WindowKey = tuple[tuple[str, str, str, bytes, str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,18 @@ class Batch:
     org: Organization
     now_s: float
     spools: dict[SpoolKey, Position] = field(default_factory=dict)
-    windows: dict[WindowKey, Window] = field(default_factory=dict)
+    windows: dict[tuple[WindowKey, int], Tally] = field(default_factory=dict)
+    resources: dict[tuple[str, str], dict[str, float | str]] = field(default_factory=dict)
+    raw: list[ReportRow] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
+    _connections: dict[str, Connection] = field(default_factory=dict)
+
+    def connection(self, name: str) -> Connection:
+        """Who may report under that name. Raises NotFoundError."""
+        found = self._connections.get(name)
+        if found is None:
+            found = self._connections[name] = devices.connection(self.org.db, name)
+        return found
 
     def telemetry(self, connection: Connection, unit: str, payload: bytes) -> None:
         """Raises TrustError, DecodeError; LimitError where the sequence is too far ahead."""
@@ -60,18 +69,15 @@ class Batch:
         # From here on the sequence counts as received, even if the figures are refused: a device
         # whose report nobody can read must not wait for its acknowledgement for ever.
         figures = performance.read(message)
-        org, origin, now_s = self.org, message.origin, self.now_s
-        row = ReportRow(None, connection.name, unit, now_s, origin.time_s, payload)
-        rows.put_report(org.db, row)
+        name, origin = connection.name, message.origin
+        self.raw.append(ReportRow(None, name, unit, self.now_s, origin.time_s, payload))
         ended_s = self._time_of(origin)
         for one in figures.performances:
-            self._count(connection.name, unit, one, ended_s)
-        if figures.resources:
-            document = json.dumps(dict(figures.resources), sort_keys=True)
-            rows.put_resources(org.db, (connection.name, unit), now_s, document)
-        self.seen.append(
-            Seen(connection.name, unit, ended_s, figures.performances, dict(figures.resources))
-        )
+            self._count(name, unit, one, ended_s)
+        resources = dict(figures.resources)
+        if resources:
+            self.resources[name, unit] = resources
+        self.seen.append(Seen(name, unit, ended_s, figures.performances, resources))
 
     def _check(self, origin: Origin, connection: Connection, unit: str) -> None:
         said = (origin.org, origin.connection, origin.unit)
@@ -134,18 +140,25 @@ class Batch:
         window = self.windows.get((key, window_s))
         if window is None:
             stored = rows.find_window(self.org.db, key, window_s)
-            window = empty_window(key, window_s, one.version) if stored is None else stored
-        self.windows[key, window_s] = merged(window, one)
+            window = self.windows[key, window_s] = tally(key, window_s, one.version, stored)
+        window.add(one)
 
     def finish(self) -> list[Outbound]:
         """Write everything out; the acknowledgements to send after the commit."""
-        for window in self.windows.values():
-            rows.put_window(self.org.db, window)
-        for connection, unit in {(seen.connection, seen.unit) for seen in self.seen}:
-            devices.heard(self.org.db, connection, unit, self.now_s)
-        for (connection, boot_id), position in self.spools.items():
-            ahead = json.dumps(sorted(position.ahead))
-            rows.put_spool(self.org.db, connection, boot_id, position.contiguous, ahead, self.now_s)
+        db, now_s = self.org.db, self.now_s
+        rows.put_reports(db, self.raw)
+        rows.put_windows(db, [window.total() for window in self.windows.values()])
+        rows.put_resources(
+            db,
+            ((*unit, now_s, json.dumps(found, sort_keys=True))
+             for unit, found in self.resources.items()),
+        )  # fmt: skip
+        devices.all_heard(db, {(seen.connection, seen.unit) for seen in self.seen}, now_s)
+        rows.put_spools(
+            db,
+            ((*key, position.contiguous, json.dumps(sorted(position.ahead)), now_s)
+             for key, position in self.spools.items()),
+        )  # fmt: skip
         return [self._ack(*key, position) for key, position in self.spools.items()]
 
     def _ack(self, connection: str, boot_id: bytes, position: Position) -> Outbound:

@@ -27,6 +27,7 @@ from wherry_controller.store import devices, meta, outbox
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 FORGOTTEN_S = 600.0  # our broker configuration saves every 60 s
+REPORTS = frozenset(("telemetry", "event"))
 DUE_MAX = 64  # messages handed out at a time: at most 4 MiB of chunks in memory
 
 
@@ -89,7 +90,12 @@ class Fleet:
         topic = parse_device_topic(message.topic)
         if topic is None or topic.org != self.org.name:
             raise DecodeError("not a topic of a device of this organization")
-        connection = devices.connection(self.org.db, topic.connection)
+        is_report = topic.leaf in REPORTS  # other messages change the connection's row
+        connection = (
+            batch.connection(topic.connection)
+            if is_report
+            else devices.connection(self.org.db, topic.connection)
+        )
         if connection.is_revoked:
             raise WherryError(f"device {connection.name} is revoked")
         return self._dispatch(batch, connection, topic, message.payload)

@@ -1,5 +1,6 @@
 """Connections (an agent's identity), their units, and what each unit last said of itself."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -189,9 +190,13 @@ def all_models(db: Database) -> list[UnitModel]:
 
 def heard(db: Database, connection: str, unit: str, now_s: float) -> None:
     """The unit gave a sign of life."""
-    db.execute(
-        "UPDATE units SET seen_s = ? WHERE connection = ? AND unit = ?", (now_s, connection, unit)
-    )
+    all_heard(db, [(connection, unit)], now_s)
+
+
+def all_heard(db: Database, units: Iterable[tuple[str, str]], now_s: float) -> None:
+    """These (connection, unit) gave a sign of life."""
+    sql = "UPDATE units SET seen_s = ? WHERE connection = ? AND unit = ?"
+    rows.execute_all(db, sql, ((now_s, *unit) for unit in units))
 
 
 def control_group(

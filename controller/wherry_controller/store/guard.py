@@ -1,8 +1,10 @@
 """The standing guard's memory, one JSON document per unit and model."""
 
+from collections.abc import Iterable
+
 from sqlite_utils import Database
 
-from wherry_controller.store.rows import scalar
+from wherry_controller.store.rows import execute_all, scalar
 
 
 def find(db: Database, connection: str, unit: str, model: str) -> str | None:
@@ -11,10 +13,9 @@ def find(db: Database, connection: str, unit: str, model: str) -> str | None:
     return found
 
 
-def put(db: Database, connection: str, unit: str, model: str, document: str) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO guard VALUES (?, ?, ?, ?)", (connection, unit, model, document)
-    )
+def put_all(db: Database, found: Iterable[tuple[str, str, str, str]]) -> None:
+    """(connection, unit, model, JSON) of each."""
+    execute_all(db, "INSERT OR REPLACE INTO guard VALUES (?, ?, ?, ?)", found)
 
 
 def everyone(db: Database) -> list[tuple[str, str, str]]:

@@ -1,10 +1,11 @@
 """Performance windows, resources, raw reports, and how far each spool is committed."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from wherry_controller.core.windows import Window
+from wherry_controller.core.windows import Window, WindowKey
 from wherry_controller.store import rows
 
 
@@ -23,13 +24,11 @@ class ReportRow:
 WINDOW_KEY = "connection = ? AND unit = ? AND model = ? AND digest = ? AND slot = ?"
 
 
-def put_window(db: Database, row: Window) -> None:
-    rows.put(db, "performance", row)
+def put_windows(db: Database, found: Sequence[Window]) -> None:
+    rows.put_all(db, "performance", found)
 
 
-def find_window(
-    db: Database, key: tuple[str, str, str, bytes, str], window_s: int
-) -> Window | None:
+def find_window(db: Database, key: WindowKey, window_s: int) -> Window | None:
     where = f"WHERE {WINDOW_KEY} AND window_s = ?"
     return rows.one(db, Window, "performance", where, (*key, window_s))
 
@@ -45,8 +44,9 @@ def windows(
     return rows.many(db, Window, "performance", tail, [*args, limit])[::-1]
 
 
-def put_resources(db: Database, key: tuple[str, str], now_s: float, document: str) -> None:
-    db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", (*key, now_s, document))
+def put_resources(db: Database, found: Iterable[tuple[str, str, float, str]]) -> None:
+    """(connection, unit, received_s, JSON) of each unit's newest resource report."""
+    rows.execute_all(db, "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", found)
 
 
 def resources(db: Database, connection: str, unit: str) -> tuple[float, str] | None:
@@ -56,8 +56,8 @@ def resources(db: Database, connection: str, unit: str) -> tuple[float, str] | N
     return found
 
 
-def put_report(db: Database, row: ReportRow) -> None:
-    rows.put(db, "reports", row)
+def put_reports(db: Database, found: Sequence[ReportRow]) -> None:
+    rows.put_all(db, "reports", found)
 
 
 def newest_reports(
@@ -78,13 +78,9 @@ def spool(db: Database, connection: str, boot_id: bytes) -> tuple[int, str] | No
     return found
 
 
-def put_spool(
-    db: Database, connection: str, boot_id: bytes, contiguous: int, ahead: str, now_s: float
-) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO spools VALUES (?, ?, ?, ?, ?)",
-        (connection, boot_id, contiguous, ahead, now_s),
-    )
+def put_spools(db: Database, found: Iterable[tuple[str, bytes, int, str, float]]) -> None:
+    """(connection, boot_id, contiguous, sequences ahead of it as JSON, updated_s) of each boot."""
+    rows.execute_all(db, "INSERT OR REPLACE INTO spools VALUES (?, ?, ?, ?, ?)", found)
 
 
 def prune(db: Database, *, reports_keep: int, windows_before_s: float, boots_keep: int) -> None:

@@ -1,7 +1,8 @@
 """From SQL rows to frozen dataclasses: a dataclass's fields are the columns it is read from."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlite_utils import Database
@@ -38,10 +39,23 @@ def one(
 
 def put(db: Database, table: str, row: Any) -> None:
     """Insert a dataclass's fields, or replace the row with the same primary key."""
-    names = columns(type(row))
-    places = ", ".join("?" for _ in dataclasses.fields(row))
-    values = [getattr(row, field.name) for field in dataclasses.fields(row)]
-    db.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})", values)
+    put_all(db, table, [row])
+
+
+def put_all(db: Database, table: str, rows: Sequence[Any]) -> None:
+    """`put` for several rows of one class, as one statement."""
+    if not rows:
+        return
+    names = columns(type(rows[0]))
+    fields = tuple(field.name for field in dataclasses.fields(rows[0]))
+    places = ", ".join("?" * len(fields))
+    sql = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})"
+    execute_all(db, sql, map(attrgetter(*fields), rows))
+
+
+def execute_all(db: Database, sql: str, args: Iterable[Sequence[Any]]) -> None:
+    """One statement for each of these arguments."""
+    db.conn.executemany(sql, args)
 
 
 def scalar(db: Database, sql: str, args: Sequence[Any] = ()) -> Any:
