@@ -116,7 +116,10 @@ def rolled_and_taken_back(harbour: Harbour, voyage: Voyage) -> str:
     expect(made["state"] == "succeeded", f"the rollout is {made['state']}: {made['reason']}")
     serving(harbour, "1.1.1")
     reason = "field engineers report doubtful sevens"
-    sent = harbour.wherry("rollback", MODEL, "--target", "all", "--to-previous", "--reason", reason)
+    sent = harbour.wherry(
+        "rollback", MODEL, "--target", "all", "--to-previous", "--reason", reason,
+        "--file", ROLLOUTS / "direct.toml",
+    )  # fmt: skip
     voyage.evidence |= {"sent": sent["sent"], "passed": sent["passed"]}
     wait_until(
         "everybody is back on 1.1.0 and has confirmed it",

@@ -227,16 +227,17 @@ def rollback(
     reason: ReasonOption,
     to_previous: Annotated[bool, typer.Option(help="Each unit's previous version.")] = False,
     to_version: Annotated[str | None, typer.Option(help="This version.")] = None,
+    file: FileOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Send devices back to an older version.
+    """Send devices back to an older version; of a rollout file, its trial counts.
 
     wherry rollback pump-anomaly --target all --to-previous --reason "false alarms"
     """
     if to_previous == (to_version is not None):
         raise typer.BadParameter("give either --to-previous or --to-version")
     body = {"model": model, "target": target, "to_version": to_version, "reason": reason}
-    done = ask("POST", "/rollback", body=body)
+    done = ask("POST", "/rollback", body=body | {"plan": _plan(file, {})})
     lines = [f"{unit}: back to {version}" for unit, version in done["sent"].items()]
     lines += [f"{unit}: stays, {why}" for unit, why in done["passed"].items()]
     show(done, "\n".join(lines))
