@@ -262,3 +262,17 @@ def test_swaps_to_another_scale_never_misread_an_input(device, serve):
     finally:
         is_over.set()
         swapper.join()
+
+
+def test_a_kept_connection_never_waits_for_a_delayed_acknowledgement(device, serve):
+    """Without TCP_NODELAY it is 44 ms each: the body waits until the head is acknowledged."""
+    device.swap("1.0.0", identity_image(), contract())
+    connection = http.client.HTTPConnection("127.0.0.1", serve().port, timeout=10)
+    took_s = []
+    for _ in range(41):
+        began = time.perf_counter()
+        connection.request("POST", "/inference", json.dumps({"input_q": [1, 0, 0, 0]}))
+        connection.getresponse().read()
+        took_s.append(time.perf_counter() - began)
+    connection.close()
+    assert sorted(took_s)[20] < 0.030
