@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 import cli_reference
-from wherry_agent.core.diagram import breaker_diagram
+from wherry_agent.core.diagram import breaker_diagram, update_diagram
 from wherry_controller.core.rollouts.diagram import diagrams
 from wherry_protocol import bundle, errors, hardware, manifest, senml
 from wherry_protocol.codec import fields
@@ -110,6 +110,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "codes": code_table,
     "rollouts": rollout_diagrams,
     "breaker": fenced(breaker_diagram),
+    "update": fenced(update_diagram),
     "cli": cli_reference.reference,
     "exit-statuses": cli_reference.exit_statuses,
 }

@@ -1,0 +1,109 @@
+"""The diagrams in the documents say what the tables do."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+from wherry_agent.core import update
+from wherry_agent.core.breaker import State
+from wherry_agent.core.diagram import LEADS, breaker_diagram, update_diagram
+from wherry_agent.core.inputs import StepFailed
+from wherry_protocol.errors import Code
+from wherry_protocol.manifest import Budget
+from wherry_protocol.messages.desired import Mode
+from wherry_protocol.messages.reported import Phase
+
+from tests.agent.bundles import HARDWARE
+from tests.agent.director import TRIAL, hardware_class
+from tests.agent.harbour import Harbour, afloat
+from tests.agent.test_storms import Storm
+
+SEEDS = range(6)
+
+
+@pytest.fixture
+def seen(monkeypatch) -> dict:
+    """rule -> the phases that it led to, over everything that the test lets happen."""
+    found: dict = defaultdict(set)
+    real = update.step
+
+    def step(state, given, around):
+        after, effects = real(state, given, around)
+        if not update._is_about_something_else(state, given):
+            found[update.TRANSITIONS[state.phase, type(given)]].add(after.phase)
+        return after, effects
+
+    monkeypatch.setattr(update, "step", step)
+    return found
+
+
+def voyages(harbour: Harbour) -> None:
+    """What storms hardly meet: warm candidates, small classes, trials that time ends."""
+    made = harbour.director.made
+    harbour.assign(made("1.1.0", seed=2), mode=Mode.WARM)
+    harbour.assign(made("1.2.0", seed=3), mode=Mode.SHADOW)
+    big = made("1.3.0", seed=4, ballast_rows=3000)
+    harbour.publish(big)
+    tight = hardware_class(storage_budget_bytes=300_000)
+    harbour.wish([harbour.director.assignment(big)], hardware_class=tight)
+    harbour.wish([], hardware_class=hardware_class())
+    small = Budget(latency_us_p95=1_000_000, memory_bytes=600)  # its arena fits, its image not
+    harbour.assign(made("1.3.1", seed=4, budgets={HARDWARE: small}))
+    slow = made("1.3.2", seed=5, ballast_rows=3000)
+    harbour.publish(slow, without=tuple(harbour.director.chunks(slow))[1:])
+    harbour.wish([harbour.director.assignment(slow)])
+    harbour.assign(made("1.3.3", seed=6), mode=Mode.SHADOW)  # while another is on its way
+
+
+def ends(harbour: Harbour) -> None:
+    made = harbour.director.made
+    again = made("1.4.0", seed=5)
+    harbour.assign(again, attempt=1)
+    harbour.assign(again, attempt=2)  # the same bundle on trial, other limits
+    harbour.assign(made("1.5.0", seed=6), attempt=3)  # another one
+    harbour.assign(made("1.5.1", seed=6), mode=Mode.SHADOW)
+    for attempt, is_golden_asked in ((4, True), (5, False)):
+        one = made(f"1.6.{attempt}", seed=7 + attempt)
+        short = replace(TRIAL, trial_s_max=5.0, may_confirm_by_golden=is_golden_asked)
+        harbour.assign(one, attempt=attempt, trial=short)
+        harbour.loops.watched.clear()  # time alone ends it
+        harbour.tick(6)
+        harbour.tick(1)
+    last = made("1.7.0", seed=20)
+    harbour.assign(last, attempt=9)
+    broken = StepFailed("self", "digits", last.digest, Code.FAILED, "it fell over")
+    harbour.live.post(broken)
+    harbour.settle()
+    for bundle in (made("1.8.0", seed=21), made("1.8.1", seed=22)):
+        harbour.install(bundle, attempt=10)
+    harbour.live.post(replace(broken, manifest_digest=bundle.digest, is_unloadable=True))
+    harbour.settle()
+
+
+def test_an_update_goes_nowhere_but_along_the_arrows(seen):
+    for seed in SEEDS:
+        storm = Storm(seed)
+        for _ in range(60):
+            storm.step()
+    for sail in (voyages, ends):
+        sail(afloat())
+    astray = {
+        rule.__name__: targets - set(LEADS[rule])
+        for rule, targets in seen.items()
+        if rule is not update.ignore and not targets <= set(LEADS[rule])
+    }
+    assert astray == {}
+    never = {
+        rule.__name__: set(targets) - seen[rule]
+        for rule, targets in LEADS.items()
+        if not set(targets) <= seen[rule]
+    }
+    assert never == {}
+
+
+def test_every_rule_of_the_table_has_its_arrows_and_every_phase_is_shown():
+    assert set(LEADS) == set(update.RULES.values())
+    text = update_diagram()
+    assert all(phase.name.lower() in text for phase in Phase)
+    assert "trial --> idle: confirmed, reverted" in text
+    assert all(state.name.lower() in breaker_diagram() for state in State)
