@@ -60,6 +60,8 @@ class Log:
     confirmed: dict[bytes, None] = field(default_factory=dict)
     confirmed_count: int = 0  # as invariants saw it last
     failures: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # count, when
+    boot_counts: set[int] = field(default_factory=set)
+    has_reused_boot: bool = False  # a start that was never durable: its number came again
     trying: bytes | None = None  # what was loaded for an assignment last
     reports: Reports | None = None  # as invariants saw them last
     boots: int = 0
@@ -179,6 +181,9 @@ class SimDevice:
             boot_id=self.random.randbytes(16),
             nonce=self.random.randbytes(16),
         )
+        boot_count = record.boot_count + 1
+        self.log.has_reused_boot |= boot_count in self.log.boot_counts
+        self.log.boot_counts.add(boot_count)
         self.connection_number = (record.boot_count + 1) * CONNECTIONS_PER_BOOT
         agent, effects = core.start(found, self.moment())
         self.engine = EngineTwin(store, self._behaviour, self._post, self.now_us)

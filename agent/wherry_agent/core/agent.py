@@ -182,20 +182,42 @@ def step(agent: Agent, given: Input, moment: Moment) -> Stepped:
 def roll_back(before: Agent, after: Agent) -> Agent:
     """The agent when a `Persist` of the step from `before` to `after` failed.
 
-    Nothing was decided, but numbers that may have gone out are never used twice.
+    Nothing was decided, but numbers that may have gone out are never used twice, and where the
+    pointer went back before the record said so (`update`, rules 4 and 7) it stays back.
     """
-    units = {
-        name: replace(unit, outgoing=replace(after.units[name].outgoing, is_dirty=True))
-        for name, unit in before.units.items()
-    }
+    units = {name: _undone(unit, after.units[name]) for name, unit in before.units.items()}
     return replace(before, units=units, reports=after.reports, buckets=after.buckets)
+
+
+def _undone(before: UnitState, after: UnitState) -> UnitState:
+    back = {
+        model: state
+        for model, state in after.models.items()
+        if model in before.models and _went_back(before.models[model], state)
+    }
+    penalties = after.memory.penalties if back else before.memory.penalties
+    return replace(
+        before,
+        memory=replace(before.memory, penalties=penalties),
+        models={**before.models, **back},
+        outgoing=replace(after.outgoing, is_dirty=True),
+    )
+
+
+def _went_back(before: ModelState, after: ModelState) -> bool:
+    """The record follows the pointer here, and not the pointer the record."""
+    slots = [one.record.active.manifest_digest if one.record.active else None
+             for one in (before, after)]  # fmt: skip
+    return before.phase in (Phase.TRIAL, Phase.IDLE) and slots[0] != slots[1]
 
 
 # --- handlers
 
 
-def _connected(turn: Turn, given: Connected) -> None:  # noqa: ARG001
-    turn.agent = replace(turn.agent, is_connected=True)
+def _connected(turn: Turn, given: Connected) -> None:
+    turn.agent = replace(
+        turn.agent, is_connected=True, connection_number=given.connection_number
+    )
     turn.touch_all(is_urgent=True)
     transfer, asked_again = transfers.resubscribe(turn.agent.transfer, turn.now_us)
     held, sent_again = spool.connect(turn.agent.reports, turn.now_us)

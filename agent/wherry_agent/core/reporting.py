@@ -2,7 +2,8 @@
 
 Rules:
 1. At most one per second and unit, except for outcomes and refusals, which go at once.
-2. It is sent again on every connection, and when the director asks everybody.
+2. It is sent again on every connection, and when the director asks everybody; presence is said
+   again with it then, since a controller that asks may know nothing.
 3. (boot_count, sequence) only rises.
 """
 
@@ -26,6 +27,7 @@ from wherry_agent.core import guarding
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.effects import Publish
 from wherry_agent.core.model import ModelState
+from wherry_agent.core.presence import presence
 from wherry_agent.core.record import Slot
 from wherry_agent.core.state import PROTOCOL_MAX, PROTOCOL_MIN, Agent, UnitState
 from wherry_agent.core.turn import Turn
@@ -67,6 +69,9 @@ def _publish(turn: Turn, name: str) -> None:
     )
     turn.put(replace(unit, outgoing=outgoing))
     identity = turn.agent.identity
+    if due_us is not None and outgoing.due_us is None:
+        here = presence(identity, turn.agent.connection_number, True)
+        turn.do(Publish(identity.topics.presence(identity.connection), here, is_retained=True))
     topic = identity.topics.reported(identity.connection, name)
     payload = seal(message, TrustRole.DEVICE, identity.signing_key)
     turn.do(Publish(topic, payload, is_retained=True))

@@ -144,6 +144,7 @@ class Agent:
     stop_sequence: int = 0
     is_stopped: bool = False
     is_connected: bool = False
+    connection_number: int = 0
     is_trust_stale: bool = False
     buckets: Mapping[tuple[int, int], Bucket] = field(default_factory=dict)
     answered: Mapping[bytes, int] = field(default_factory=dict)  # rpc id -> its expiry

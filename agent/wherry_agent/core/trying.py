@@ -120,9 +120,9 @@ def revert(
     punishment = (Punish(bad.manifest_digest),) if is_punished else ()
     return ModelState(record=record), (
         Swap(around.unit, state.model, back.manifest_digest if back else None),
+        UnwatchTrial(around.unit, state.model),
         *punishment,
         Remember(),
-        UnwatchTrial(around.unit, state.model),
         Release(around.unit, state.model, bad.manifest_digest),
         tell_of(state, Kind.REVERTED, Severity.ERROR, verdict.reason, verdict.code),
     )

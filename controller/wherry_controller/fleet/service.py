@@ -165,14 +165,17 @@ class Fleet:
     def link_changed(self, is_up: bool, has_session: bool, now_s: float) -> None:
         """The link to the broker came or went.
 
-        A broker that lost our session has lost everything. One that kept it may still have been
-        killed before it saved what was published last.
+        A broker that lost our session has lost everything: it is told all again, and the devices
+        are asked what they said meanwhile. One that kept it may still have been killed before it
+        saved what was published last.
         """
         with self._kept(now_s):
             self.org.link_is_up = is_up
             if is_up:
                 since_s = now_s - FORGOTTEN_S if has_session else 0.0
                 outbox.queue_retained_again(self.org.db, since_s)
+                if not has_session:
+                    trustees.ask_for_reports(self.org, now_s)
             rollouts.link_changed(self.org, is_up, now_s)
 
     def due(self, in_flight: Set[str] = frozenset(), limit: int = DUE_MAX) -> list[Outbound]:
