@@ -9,11 +9,9 @@ from wherry_agent.core.breaker import State
 from wherry_agent.core.diagram import LEADS, breaker_diagram, update_diagram
 from wherry_agent.core.inputs import StepFailed
 from wherry_protocol.errors import Code
-from wherry_protocol.manifest import Budget
 from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.reported import Phase
 
-from tests.agent.bundles import HARDWARE
 from tests.agent.director import TRIAL, hardware_class
 from tests.agent.harbour import Harbour, afloat
 from tests.agent.test_storms import Storm
@@ -47,8 +45,9 @@ def voyages(harbour: Harbour) -> None:
     tight = hardware_class(storage_budget_bytes=300_000)
     harbour.wish([harbour.director.assignment(big)], hardware_class=tight)
     harbour.wish([], hardware_class=hardware_class())
-    small = Budget(latency_us_p95=1_000_000, memory_bytes=600)  # its arena fits, its image not
-    harbour.assign(made("1.3.1", seed=4, budgets={HARDWARE: small}))
+    honest = made("1.3.1", seed=4).manifest.contract
+    outputs = tuple(replace(tensor, zero_point=-9) for tensor in honest.outputs)
+    harbour.assign(made("1.3.1", seed=4, contract=replace(honest, outputs=outputs)))
     slow = made("1.3.2", seed=5, ballast_rows=3000)
     harbour.publish(slow, without=tuple(harbour.director.chunks(slow))[1:])
     harbour.wish([harbour.director.assignment(slow)])
