@@ -1,8 +1,11 @@
 """Where things lie in a data directory: one organization each, private to its owner (0700)."""
 
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from wherry_protocol.errors import StateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,31 @@ class DataDir:
         """The first operator's token, for commands on this machine."""
         return self.root / "operator.token"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the running controller."""
+        return self.root / "lock"
+
     def make(self) -> None:
         """Create the folders, readable by their owner alone."""
         for folder in (self.root, self.vault, self.keys, self.offline, self.roots, self.broker):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def hold(data: DataDir) -> int:
+    """Hold the directory for this process: one controller writes. Keep the descriptor.
+
+    The kernel lets go when the process ends, however it ends. Raises StateError where it is held.
+    """
+    descriptor = os.open(data.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StateError(
+            f"{data.root} is in use by another `wherry serve`; end that one first"
+        ) from error
+    return descriptor
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -23,7 +23,7 @@ from wherry_controller.fleet import Fleet
 from wherry_controller.fleet.open import open_organization
 from wherry_controller.http import build_app
 from wherry_controller.http.desk import Desk
-from wherry_controller.layout import DataDir
+from wherry_controller.layout import DataDir, hold
 from wherry_controller.link.mqtt import Link
 from wherry_controller.settings import Settings
 from wherry_controller.writer import Writer
@@ -98,6 +98,7 @@ def serve(data: DataDir, *, port: int | None = None, is_json: bool = False) -> N
     settings = setup.load(data.settings)
     if port is not None:
         settings = replace(settings, http=replace(settings.http, port=port))
+    held = hold(data)
     door = listen(settings)
     writer = make_writer(data, settings)
     writer.start()
@@ -114,6 +115,7 @@ def serve(data: DataDir, *, port: int | None = None, is_json: bool = False) -> N
         uvicorn.Server(config).run(sockets=[door])
     finally:
         writer.stop()
+        os.close(held)
 
 
 def _announcing(door: socket.socket, settings: Settings, is_json: bool) -> Any:

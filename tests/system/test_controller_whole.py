@@ -1,11 +1,14 @@
 """The controller as it really runs: a mosquitto, a `wherry serve` process, HTTP, devices."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wherry_protocol.errors import StateError
 
-from tests.controller.live import Live, LiveDevice, make_live, wait_for
+from tests.controller.live import DEADLINE_S, Live, LiveDevice, free_port, make_live, wait_for
 from tests.controller.made import bundle_file
 from tests.controller.world import DIRECT
 
@@ -50,6 +53,20 @@ def test_a_deployment_over_http_and_mqtt_is_proved_and_its_telemetry_acknowledge
              "the report is acknowledged")  # fmt: skip
     [window] = live.get("/performance")
     assert (window["inferences"], window["version"]) == (100, "1.0.0")
+    assert live.get("/audit/verify")["is_intact"]
+
+
+def test_a_second_controller_on_the_same_directory_is_refused_and_the_first_goes_on(
+    live: Live,
+) -> None:
+    program = [sys.executable, "-W", "error", "-m", "wherry_controller.main"]
+    second = [*program, "--data", str(live.folder), "serve", "--port", str(free_port())]
+    ran = subprocess.run(second, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert ran.returncode == StateError.exit_status
+    assert f"{live.folder} is in use by another `wherry serve`" in ran.stderr
+    start(live, "gw1")
+    live.kill_service()
+    live.start_service()  # a killed one holds nothing
     assert live.get("/audit/verify")["is_intact"]
 
 
