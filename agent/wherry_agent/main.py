@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,9 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wherry-agent: {error}", file=sys.stderr)
         return error.exit_status
     except OSError as error:
-        print(f"wherry-agent: {error}", file=sys.stderr)
+        print(f"wherry-agent: {_sentence(error)}", file=sys.stderr)
         return 1
     return status
+
+
+def _sentence(error: OSError) -> str:
+    """What the world refused, and which file, without the number."""
+    if error.filename is None:
+        return error.strerror or str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +123,11 @@ def _enroll(parsed: argparse.Namespace) -> int:
     from wherry_agent.shell import identity_files
 
     if parsed.answer is not None:
-        answer = identity_files.keep_answer(parsed.dir, parsed.answer.read_bytes())
+        data = parsed.answer.read_bytes()
+        try:
+            answer = identity_files.keep_answer(parsed.dir, data)
+        except WherryError as error:
+            raise type(error)(f"{parsed.answer}: {error}", error.code) from error
         print(f"{answer.connection} is enrolled in {answer.org}; start `wherry-agent run`")
         return 0
     if not parsed.connection or not parsed.hardware_class:

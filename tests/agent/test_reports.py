@@ -1,6 +1,7 @@
 """Reports: numbered, held, spooled, bounded, released only on the director's word."""
 
 import dataclasses
+import logging
 
 import pytest
 from wherry_agent.core import reports as spool
@@ -184,6 +185,22 @@ def test_the_spool_stays_within_its_bounds_whatever_arrives():
     spooled = sum(harbour.disk.size(f"spool/{n}") or 0 for n in harbour.disk.names("spool"))
     assert spooled <= 100_000
     assert harbour.live.agent.reports.dropped_count > 300
+
+
+def test_a_flood_of_like_events_does_not_flood_the_log(caplog):
+    """A full disk is told at each try, and the log may lie on that same disk."""
+    harbour = afloat()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(200):
+            harbour.live.post(Noticed("self", Kind.STORAGE, Severity.CRITICAL, "disk is full"))
+        harbour.settle()
+        told = [line for line in caplog.messages if "disk is full" in line]
+        assert len(told) == SETTINGS.events_per_minute
+        harbour.tick(61)
+        harbour.live.post(Noticed("self", Kind.STORAGE, Severity.CRITICAL, "disk is full"))
+        harbour.settle()
+    left_out = 200 - SETTINGS.events_per_minute
+    assert caplog.messages[-1].endswith(f"disk is full ({left_out} more like this were left out)")
 
 
 def test_a_flood_of_like_events_is_counted_and_not_sent():

@@ -70,14 +70,15 @@ class Turn:
             self.touch(name, is_urgent=is_urgent)
 
     def tell(self, tell: Tell, unit: str = SELF) -> None:
-        """Queue an event, unless its kind and code came too often of late."""
+        """Queue an event and its log line, unless its kind and code came too often of late."""
         key = (int(tell.kind), int(tell.code))
         per_minute = self.agent.settings.events_per_minute
         bucket = self.agent.buckets.get(key, Bucket(float(per_minute), self.now_us))
         bucket, is_allowed, suppressed = tokens.take(bucket, self.now_us, per_minute)
         self.agent = replace(self.agent, buckets={**self.agent.buckets, key: bucket})
-        self.do(Say(tell.severity, tell.text, unit))
         if is_allowed:
+            left_out = f" ({suppressed} more like this were left out)" if suppressed else ""
+            self.do(Say(tell.severity, tell.text + left_out, unit))
             self._report_event(tell, unit, suppressed)
 
     def refuse(self, text: str, code: Code, unit: str = SELF) -> None:

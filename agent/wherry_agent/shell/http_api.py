@@ -23,7 +23,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from wherry_protocol.errors import WherryError
+from wherry_protocol.errors import UnreachableError, WherryError
 
 from wherry_agent.config import HttpConfig
 from wherry_agent.shell.inference_door import Doors, Refusal, answer_inference, chosen_model
@@ -38,8 +38,14 @@ class HttpApi:
     """The running server. `port` is the real one where the configuration said 0."""
 
     def __init__(self, config: HttpConfig, doors: Doors) -> None:
-        """Binds at once. Raises OSError where the address is taken."""
-        self._server = _Server(config, doors)
+        """Binds at once. Raises UnreachableError where the address is taken or not ours."""
+        try:
+            self._server = _Server(config, doors)
+        except OSError as error:
+            raise UnreachableError(
+                f"cannot listen on {config.host}:{config.port} ({error.strerror}); choose another "
+                "http.host or http.port in agent.toml"
+            ) from error
         self._thread = threading.Thread(target=self._server.serve, name="http")
         self.host: str = config.host
         self.port: int = self._server.server_address[1]
