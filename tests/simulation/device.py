@@ -95,6 +95,8 @@ class SimDevice:
     is_running: bool = False
     is_partitioned: bool = False
     die_at_effect: int | None = None
+    cut_in_record: int | None = None  # power goes at this operation of the next record
+    is_chatty: bool = False  # it reports every second
     is_power_lost: bool = True  # how the next death goes
     connection_number: int = 0
     log: Log = field(default_factory=Log)
@@ -234,6 +236,9 @@ class SimDevice:
         self.world.check_effect(self, effect)
         if isinstance(effect, Persist):
             self.log.writing.append(effect.record)
+            if self.cut_in_record is not None:
+                self.disk.cut_at = self.disk.operation_count + self.cut_in_record
+                self.cut_in_record = None
 
     def after(self, effect: Effect) -> None:
         if isinstance(effect, Persist):
@@ -329,6 +334,7 @@ class SimDevice:
             packs = [resources_pack(base, figures)]
         for pack in packs:
             self._post(Sampled(UNIT, pack))
+        every_s = 1 if self.is_chatty else every_s
         self.later(every_s * SECOND_US, name, lambda: self._sample(name))
 
     def _performance(self, base: str, interval_s: int) -> list[Any]:

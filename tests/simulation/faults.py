@@ -58,6 +58,38 @@ def cut_power_in_a_write(world: "World", source: Random) -> None:
 
 
 @fault
+def cut_power_in_the_record(world: "World", source: Random) -> None:
+    """Power goes while the record is written next: at once, by a restart, or whenever it is."""
+    device = _some_device(world, source)
+    device.cut_in_record = source.randint(0, 3)
+    if source.random() < 0.5 and device.is_running:
+        device.die(is_power_lost=False)
+
+
+@fault
+def fill_disk_in_a_trial(world: "World", source: Random) -> None:
+    """The disk of whoever tries a bundle now is full for a while."""
+    trying = [one for one in world.devices.values() if one.is_running and one.engine is not None
+              and one.engine.has_trial()]  # fmt: skip
+    for device in trying:
+        _fill(world, source, device)
+
+
+@fault
+def long_absence(world: "World", source: Random) -> None:
+    """Nearly to the end of the voyage, and it talks much."""
+    device = _some_device(world, source)
+    device.is_partitioned = True
+    device.is_chatty = True
+    device.cut()
+
+    def heal() -> None:
+        device.is_partitioned = device.is_chatty = False
+
+    _after(world, source, (200, 400), f"{device.name} is back", heal)
+
+
+@fault
 def cut_power_every_night(world: "World", source: Random) -> None:
     """Every few seconds, several times."""
     device = _some_device(world, source)
@@ -74,7 +106,10 @@ def cut_power_every_night(world: "World", source: Random) -> None:
 
 @fault
 def fill_disk(world: "World", source: Random) -> None:
-    device = _some_device(world, source)
+    _fill(world, source, _some_device(world, source))
+
+
+def _fill(world: "World", source: Random, device: "SimDevice") -> None:
     device.disk.is_full = True
 
     def free() -> None:
@@ -252,7 +287,8 @@ def calm(world: "World") -> None:
         world.broker.start(Memory.ALL)
     for device in world.devices.values():
         device.is_partitioned = False
-        device.die_at_effect = None
+        device.die_at_effect = device.cut_in_record = None
+        device.is_chatty = False
         device.disk.cut_at = None
         device.disk.is_full = False
         device.disk.failures_left = 0

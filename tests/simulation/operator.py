@@ -282,7 +282,7 @@ def back_up(world: "World", source: Random) -> None:  # noqa: ARG001
 
 
 @operation
-def restore(world: "World", source: Random) -> None:  # noqa: ARG001
+def restore(world: "World", source: Random) -> None:
     """The newest backup; what came after it is lost to the controller."""
     if not world.backups:
         return
@@ -292,6 +292,8 @@ def restore(world: "World", source: Random) -> None:  # noqa: ARG001
         order(world, "pushes again", lambda org, made=made: bundles.push(
             org, made.file, WHO, _now(world)))  # fmt: skip
     take_roots(world)
+    if source.random() < 0.5:  # before anybody has reported
+        deploy_good(world, source)
     order(world, "asks for reports", lambda org: trustees.ask_for_reports(org, _now(world), 10))
 
 

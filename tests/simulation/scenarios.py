@@ -17,8 +17,8 @@ BEGIN_S = 5  # the first version goes out
 SPAN_S = (40, 500)  # the rest happens between these
 
 DEVICE_FAULTS = (
-    "kill_device", "cut_power", "cut_power_in_a_write", "cut_power_every_night", "fill_disk",
-    "fail_writes",
+    "kill_device", "cut_power", "cut_power_in_a_write", "cut_power_in_the_record",
+    "cut_power_every_night", "fill_disk", "fail_writes",
 )  # fmt: skip
 NETWORK_FAULTS = ("cut_device", "partition", "half_open", "change_weather", "restart_broker")
 HOSTILE = ("replay_old_messages", "forge_messages", "withhold")
@@ -87,6 +87,27 @@ def old_backup(source: Random) -> Plan:
     ]  # fmt: skip
 
 
+def stubborn(source: Random) -> Plan:
+    """A bad version for everybody, again and again."""
+    plan, at_s = first(source), source.randint(60, 90)
+    for name in ("deploy_bad", "abort", "insist", "abort", "insist"):
+        plan.append(Disturbance(at_s * SECOND_US, name, source.getrandbits(32)))
+        at_s += source.randint(8, 14)
+    return [*plan, *some(source, DEVICE_FAULTS, 4)]
+
+
+def full_disks(source: Random) -> Plan:
+    """Disks are full or fail while versions are tried."""
+    faults = ("fill_disk", "fail_writes", "fill_disk_in_a_trial")
+    return [*first(source), *some(source, DEPLOYS, 3), *some(source, faults, 15)]
+
+
+def long_night(source: Random) -> Plan:
+    """Devices are away for long, and come back with full spools."""
+    faults = ("long_absence", "partition", "cut_power", "kill_device")
+    return [*first(source), *some(source, DEPLOYS, 2), *some(source, faults, 8)]
+
+
 def canary(source: Random) -> Plan:
     """One version by stages, and little else."""
     names = ("canary_good", "canary_bad")
@@ -105,7 +126,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
         power_cuts, bad_weather, hostile_broker, shaky_controller, indecision, new_keys,
-        old_backup, canary, everything,
+        old_backup, stubborn, full_disks, long_night, canary, everything,
     )
 }  # fmt: skip
 
