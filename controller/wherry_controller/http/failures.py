@@ -1,5 +1,6 @@
 """Errors as answers: `{"code", "error"}`, one sentence, never a traceback."""
 
+import errno
 import logging
 from typing import Final
 
@@ -27,6 +28,7 @@ STATUS: Final[tuple[tuple[type[WherryError], int], ...]] = (
     (UnreachableError, 503),
     (WherryError, 422),
 )
+SQLITE_FULL: Final = 13  # sqlite.org/rescode.html
 HTTP_CODES: Final = {404: Code.NOT_FOUND, 405: Code.INVALID, 413: Code.OUT_OF_BOUNDS}
 
 
@@ -59,5 +61,14 @@ def answer_failures(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def ours(request: Request, error: Exception) -> JSONResponse:
+        if is_disk_full(error):
+            text = "the controller's disk is full and nothing was changed; make room for its data"
+            return failure(507, Code.STORAGE, text)
         LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return failure(500, Code.FAILED, "the controller made a mistake; its log has the details")
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether the disk had no room, as the system or as SQLite says it."""
+    is_system = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return is_system or getattr(error, "sqlite_errorcode", None) == SQLITE_FULL
