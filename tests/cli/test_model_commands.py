@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from wherry_protocol.bundle import read_bundle
+from wherry_protocol.keys import SigningKey
 
 from tests.cli.door import Answer, wherry
 from tests.compiler.onnx_models import ModelWriter
@@ -140,6 +141,26 @@ def test_extract_and_package_are_there_and_back(package: Path, tmp_path: Path) -
     )  # fmt: skip
     (tree / "assets" / "link").symlink_to("/etc/hostname")
     refused(wherry("model", "package", "--input", tree, "--output", again), 1, "is a link")
+
+
+def test_what_cannot_be_written_leaves_nothing_beside_it(package: Path, tmp_path: Path) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("kept")
+    refused(
+        wherry("model", "sign", package, "--key", key_file(tmp_path), "--output", folder),
+        13, "folder cannot be written",
+    )  # fmt: skip
+    inside = file / "tree"
+    refused(wherry("model", "extract", package, "--output", inside), 13, "tree cannot be written")
+    left = sorted(entry.name for entry in tmp_path.iterdir())
+    assert (left, file.read_text()) == (["file", "folder", "key.pem"], "kept")
+
+
+def key_file(folder: Path) -> Path:
+    path = folder / "key.pem"
+    path.write_bytes(SigningKey.generate().to_pem())
+    return path
 
 
 def test_a_locked_key_signs_with_its_passphrase_only(

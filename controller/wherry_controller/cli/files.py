@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import tempfile
 import tomllib
 from pathlib import Path
@@ -63,14 +64,18 @@ def read_bundle_file(path: Path) -> Bundle:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write beside the target, sync, rename: a reader sees the old file or the new one."""
+    beside: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".wherry-", delete=False) as file:
+            beside = Path(file.name)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        beside.chmod(0o644)
+        beside.replace(path)
     except OSError as error:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
         raise error_of(Code.STORAGE, f"{path} cannot be written: {error.strerror}") from error
 
 
@@ -88,10 +93,20 @@ def read_directory(path: Path) -> dict[str, bytes]:
 
 
 def write_directory(path: Path, files: dict[str, bytes]) -> None:
-    """A new folder with these files. Raises WherryError where it exists and is not empty."""
+    """A new folder with these files, all or none. Raises WherryError where it is not empty."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise WherryError(f"{path} exists and is not an empty directory")
-    for name, content in files.items():
-        target = path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, content)
+    beside: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".wherry-"))
+        beside.chmod(0o755)
+        for name, content in files.items():
+            target = beside / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+        raise error_of(Code.STORAGE, f"{path} cannot be written: {error.strerror}") from error
