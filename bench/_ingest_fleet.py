@@ -1,25 +1,28 @@
-"""The fleet of bench/ingest.py: an organization on disk with enrolled devices, and their reports."""
+"""The fleet of bench/ingest.py: an organization on disk, its devices, and their reports."""
 
+import os
 import pickle
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.controller.device import FakeDevice
-from tests.controller.made import bundle_file
 from wherry_agent.telemetry.counters import Counters
 from wherry_agent.telemetry.energy import EnergyFigure
 from wherry_agent.telemetry.pack import Performance, performance_pack, unit_base
 from wherry_controller.broker import provision
-from wherry_controller.fleet import Fleet, bundles, enrolment
+from wherry_controller.fleet import Fleet, Organization, bundles, enrolment
 from wherry_controller.fleet.open import open_organization
 from wherry_controller.founding import Charter, found
 from wherry_controller.layout import DataDir
 from wherry_controller.settings import BrokerSettings, HttpSettings
+from wherry_controller.store import devices, outbox
 from wherry_protocol.keys import SigningKey
 from wherry_protocol.sketch import sketch_of
+
+from tests.controller.device import FakeDevice
+from tests.controller.made import bundle_file
 
 INFERENCES = 600  # of a report: ten a second for a minute
 ORG = "acme"
@@ -52,7 +55,7 @@ class Shore:
 
     def _entry(self, device: FakeDevice, count: int, chance: random.Random) -> dict[str, Any]:
         assert device.answer is not None
-        device.boot_id, device.sequence = chance.randbytes(16), 0
+        device.boot_id, device.sequence = os.urandom(16), 0
         device.time_s = int(time.time())
         payloads = []
         for _ in range(count):
@@ -86,14 +89,37 @@ def make_shore(folder: Path, port: int, http_port: int, count: int) -> Shore:
     bundle = bundle_file(release, "1.0.0")
     digest = fleet.do(lambda o: bundles.push(o, bundle, "ada", time.time()), time.time()).digest
     shore = Shore(folder, port, made.token, digest)
-    for number in range(count):
-        device = FakeDevice(f"gw{number:05d}")
-        request, now_s = device.request(), time.time()
-        _, answer = fleet.do(
-            lambda o: enrolment.enroll(o, request, settings.broker, "", "ada", now_s), now_s
-        )
-        device.take_answer(answer)
-        shore.devices.append(device)
+    fleet.do(lambda o: _enroll(shore, o, settings.broker, count), time.time())
     provision.write_files(org.db, data, settings)
     org.db.close()
     return shore
+
+
+def _enroll(shore: Shore, org: Organization, broker: BrokerSettings, count: int) -> None:
+    for number in range(count):
+        device = FakeDevice(f"gw{number:05d}")
+        _, answer = enrolment.enroll(org, device.request(), broker, "", "ada", time.time())
+        device.take_answer(answer)
+        shore.devices.append(device)
+
+
+def make_known(shore: Shore, count: int) -> None:
+    """As many further devices in the store as make `count`, each assigned and told once.
+
+    Their rows are those of the first device under other names and keys.
+    """
+    org, _ = open_organization(shore.data, time.time())
+    first, now_s = shore.devices[0].name, time.time()
+    connection, unit = devices.connection(org.db, first), devices.unit(org.db, first, "self")
+    with org.db.atomic():
+        for number in range(len(shore.devices), count):
+            name = f"known{number:06d}"
+            keys = {"signing_key": os.urandom(32), "agreement_key": os.urandom(32)}
+            row = replace(connection, name=name, username=f"{ORG}/d/{name}", **keys)
+            devices.put_connection(org.db, row)
+            told = {"revision": 1, "issued_s": now_s, "seen_s": now_s}
+            devices.put_unit(org.db, replace(unit, connection=name, **told))
+            topic = org.topics.desired(name, "self")
+            outbox.queue(org.db, topic, os.urandom(700), outbox.Priority.DESIRED, now_s)
+            outbox.mark_sent(org.db, topic, 1)
+    org.db.close()

@@ -1,6 +1,6 @@
 """The controller under load: reports per second from a real mosquitto into SQLite.
 
-usage: bench/ingest.py [--devices N] [--reports N] [--folder DIR]
+usage: bench/ingest.py [--devices N] [--reports N] [--known N] [--folder DIR]
 Every report is authenticated, validated, its sketch merged, committed (synchronous=FULL) and
 acknowledged to its device, by `wherry serve` pinned to one processor; the broker and the load run
 on the others. Back-pressure: the load keeps a window of unacknowledged reports open. Latency is
@@ -12,6 +12,7 @@ inserting them with nothing looked at.
 import argparse
 import json
 import os
+import pickle
 import shutil
 import sqlite3
 import subprocess
@@ -27,12 +28,14 @@ from _report import Figure, report
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from _ingest_fleet import Shore, make_shore  # noqa: E402
-from tests.controller.live import SERVE, free_port, wait_for  # noqa: E402
+from _ingest_fleet import Shore, make_known, make_shore  # noqa: E402
 from wherry_controller.store import open_reader  # noqa: E402
+
+from tests.controller.live import SERVE, free_port, wait_for  # noqa: E402
 
 LIMIT_PER_S = 5000.0
 LIMIT_P99_MS = 250.0
+LIMIT_RESTART_S = 5.0
 WINDOW = 4000  # reports on their way at most
 COUNTED = "SELECT coalesce(sum(reports), 0) FROM performance"
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -148,8 +151,6 @@ class Bench:
 
 def bare_insert(folder: Path, shore: Shore, reports: int, batch: int = 500) -> float:
     """Raw reports per second into SQLite, by transactions of `batch`."""
-    import pickle
-
     path = folder / "bare.pickle"
     shore.plan(path, reports)
     devices = pickle.loads(path.read_bytes())["devices"]
@@ -171,7 +172,18 @@ def bare_insert(folder: Path, shore: Shore, reports: int, batch: int = 500) -> f
     return len(rows) / elapsed_s
 
 
-def measure(folder: Path, mosquitto: str, devices: int, reports: int) -> list[Figure]:
+def restart(bench: Bench, known: int) -> float:
+    """Seconds from the start of `wherry serve` to its readiness line, so many devices known."""
+    make_known(bench.shore, known)
+    began_s = time.monotonic()
+    service = bench.start_service()
+    elapsed_s = time.monotonic() - began_s
+    service.terminate()
+    service.wait()
+    return elapsed_s
+
+
+def measure(folder: Path, mosquitto: str, devices: int, reports: int, known: int) -> list[Figure]:
     everybody = os.sched_getaffinity(0)
     ours = {min(everybody)}
     shore = make_shore(folder / "acme", free_port(), free_port(), devices)
@@ -187,6 +199,7 @@ def measure(folder: Path, mosquitto: str, devices: int, reports: int) -> list[Fi
         finally:
             service.terminate()
             service.wait()
+        restarted_s = restart(bench, known)
     finally:
         broker.terminate()
         broker.wait()
@@ -200,6 +213,7 @@ def measure(folder: Path, mosquitto: str, devices: int, reports: int) -> list[Fi
         Figure(f"p50 at {LIMIT_PER_S / 2:g} reports per second", half.p50_ms, "ms"),
         Figure("rate reached then", half.per_s, "1/s"),
         Figure("reports lost", full.lost + half.lost, "reports", 0),
+        Figure(f"restart with {known} devices known", restarted_s, "s", LIMIT_RESTART_S),
         Figure("floor: paho receives only, of processor time", received, "1/s"),
         Figure("floor: SQLite inserts only", bare_insert(folder, shore, reports), "1/s"),
     ]
@@ -209,13 +223,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--devices", type=int, default=250)
     parser.add_argument("--reports", type=int, default=40_000)
+    parser.add_argument("--known", type=int, default=100_000)
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if mosquitto is None:
         raise SystemExit("bench/ingest.py: no mosquitto on PATH; install it")
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
-        figures = measure(Path(name), mosquitto, asked.devices, asked.reports)
+        figures = measure(Path(name), mosquitto, asked.devices, asked.reports, asked.known)
     return report(figures, window=WINDOW, load_average=os.getloadavg())
 
 
