@@ -158,6 +158,8 @@ def _long_number(data: bytes) -> int:
     """A LEB128 number of more than one byte, without a needless one."""
     if data[-1] == 0:
         raise DecodeError("sketch: a number with a needless byte", Code.NOT_DETERMINISTIC)
+    if len(data) == 2:
+        return data[0] & 0x7F | data[1] << 7
     number = 0
     for byte in reversed(data):
         number = number << 7 | byte & 0x7F
@@ -171,6 +173,8 @@ def _varints(numbers: Iterable[int]) -> bytes:
 
 
 def _long_varint(number: int) -> bytes:
+    if number < 1 << 14:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
