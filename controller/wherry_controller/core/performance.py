@@ -16,7 +16,7 @@ from typing import Final
 
 from wherry_protocol import sketch
 from wherry_protocol.errors import Code, DecodeError
-from wherry_protocol.messages.observed import Telemetry
+from wherry_protocol.messages.observed import Origin, Telemetry
 from wherry_protocol.names import MODEL, SEMVER
 from wherry_protocol.senml import Record
 from wherry_protocol.sketch import Sketch
@@ -76,23 +76,33 @@ def read(telemetry: Telemetry) -> Figures:
 
 
 def _group(telemetry: Telemetry) -> tuple[dict[tuple[str, str, str], Fields], Fields]:
-    origin = telemetry.origin
-    address = [origin.org, origin.connection, origin.unit]
     models: dict[tuple[str, str, str], Fields] = {}
     resources: Fields = {}
+    places: dict[str, Fields] = {}  # by what stands before the figure
     base = ""
     for record in telemetry.pack:
         base = base if record.base_name is None else record.base_name
-        parts = (base + (record.name or "")).split("/")
-        if parts[:3] != address or len(parts) not in (4, 7):
-            raise _wrong("/".join(parts), f"not below {'/'.join(address)}/")
-        fields = resources
-        if len(parts) == 7:
-            fields = models.setdefault((parts[3], parts[4], parts[5]), {})
-        if parts[-1] in fields or len(fields) >= FIGURES_MAX:
-            raise _wrong("/".join(parts), f"there twice, or more than {FIGURES_MAX} figures")
-        fields[parts[-1]] = record
+        place, _, figure = (base + (record.name or "")).rpartition("/")
+        fields = places.get(place)
+        if fields is None:
+            model = _model(telemetry.origin, place, figure)
+            fields = places[place] = resources if model is None else models.setdefault(model, {})
+        if figure in fields or len(fields) >= FIGURES_MAX:
+            name = f"{place}/{figure}"
+            raise _wrong(name, f"there twice, or more than {FIGURES_MAX} figures")
+        fields[figure] = record
     return models, resources
+
+
+def _model(origin: Origin, place: str, figure: str) -> tuple[str, str, str] | None:
+    """(model, version, slot) that a record is of, or None for the unit itself (rules 1 and 2)."""
+    address = [origin.org, origin.connection, origin.unit]
+    parts = place.split("/")
+    if parts[:3] == address and len(parts) == 6:
+        return parts[3], parts[4], parts[5]
+    if parts != address:
+        raise _wrong(f"{place}/{figure}", f"not below {'/'.join(address)}/")
+    return None
 
 
 def _performance(key: tuple[str, str, str], fields: Fields) -> Performance:

@@ -42,23 +42,23 @@ def reader(cls: type[Any], strict: bool) -> Reader:
 
 
 def _of_class(cls: type[Any], strict: bool) -> Reader:
-    table = {c.key: (c.attribute, _of_type(c.type, strict), c.default) for c in columns(cls)}
+    table = {c.key: (c.attribute, _of_type(c.type, strict)) for c in columns(cls)}
     needed = {c.attribute for c in columns(cls) if c.default is MISSING}
+    defaults = {c.attribute: c.default for c in columns(cls) if c.default is not MISSING}
 
     def read(raw: Any, where: str) -> Any:
         if type(raw) is not dict:
             raise _refused()
         values = {}
         for key, item in raw.items():
-            column = table.get(key) if type(key) is int else None
-            if column is not None:
-                attribute, of_type, default = column
-                values[attribute] = value = of_type(item, where)
-                if strict and default is not MISSING and value == default:
-                    raise _refused()
+            if key in table and type(key) is int:
+                attribute, of_type = table[key]
+                values[attribute] = of_type(item, where)
             elif strict:
                 raise _refused()
-        if not needed <= values.keys():
+        if needed and not needed <= values.keys():
+            raise _refused()
+        if strict and any(name in defaults and values[name] == defaults[name] for name in values):
             raise _refused()
         return cls(**values)
 
