@@ -80,7 +80,7 @@ bench: setup setup-oracles firmware
 	if [ -n "$$failed" ]; then echo "bench: limits do not hold or no figure in:$$failed" >&2; \
 	  exit 1; fi
 
-# The whole fleet in virtual time, one voyage per seed; SCENARIO names one of nine.
+# The whole fleet in virtual time, one voyage per seed; SCENARIO names one of them.
 SEEDS := 1000
 DEVICES := 200
 FIRST_SEED := 0

@@ -52,6 +52,15 @@ class ProcessDiedError(BaseException):
 
 
 @dataclass
+class Ambush:
+    """A fault that waits for an effect of that kind, and strikes `count` times."""
+
+    kind: type[Effect]
+    strike: Callable[[], None]
+    count: int = 1
+
+
+@dataclass
 class Log:
     """What this device truly did, over all its lives."""
 
@@ -96,6 +105,7 @@ class SimDevice:
     is_partitioned: bool = False
     die_at_effect: int | None = None
     cut_in_record: int | None = None  # power goes at this operation of the next record
+    ambush: Ambush | None = None
     is_chatty: bool = False  # it reports every second
     is_power_lost: bool = True  # how the next death goes
     connection_number: int = 0
@@ -234,6 +244,10 @@ class SimDevice:
             if self.die_at_effect < 0:
                 raise ProcessDiedError
         self.world.check_effect(self, effect)
+        if self.ambush is not None and isinstance(effect, self.ambush.kind):
+            ambush, self.ambush.count = self.ambush, self.ambush.count - 1
+            self.ambush = ambush if ambush.count > 0 else None
+            ambush.strike()
         if isinstance(effect, Persist):
             self.log.writing.append(effect.record)
             if self.cut_in_record is not None:

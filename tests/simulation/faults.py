@@ -6,7 +6,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+from wherry_agent.core.effects import Survey, WatchTrial
+
 from tests.simulation.broker import Memory
+from tests.simulation.device import Ambush
 from tests.simulation.network import CALM, SECOND_US, WEATHERS
 
 if TYPE_CHECKING:
@@ -66,13 +69,43 @@ def cut_power_in_the_record(world: "World", source: Random) -> None:
         device.die(is_power_lost=False)
 
 
+def _some_devices(world: "World", source: Random) -> "list[SimDevice]":
+    return [one for one in world.devices.values() if source.random() < 0.5]
+
+
+@fault
+def cut_power_in_every_trial(world: "World", source: Random) -> None:
+    """As often as a trial begins or goes on, up to five times."""
+    for device in _some_devices(world, source):
+        delay_us = source.randint(0, SECOND_US)
+
+        def cut(device: "SimDevice" = device, delay_us: int = delay_us) -> None:
+            device.later(delay_us, "fails in its trial", lambda: device.die(is_power_lost=True))
+
+        device.ambush = Ambush(WatchTrial, cut, source.randint(1, 5))
+
+
+@fault
+def cut_power_in_an_install(world: "World", source: Random) -> None:
+    """Between the first look at the disk and the swap."""
+    for device in _some_devices(world, source):
+        effects = source.randint(1, 25)
+
+        def cut(device: "SimDevice" = device, effects: int = effects) -> None:
+            device.is_power_lost, device.die_at_effect = True, effects
+
+        device.ambush = Ambush(Survey, cut)
+
+
 @fault
 def fill_disk_in_a_trial(world: "World", source: Random) -> None:
-    """The disk of whoever tries a bundle now is full for a while."""
-    trying = [one for one in world.devices.values() if one.is_running and one.engine is not None
-              and one.engine.has_trial()]  # fmt: skip
-    for device in trying:
-        _fill(world, source, device)
+    for device in _some_devices(world, source):
+        seed = source.getrandbits(32)
+
+        def fill(device: "SimDevice" = device, seed: int = seed) -> None:
+            _fill(world, Random(seed), device, (40, 150))
+
+        device.ambush = Ambush(WatchTrial, fill)
 
 
 @fault
@@ -109,13 +142,15 @@ def fill_disk(world: "World", source: Random) -> None:
     _fill(world, source, _some_device(world, source))
 
 
-def _fill(world: "World", source: Random, device: "SimDevice") -> None:
+def _fill(
+    world: "World", source: Random, device: "SimDevice", seconds: tuple[int, int] = (5, 90)
+) -> None:
     device.disk.is_full = True
 
     def free() -> None:
         device.disk.is_full = False
 
-    _after(world, source, (5, 90), f"frees the disk of {device.name}", free)
+    _after(world, source, seconds, f"frees the disk of {device.name}", free)
 
 
 @fault
@@ -173,6 +208,12 @@ def change_weather(world: "World", source: Random) -> None:
 def restart_broker(world: "World", source: Random) -> None:
     """With everything, with what it saved last, or with nothing."""
     _restart(world, source.choice(list(Memory)), source.randint(1, 30))
+
+
+@fault
+def broker_forgets(world: "World", source: Random) -> None:
+    """It comes back with nothing."""
+    _restart(world, Memory.NOTHING, source.randint(1, 30))
 
 
 def _restart(world: "World", memory: Memory, after_s: int) -> None:
@@ -241,13 +282,23 @@ def kill_controller(world: "World", source: Random) -> None:
 
 @fault
 def cut_controller(world: "World", source: Random) -> None:
+    _deafen(world, source, (2, 240))
+
+
+@fault
+def deafen_controller(world: "World", source: Random) -> None:
+    """For longer than a device may be silent."""
+    _deafen(world, source, (190, 300))
+
+
+def _deafen(world: "World", source: Random, seconds: tuple[int, int]) -> None:
     world.controller.is_partitioned = True
     world.controller.cut()
 
     def heal() -> None:
         world.controller.is_partitioned = False
 
-    _after(world, source, (2, 240), "heals the controller's link", heal)
+    _after(world, source, seconds, "heals the controller's link", heal)
 
 
 @fault
@@ -288,6 +339,7 @@ def calm(world: "World") -> None:
     for device in world.devices.values():
         device.is_partitioned = False
         device.die_at_effect = device.cut_in_record = None
+        device.ambush = None
         device.is_chatty = False
         device.disk.cut_at = None
         device.disk.is_full = False

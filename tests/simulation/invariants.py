@@ -314,17 +314,16 @@ def _is_clock_right(world: "World") -> bool:
 
 def _state_changes_are_audited(world: "World", rollout: Rollout) -> None:
     """Invariant 7."""
-    truth, state = world.truth, rollout.state.value
-    before = truth.rollout_states.get(rollout.rollout_id)
-    if before is None or before == state or rollout.state is State.APPROVED:
-        truth.rollout_states[rollout.rollout_id] = state
+    truth, state, name = world.truth, rollout.state.value, rollout.rollout_id
+    before = truth.rollout_states.get(name)
+    truth.rollout_states[name] = state
+    if before == state:
         return
-    truth.rollout_states[rollout.rollout_id] = state
     sql = "SELECT max(id) FROM audit WHERE subject = ?"
-    newest = world.controller.db.execute(sql, (rollout.rollout_id,)).fetchone()[0] or 0
-    if newest <= truth.audited_changes.get(rollout.rollout_id, 0):
-        broken(f"{rollout.rollout_id}: {before} became {state}, and the audit log says nothing")
-    truth.audited_changes[rollout.rollout_id] = newest
+    newest = world.controller.db.execute(sql, (name,)).fetchone()[0] or 0
+    if before is not None and newest <= truth.audited_changes[name]:
+        broken(f"{name}: {before} became {state}, and the audit log says nothing")
+    truth.audited_changes[name] = newest
 
 
 def _the_audit_chain_holds(world: "World") -> None:
@@ -397,6 +396,8 @@ def _unsettled_device(world: "World", device: "SimDevice") -> list[str]:
                 f"{name} has not followed its assignment"
                 + (f": waits for {waits.reason}" if waits else "")
             )
+        elif mine == wanted and state is not None and state.record.outcome is Outcome.NONE:
+            found.append(f"{name} has not answered its assignment")
         elif _says_confirmed(state) and device.loops.serving.get(MODEL) != digest:
             found.append(f"{name} says confirmed and serves something else")
         found += [] if device.log.has_reused_boot else _unheard(world, device)

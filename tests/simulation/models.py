@@ -16,7 +16,7 @@ from tests.agent.bundles import HARDWARE, layer_image, make_bundle, sign_bundle
 MODEL = "digits"
 LATENCY_US = 400
 BUDGET = Budget(latency_us_p95=4 * LATENCY_US, memory_bytes=32 << 20)
-ROWS = (0, 600, 5_000)  # of a wide layer: bundles of one, one and three chunks
+ROWS = (0, 600, 5_000, 25_000)  # of a wide layer: from one chunk to more than a window holds
 
 
 @dataclass(frozen=True)

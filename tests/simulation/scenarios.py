@@ -18,7 +18,8 @@ SPAN_S = (40, 500)  # the rest happens between these
 
 DEVICE_FAULTS = (
     "kill_device", "cut_power", "cut_power_in_a_write", "cut_power_in_the_record",
-    "cut_power_every_night", "fill_disk", "fail_writes",
+    "cut_power_every_night", "cut_power_in_every_trial", "cut_power_in_an_install", "fill_disk",
+    "fail_writes",
 )  # fmt: skip
 NETWORK_FAULTS = ("cut_device", "partition", "half_open", "change_weather", "restart_broker")
 HOSTILE = ("replay_old_messages", "forge_messages", "withhold")
@@ -87,6 +88,26 @@ def old_backup(source: Random) -> Plan:
     ]  # fmt: skip
 
 
+def deaf_controller(source: Random) -> Plan:
+    """The controller loses its link just after it has offered a version."""
+    at_us = source.randint(60, 120) * SECOND_US
+    deaf_us = at_us + source.randint(0, 3 * SECOND_US)
+    return [
+        *first(source), Disturbance(at_us, "deploy_good", source.getrandbits(32)),
+        Disturbance(deaf_us, "deafen_controller", source.getrandbits(32)),
+        *some(source, (*DEVICE_FAULTS, *NETWORK_FAULTS), 6),
+    ]  # fmt: skip
+
+
+def forgetful_broker(source: Random) -> Plan:
+    """A version goes out while some are away, and the broker forgets it before they are back."""
+    plan, at_us = first(source), source.randint(60, 120) * SECOND_US
+    for name, wait_s in (("partition", 5), ("deploy_good", 15), ("broker_forgets", 0)):
+        plan.append(Disturbance(at_us, name, source.getrandbits(32)))
+        at_us += wait_s * SECOND_US
+    return plan
+
+
 def stubborn(source: Random) -> Plan:
     """A bad version for everybody, again and again."""
     plan, at_s = first(source), source.randint(60, 90)
@@ -99,7 +120,8 @@ def stubborn(source: Random) -> Plan:
 def full_disks(source: Random) -> Plan:
     """Disks are full or fail while versions are tried."""
     faults = ("fill_disk", "fail_writes", "fill_disk_in_a_trial")
-    return [*first(source), *some(source, DEPLOYS, 3), *some(source, faults, 15)]
+    deploys = ("deploy_good", "canary_good", "deploy_bad")
+    return [*first(source), *some(source, deploys, 4), *some(source, faults, 15)]
 
 
 def long_night(source: Random) -> Plan:
@@ -126,7 +148,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
         power_cuts, bad_weather, hostile_broker, shaky_controller, indecision, new_keys,
-        old_backup, stubborn, full_disks, long_night, canary, everything,
+        old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary, everything,
     )
 }  # fmt: skip
 

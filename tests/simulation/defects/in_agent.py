@@ -21,7 +21,6 @@ from wherry_agent.core import (
     trying,
     update,
 )
-from wherry_agent.core import agent as core
 from wherry_agent.core.desired import Novelty
 from wherry_agent.core.effects import Remember, Swap
 from wherry_agent.core.inputs import Figures
@@ -156,12 +155,6 @@ def remember_an_unfinished_assignment(switch: Switch) -> None:
     switch.set(boot, "_forget_assignment", lambda record: replace(record, trial=None))
 
 
-@defect("full_disks")
-def undo_a_way_back(switch: Switch) -> None:
-    """Where a revert cannot be written the trial goes on, and the pointer is back already."""
-    switch.set(core, "_went_back", lambda *_: False)
-
-
 @defect("bad_weather")
 def release_reports_before_the_ack(switch: Switch) -> None:
     """What was sent counts as delivered."""
@@ -184,7 +177,7 @@ def believe_an_ack_of_another_boot(switch: Switch) -> None:
     switch.set(reports, "acknowledge", acknowledge)
 
 
-@defect("bad_weather")
+@defect("forgetful_broker")
 def put_off_sending_again_with_every_ack(switch: Switch) -> None:
     """A report that was lost on the way holds up all later ones."""
     right = reports.acknowledge

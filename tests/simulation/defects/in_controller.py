@@ -98,7 +98,7 @@ def acknowledge_beyond_a_gap(switch: Switch) -> None:
     switch.set(Batch, "_ack", ack)
 
 
-@defect("shaky_controller")
+@defect("deaf_controller")
 def run_deadlines_while_deaf(switch: Switch) -> None:
     """Devices fall silent while the controller's own link is down."""
 
@@ -145,14 +145,14 @@ def ignore_devices_that_are_ahead(switch: Switch) -> None:
     switch.set(observed, "_needs_desired", lambda *_: False)
 
 
-@defect("bad_weather")
+@defect("forgetful_broker")
 def trust_the_brokers_memory(switch: Switch) -> None:
     """A broker that forgot is told nothing again."""
     switch.set(outbox, "queue_retained_again", lambda *_, **__: None)
     switch.set(trustees, "ask_for_reports", lambda *_, **__: None)
 
 
-@defect("bad_weather")
+@defect("forgetful_broker")
 def never_publish_a_chunk_again(switch: Switch) -> None:
     switch.set(blobs, "republish", lambda *_: None)
 
