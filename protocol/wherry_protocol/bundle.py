@@ -120,6 +120,8 @@ def read_bundle(data: bytes) -> Bundle:
         raise DecodeError(
             f"bundle: {len(data)} bytes, at most {BUNDLE_BYTES_MAX}", Code.OUT_OF_BOUNDS
         )
+    if not data:
+        raise DecodeError("bundle: the file is empty", Code.CONTAINER)
     members: dict[str, bytes] = {}
     for name, content in _members(data):
         if name in members:

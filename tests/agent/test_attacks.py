@@ -48,7 +48,7 @@ def test_arbitrary_software_attack_keeps_no_byte_of_an_unsigned_blob(harbour):
     assert harbour.disk.bytes_written - before < 8192  # records only
 
 
-def test_unapproved_update_by_release_keys_alone(harbour):
+def test_unapproved_update_attack_by_release_keys_alone(harbour):
     """Release keys sign a desired document: the role does not fit."""
     desired = harbour.director.desired(harbour.ashore)
     forged = seal(desired, TrustRole.RELEASE, harbour.director.release_keys[0])
@@ -249,7 +249,7 @@ def test_key_rotation_attack_that_skips_a_number(harbour):
     assert Code.ROOT_CHAIN in {event.code for event in harbour.events()}
 
 
-def test_key_rotation_is_followed_over_several_roots_and_outlives_a_reboot(harbour):
+def test_key_rotation_attack_is_followed_over_several_roots_and_outlives_a_reboot(harbour):
     for number in (2, 3, 4):
         root = harbour.director.rotate()
         harbour.broker.retained[harbour.director.topics.root(number)] = root

@@ -58,7 +58,7 @@ def test_the_first_answer_is_kept_and_shown(world: World) -> None:
     assert shown["round_trip_s"] == pytest.approx(0.5)
 
 
-def test_forged_observation_another_device_cannot_answer(world: World) -> None:
+def test_forged_observation_attack_another_device_cannot_answer(world: World) -> None:
     world.enroll("gw1")
     other = world.enroll("gw2")
     question_id = ask(world)

@@ -28,19 +28,19 @@ def test_an_untouched_log_is_intact(world: World) -> None:
 
 
 @pytest.mark.parametrize("column", ["who", "action", "subject", "reason", "details"])
-def test_audit_tampering_an_edited_column_names_its_row(world: World, column: str) -> None:
+def test_audit_tampering_attack_an_edited_column_names_its_row(world: World, column: str) -> None:
     fill(world)
     world.org.db.execute(f"UPDATE audit SET {column} = 'x' WHERE id = 4")
     assert verdict(world).bad_id == 4
 
 
-def test_audit_tampering_an_edited_time_names_its_row(world: World) -> None:
+def test_audit_tampering_attack_an_edited_time_names_its_row(world: World) -> None:
     fill(world)
     world.org.db.execute("UPDATE audit SET at_s = at_s + 0.001 WHERE id = 3")
     assert verdict(world).bad_id == 3
 
 
-def test_audit_tampering_a_dropped_row_is_named(world: World) -> None:
+def test_audit_tampering_attack_a_dropped_row_is_named(world: World) -> None:
     fill(world)
     world.org.db.execute("DELETE FROM audit WHERE id = 3")
     found = verdict(world)
@@ -48,7 +48,7 @@ def test_audit_tampering_a_dropped_row_is_named(world: World) -> None:
     assert "row 3 is missing" in found.problem
 
 
-def test_audit_tampering_a_row_written_anew_breaks_the_next_one(world: World) -> None:
+def test_audit_tampering_attack_a_row_written_anew_breaks_the_next_one(world: World) -> None:
     fill(world)
     [row] = [r for r in audit.everything(world.org.db) if r.id == 4]
     from dataclasses import replace

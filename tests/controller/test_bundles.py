@@ -47,7 +47,9 @@ def test_arbitrary_software_a_strangers_bundle_is_refused(world: World) -> None:
     assert nothing_is_kept(world)
 
 
-def test_unapproved_update_the_directors_own_signature_is_not_a_release(world: World) -> None:
+def test_unapproved_update_attack_the_directors_own_signature_is_not_a_release(
+    world: World,
+) -> None:
     with pytest.raises(TrustError):
         push(world, bundle_file([world.org.keyring.director]))
     assert nothing_is_kept(world)
@@ -106,7 +108,7 @@ def test_content_keys_are_sealed_in_the_store_and_differ_per_blob(world: World) 
     assert not any(key in content for key in keys)
 
 
-def test_eavesdropping_no_plaintext_of_a_blob_reaches_the_broker(world: World) -> None:
+def test_eavesdropping_attack_no_plaintext_of_a_blob_reaches_the_broker(world: World) -> None:
     world.enroll("gw1")
     made = make_bundle(world.release)
     push(world, write_bundle(made))

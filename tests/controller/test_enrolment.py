@@ -37,7 +37,7 @@ def test_both_sides_derive_the_same_keys(world: World) -> None:
     assert world.org.keys_of(row) == device.keys
 
 
-def test_impersonation_a_taken_name_is_refused_for_another_key(world: World) -> None:
+def test_impersonation_attack_a_taken_name_is_refused_for_another_key(world: World) -> None:
     world.enroll("gw1")
     with pytest.raises(StateError, match="enrolled with another key"):
         enroll(world, FakeDevice("gw1"))

@@ -122,7 +122,7 @@ def filled(path: str) -> str:
     return path.replace("{version}", "1.0.0")
 
 
-def test_api_abuse_every_endpoint_refuses_every_role_below_its_own(api: Api) -> None:
+def test_api_abuse_attack_every_endpoint_refuses_every_role_below_its_own(api: Api) -> None:
     refused = 0
     for (operation, method, path), role in itertools.product(endpoints(api), ROLES):
         if operation == "telemetry.tail" and role >= PERMISSIONS[operation]:
@@ -134,7 +134,7 @@ def test_api_abuse_every_endpoint_refuses_every_role_below_its_own(api: Api) -> 
     assert refused > 20
 
 
-def test_api_abuse_every_endpoint_refuses_a_caller_without_a_token(api: Api) -> None:
+def test_api_abuse_attack_every_endpoint_refuses_a_caller_without_a_token(api: Api) -> None:
     for _, method, path in endpoints(api):
         answer = api.call(method, filled(path), None, json={})
         assert answer.status_code == 401, path
@@ -144,15 +144,39 @@ def test_api_abuse_every_endpoint_refuses_a_caller_without_a_token(api: Api) -> 
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Basic YTpi", "Bearer wherry_wrong", "bearer x y"]
 )
-def test_api_abuse_a_wrong_token_is_refused(api: Api, header: str) -> None:
+def test_api_abuse_attack_a_wrong_token_is_refused(api: Api, header: str) -> None:
     answer = api.client.get("/api/v1/status", headers={"Authorization": header})
     assert answer.status_code == 401
 
 
-def test_api_abuse_the_token_of_another_organization_is_refused(api: Api, tmp_path: Path) -> None:
+def test_api_abuse_attack_the_token_of_another_organization_is_refused(
+    api: Api, tmp_path: Path
+) -> None:
     other = found(DataDir(tmp_path / "other"), Charter("other", "eve"), START_S)
     answer = api.client.get("/api/v1/devices", headers={"Authorization": f"Bearer {other.token}"})
     assert answer.status_code == 401
+
+
+def test_csrf_attack_a_hostile_page_has_nothing_that_authenticates_it(api: Api) -> None:
+    """Only a bearer token counts: no cookie is ever set or read, no other origin is let in."""
+    answer = api.call("GET", "/whoami")
+    assert "set-cookie" not in answer.headers
+    forged = api.client.post(
+        "/api/v1/stop",
+        json={"is_stopped": True, "reason": "from a hostile page"},
+        headers={"Origin": "https://evil.example", "Cookie": f"token={api.tokens[Role.ADMIN]}"},
+    )
+    assert forged.status_code == 401
+    assert not any(name.startswith("access-control") for name in forged.headers)
+
+
+def test_xss_attack_markup_in_a_name_stays_text(api: Api) -> None:
+    """No answer is ever HTML, so that a browser shows a name and never runs it."""
+    name = "<script>alert(1)<!--"
+    assert api.ok("POST", "/operators", json={"name": name, "role": "viewer"})["name"] == name
+    listed = api.call("GET", "/operators")
+    assert listed.headers["content-type"] == "application/json"
+    assert name in [row["name"] for row in listed.json()]
 
 
 def test_a_disabled_operators_token_ends(api: Api) -> None:
@@ -165,13 +189,13 @@ def test_the_last_admin_cannot_be_disabled(api: Api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "CONFLICT")
 
 
-def test_api_abuse_a_huge_body_is_refused_by_its_announced_length(api: Api) -> None:
+def test_api_abuse_attack_a_huge_body_is_refused_by_its_announced_length(api: Api) -> None:
     answer = api.call("POST", "/stop", content=b"x" * ((1 << 20) + 1))
     assert answer.status_code == 413
     assert "at most 1048576" in answer.json()["error"]
 
 
-def test_api_abuse_a_huge_body_that_hides_its_length_is_refused(api: Api) -> None:
+def test_api_abuse_attack_a_huge_body_that_hides_its_length_is_refused(api: Api) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(100):
             yield b"x" * 65_536
@@ -183,7 +207,9 @@ def test_api_abuse_a_huge_body_that_hides_its_length_is_refused(api: Api) -> Non
 @pytest.mark.parametrize(
     "target", ["'; DROP TABLE units; --", "label:site='oslo'", "all or", "(((", "25% 10% all"]
 )
-def test_api_abuse_sql_or_nonsense_in_a_selector_names_the_position(api: Api, target: str) -> None:
+def test_api_abuse_attack_sql_or_nonsense_in_a_selector_names_the_position(
+    api: Api, target: str
+) -> None:
     answer = api.call("GET", "/devices", params={"target": target})
     assert answer.status_code == 422
     assert "position" in answer.json()["error"]
@@ -191,7 +217,7 @@ def test_api_abuse_sql_or_nonsense_in_a_selector_names_the_position(api: Api, ta
 
 
 @pytest.mark.parametrize("name", ["..%2f..%2fwherry.db", "..", "%00", "a%2fb"])
-def test_api_abuse_path_tricks_find_nothing(api: Api, name: str) -> None:
+def test_api_abuse_attack_path_tricks_find_nothing(api: Api, name: str) -> None:
     answer = api.call("GET", f"/bundles/{name}/1.0.0")
     assert answer.status_code in (404, 422)
 

@@ -33,7 +33,9 @@ def test_the_first_report_is_answered_with_a_desired_document(world: World) -> N
     assert document.hardware_class.name == "linux-x86_64"
 
 
-def test_forged_observation_a_report_signed_by_a_stranger_changes_nothing(world: World) -> None:
+def test_forged_observation_attack_a_report_signed_by_a_stranger_changes_nothing(
+    world: World,
+) -> None:
     device = world.enroll("gw1")
     before = unit(world)
     device.signing = SigningKey.generate()
@@ -42,7 +44,9 @@ def test_forged_observation_a_report_signed_by_a_stranger_changes_nothing(world:
     assert dropped(world) == {"signature": 1}
 
 
-def test_impersonation_a_report_on_another_devices_topic_changes_nothing(world: World) -> None:
+def test_impersonation_attack_a_report_on_another_devices_topic_changes_nothing(
+    world: World,
+) -> None:
     thief, victim = world.enroll("gw1"), world.enroll("gw2")
     before = unit(world, "gw2")
     _, payload = thief.reported()
@@ -51,7 +55,7 @@ def test_impersonation_a_report_on_another_devices_topic_changes_nothing(world: 
     assert sum(dropped(world).values()) == 1
 
 
-def test_impersonation_a_report_that_says_another_unit_than_its_topic(world: World) -> None:
+def test_impersonation_attack_a_report_that_says_another_unit_than_its_topic(world: World) -> None:
     device = world.enroll("gw1")
     _, payload = device.reported()
     world.receive((device.topics.reported("gw1", "other"), payload))
@@ -87,7 +91,9 @@ def test_an_older_will_does_not_take_a_newer_connection_down(world: World) -> No
     assert not devices.connection(world.org.db, "gw1").is_online
 
 
-def test_forged_observation_a_presence_with_another_mac_changes_nothing(world: World) -> None:
+def test_forged_observation_attack_a_presence_with_another_mac_changes_nothing(
+    world: World,
+) -> None:
     first, second = world.enroll("gw1"), world.enroll("gw2")
     _, payload = second.presence(is_online=False)
     world.receive((first.topics.presence("gw1"), payload))

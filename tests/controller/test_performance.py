@@ -68,18 +68,18 @@ def test_energy_that_cannot_be_had_is_none_and_not_zero() -> None:
         Record(base_name="acme/gw1/self/", name="spool.dropped", value=-3.0),
     ],
 )
-def test_hostile_telemetry_is_refused_as_a_whole(record: Record) -> None:
+def test_hostile_telemetry_attack_is_refused_as_a_whole(record: Record) -> None:
     with pytest.raises(DecodeError):
         read(pack(DIGEST, Record(name="inferences.x", value=1.0), record))
 
 
-def test_hostile_telemetry_cannot_carry_what_is_not_a_number() -> None:
+def test_hostile_telemetry_attack_cannot_carry_what_is_not_a_number() -> None:
     told = pack(Record(name="x", value=math.nan))
     with pytest.raises(ValueError, match="finite"):
         encode(told)
 
 
-def test_hostile_telemetry_cannot_grow_the_set_of_figures_without_end() -> None:
+def test_hostile_telemetry_attack_cannot_grow_the_set_of_figures_without_end() -> None:
     many = [Record(name=f"x{n}", value=1.0) for n in range(100)]
     with pytest.raises(DecodeError, match="more than 64"):
         read(pack(DIGEST, *many))

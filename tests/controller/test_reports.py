@@ -74,7 +74,7 @@ def test_events_and_telemetry_share_one_sequence(world: World) -> None:
     assert [row.text for row in events.newest(world.org.db)] == ["hello"]
 
 
-def test_forged_observation_telemetry_with_another_key_is_neither_counted_nor_acknowledged(
+def test_forged_observation_attack_telemetry_with_another_key_is_neither_counted_nor_acknowledged(
     world: World,
 ) -> None:
     device = serving(world)
@@ -87,7 +87,7 @@ def test_forged_observation_telemetry_with_another_key_is_neither_counted_nor_ac
     assert [row[0] for row in events.dropped(world.org.db)] == ["signature"]
 
 
-def test_hostile_telemetry_is_dropped_and_the_device_may_go_on(world: World) -> None:
+def test_hostile_telemetry_attack_is_dropped_and_the_device_may_go_on(world: World) -> None:
     device = serving(world)
     good = device.performance("digits", inferences=5)
     bad = (good[0], good[1], good[1])

@@ -58,7 +58,7 @@ def test_the_next_root_is_published_and_survives_a_restart(world: World) -> None
     assert told.root_number == 2
 
 
-def test_key_rotation_a_root_that_skips_a_number_is_refused(world: World) -> None:
+def test_key_rotation_attack_a_root_that_skips_a_number_is_refused(world: World) -> None:
     root = next_root(world, number=3)
     with pytest.raises(TrustError, match="skipped"):
         advance(world, root)
@@ -72,7 +72,9 @@ def test_a_root_that_drops_this_director_is_refused_before_anything_changes(worl
     assert world.org.trust.root.number == 1
 
 
-def test_fast_forward_a_new_epoch_sends_every_device_a_new_first_revision(world: World) -> None:
+def test_fast_forward_attack_a_new_epoch_sends_every_device_a_new_first_revision(
+    world: World,
+) -> None:
     device = world.enroll("gw1")
     world.push("1.0.0")
     world.deploy("1.0.0")

@@ -240,7 +240,7 @@ def test_limits_are_those_of_the_bundle(quay: Quay) -> None:
         Record(name="latency.sketch", data=b"\xff" * 40),
     ],
 )
-def test_hostile_telemetry_is_counted_and_dropped_and_the_device_goes_on(
+def test_hostile_telemetry_attack_is_counted_and_dropped_and_the_device_goes_on(
     quay: Quay, record: Record
 ) -> None:
     [name] = serving(quay, 1)

@@ -161,7 +161,7 @@ def test_endless_data_attack_a_member_larger_than_its_file_is_refused_unread() -
         read_bundle(header.tobuf(tarfile.GNU_FORMAT, "ascii", "strict") + bytes(2048))
 
 
-def test_a_compressed_bundle_is_refused() -> None:
+def test_decompression_bomb_attack_a_compressed_bundle_is_refused() -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
         archive.addfile(tarfile.TarInfo("manifest.cbor"))
@@ -218,6 +218,11 @@ def test_any_changed_byte_is_refused_or_breaks_the_signature(place: int, value: 
     assert replace(bundle, signatures=b"", image_signatures=()) == replace(
         BUNDLE, signatures=b"", image_signatures=()
     )
+
+
+def test_an_empty_file_is_called_empty() -> None:
+    with pytest.raises(DecodeError, match="the file is empty"):
+        read_bundle(b"")
 
 
 @given(st.binary(max_size=3000))

@@ -89,6 +89,14 @@ def test_an_instruction_with_an_unknown_key_is_refused(message: Any) -> None:
     assert caught.value.code is Code.UNKNOWN_FIELD
 
 
+def test_wrong_precursor_attack_a_manifest_cannot_name_a_delta() -> None:
+    """Layers travel whole: until deltas exist, a field that could name one is refused."""
+    wire = dumps(loads(encode(examples.MANIFEST), what="example") | {20: bytes(32)})
+    with pytest.raises(DecodeError, match="unknown keys 20") as caught:
+        decode(type(examples.MANIFEST), wire)
+    assert caught.value.code is Code.UNKNOWN_FIELD
+
+
 @pytest.mark.parametrize(
     "message", [examples.REPORTED, *examples.MACED], ids=lambda m: type(m).__name__
 )

@@ -68,7 +68,7 @@ def started(live: Live, name: str) -> LiveDevice:
     return link
 
 
-def test_impersonation_nobody_receives_what_a_device_publishes_on_another_ones_topic(
+def test_impersonation_attack_nobody_receives_what_a_device_publishes_on_another_ones_topic(
     live: Live,
 ) -> None:
     thief = started(live, "thief")

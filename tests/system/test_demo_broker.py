@@ -113,7 +113,7 @@ def test_who_is_unknown_or_has_another_password_is_not_let_in(harbour: Harbour) 
     assert found == [True, False, False]
 
 
-def test_impersonation_what_a_device_writes_on_another_ones_topic_reaches_nobody(
+def test_impersonation_attack_what_a_device_writes_on_another_ones_topic_reaches_nobody(
     harbour: Harbour,
 ) -> None:
     controller = Client(harbour.port, f"{ORG}/controller")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from wherry_protocol.errors import Code, WherryError, error_of
+from wherry_protocol.errors import Code, DecodeError, WherryError, error_of
 from wherry_protocol.names import SELF
 
 from wherry_controller.cli.client import ask
@@ -57,7 +57,10 @@ def enroll(
     wherry device enroll pump-17.request --answer pump-17.answer
     """
     body = {"request": b64encode(read_file(request, "request")).decode()}
-    made = ask("POST", "/devices", body=body)
+    try:
+        made = ask("POST", "/devices", body=body)
+    except DecodeError as error:
+        raise DecodeError(f"{request}: {error}", error.code) from error
     write_file(answer, b64decode(made.pop("answer")))
     answer.chmod(0o600)  # it holds the device's broker password
     login = "" if made["broker_has_login"] else "; the broker has not read its login yet"
