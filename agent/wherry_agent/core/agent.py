@@ -215,9 +215,7 @@ def _went_back(before: ModelState, after: ModelState) -> bool:
 
 
 def _connected(turn: Turn, given: Connected) -> None:
-    turn.agent = replace(
-        turn.agent, is_connected=True, connection_number=given.connection_number
-    )
+    turn.agent = replace(turn.agent, is_connected=True, connection_number=given.connection_number)
     turn.touch_all(is_urgent=True)
     transfer, asked_again = transfers.resubscribe(turn.agent.transfer, turn.now_us)
     held, sent_again = spool.connect(turn.agent.reports, turn.now_us)
