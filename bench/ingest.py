@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -45,6 +46,14 @@ RECEIVE_ONLY = Path(__file__).with_name("_ingest_floor.py")
 def pinned(processors: set[int], command: list[str], **options: Any) -> "subprocess.Popen[str]":
     places = ",".join(map(str, sorted(processors)))
     return subprocess.Popen(["taskset", "-c", places, *command], text=True, **options)
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.2).close()
+    except OSError:
+        return False
+    return True
 
 
 def processor_s(pid: int) -> float:
@@ -84,7 +93,7 @@ class Bench:
     def start_broker(self, mosquitto: str) -> "subprocess.Popen[str]":
         config = str(self.shore.folder / "broker" / "mosquitto.conf")
         broker = pinned(self.others, [mosquitto, "-c", config], stderr=subprocess.DEVNULL)
-        wait_for(lambda: (self.shore.folder / "broker" / "mosquitto.pid").exists(), "broker is up")
+        wait_for(lambda: accepts(self.shore.port), "the broker accepts connections")
         return broker
 
     def start_service(self) -> "subprocess.Popen[str]":
