@@ -189,6 +189,24 @@ def test_rolling_back_twice_does_not_bring_the_bad_version_back(world: World) ->
         roll_back(world)
 
 
+def test_a_rollout_that_was_rolled_back_everywhere_spreads_no_more(world: World) -> None:
+    fleet_of(world, 4)
+    world.push("1.0.0")
+    world.deploy("1.0.0")
+    world.go(3)
+    world.push("1.1.0")
+    rollout_id = deploy_stages(world, "1.1.0")
+    world.go(3)
+    moved = [unit for unit, version in world.versions().items() if version == "1.1.0"]
+    assert len(moved) == 2
+    roll_back(world, target=",".join(moved))
+    world.go(8)
+    assert state(world, rollout_id) == "aborted"
+    assert set(world.versions().values()) == {"1.0.0"}
+    world.push("1.2.0")
+    deploy_stages(world, "1.2.0")  # nothing holds the units any more
+
+
 def test_a_rollback_to_a_version_is_an_older_bundle_under_a_higher_revision(world: World) -> None:
     [device] = fleet_of(world, 1)
     for version in ("1.0.0", "1.1.0", "1.2.0"):

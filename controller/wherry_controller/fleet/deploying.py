@@ -148,7 +148,19 @@ def roll_back(org: Organization, order: WayBack, who: str, now_s: float) -> dict
         first, why = next(iter(passed.items()))
         raise StateError(f"no unit can go back: {first}: {why}")
     org.record(now_s, who, "rollback", order.model, order.reason, sent=sent, passed=passed)
+    _abort_what_is_undone(org, order, frozenset(sent), who, now_s)
     return {"sent": sent, "passed": passed}
+
+
+def _abort_what_is_undone(
+    org: Organization, order: WayBack, sent: frozenset[str], who: str, now_s: float
+) -> None:
+    """A rollout whose every touched device was sent back has nothing left to spread."""
+    for rollout in rollouts.open_ones(org):
+        touched = {m.unit for m in rollout.members.values() if m.phase is not MemberPhase.PENDING}
+        if rollout.model == order.model and touched and touched <= sent:
+            reason = f"rolled back everywhere: {order.reason}"
+            rollouts.tell(org, rollout.rollout_id, told.Abort(who, reason), now_s)
 
 
 def _send_back(
