@@ -197,6 +197,7 @@ def _released_reports_are_committed(world: "World", device: "SimDevice") -> None
     """A report leaves the device only when the controller has committed it."""
     reports = device.agent.reports
     before, device.log.reports = device.log.reports, reports
+    device.log.has_dropped |= reports.dropped_count > 0
     if reports is before or reports.dropped_count or world.controller.restored_count:
         return
     if before is not None and reports.boot_id == before.boot_id and reports.oldest == before.oldest:
@@ -405,7 +406,7 @@ def _unsettled_device(world: "World", device: "SimDevice") -> list[str]:
     is_believed = bool(world.controller.db.execute(sql, (name,)).fetchone()[0])
     if not is_believed and not device.log.has_reused_boot:
         found.append(f"{name} is here, and the controller believes it is away")
-    if device.agent.reports.segments:
+    if device.agent.reports.segments and not device.log.has_dropped:
         found.append(f"{name} still holds {len(device.agent.reports.segments)} segments")
     return found
 

@@ -148,7 +148,8 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
         power_cuts, bad_weather, hostile_broker, shaky_controller, indecision, new_keys,
-        old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary, everything,
+        old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary,
+        everything,
     )
 }  # fmt: skip
 

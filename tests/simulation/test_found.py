@@ -2,7 +2,9 @@
 
 import cbor2
 import pytest
+from wherry_agent.core.effects import SpoolDrop
 from wherry_agent.core.presence import presence
+from wherry_agent.core.reports import Reports, Segment, trim
 from wherry_protocol import cose
 from wherry_protocol.errors import DecodeError
 from wherry_protocol.messages.reported import Outcome
@@ -65,3 +67,12 @@ def test_a_broker_that_forgot_our_session_makes_us_ask_everybody(tmp_path) -> No
     world.fleet.link_changed(True, False, world.now_s)
     world.publish()
     assert world.org.topics.report in [one.topic for one in world.told]
+
+
+def test_a_spool_above_its_limit_is_trimmed_at_the_start() -> None:
+    """Long night, seed 403: power went between a segment's write and the drop of an older one."""
+    first, last = Segment("a", 50, b"b" * 16, 2, 2), Segment("b", 60, b"b" * 16, 5, 3)
+    held, effects = trim(Reports(bytes(16), 7, spool_bytes_max=100, segments=(first, last)))
+    assert held.segments == (last,)
+    assert held.dropped_count == 2
+    assert effects == (SpoolDrop("a"),)

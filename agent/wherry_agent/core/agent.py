@@ -120,6 +120,9 @@ def start(found: Found, moment: Moment) -> Stepped:
     for name, booted in starting:
         _put_booted(turn, name, booted, found.manifests)
     turn.persist()  # the start is counted before anything serves
+    held, dropped = spool.trim(turn.agent.reports)
+    turn.agent = replace(turn.agent, reports=held)
+    turn.do(*dropped)
     turn.tell(Tell(Kind.STARTED, Severity.INFO, f"agent {found.settings.agent_version} started"))
     for name in found.identity.classes:
         if unit_record(found.record, name).is_isolated:

@@ -211,7 +211,13 @@ def spool_all(reports: Reports) -> Result:
     name = f"{reports.boot_count:010d}-{numbers[0]:012d}"
     segment = Segment(name, len(data), reports.boot_id, numbers[-1], len(numbers))
     reports = replace(reports, held={}, segments=(*reports.segments, segment))
-    effects: list[Effect] = [SpoolWrite(name, data)]
+    reports, dropped = trim(reports)
+    return reports, (SpoolWrite(name, data), *dropped)
+
+
+def trim(reports: Reports) -> Result:
+    """Rule 4; also after a boot, since power may have gone between a write and a drop."""
+    effects: list[Effect] = []
     while reports.spool_bytes > reports.spool_bytes_max:
         reports, dropped = _drop_segment(reports, reports.segments[0])
         effects += dropped
