@@ -20,9 +20,6 @@ from wherry_controller.link.mqtt import Arrived, Link, LinkChanged, Published
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 BATCH_MAX: Final = 1000
-# Each transaction costs an fsync, and each device in it one signature: a report waits this long
-# for others. It also lets paho's thread read, which otherwise gets the interpreter rarely.
-GATHER_S: Final = 0.01
 TICK_S: Final = 1.0
 PRUNE_S: Final = 300.0
 
@@ -123,20 +120,14 @@ class _Loop:
             self.writer.counters.busy_s += time.perf_counter() - started
 
     def _wait(self) -> list[Any]:
-        """Everything that is there, at most a batch; or nothing when the next tick is due.
-
-        Reports wait a moment for others; whatever else comes ends that at once.
-        """
+        """Everything that is there, at most a batch; or nothing when the next tick is due."""
         end_s = min(time.monotonic() + TICK_S, self.next_tick_s)
         items: list[Any] = []
         try:
             while len(items) < BATCH_MAX:
                 wait_s = max(0.0, end_s - time.monotonic())
                 items.append(self.writer.inbox.get(timeout=wait_s))
-                if not isinstance(items[-1], Arrived):
-                    end_s = 0.0
-                elif len(items) == 1:
-                    end_s = time.monotonic() + GATHER_S
+                end_s = 0.0  # the first one has come: only what is there already goes with it
         except queue.Empty:
             pass
         return items
