@@ -8,7 +8,14 @@ from tests.simulation import faults, invariants, operator
 from tests.simulation.network import SECOND_US
 from tests.simulation.scenarios import SPAN_S, Plan, plan_of, scenario_of
 from tests.simulation.trace import Trace
-from tests.simulation.world import Disturbance, Violation, World, make_world, scratch_folder
+from tests.simulation.world import (
+    Disturbance,
+    Violation,
+    World,
+    make_world,
+    programs_silenced,
+    scratch_folder,
+)
 
 CALM_US = (SPAN_S[1] + 60) * SECOND_US
 BOUND_S = 3_000  # of virtual time, from calm to convergence
@@ -40,7 +47,7 @@ def sail(
     name = scenario or scenario_of(seed)
     disturbances = plan_of(seed, name) if plan is None else plan
     trace = Trace(is_traced)
-    with scratch_folder() as folder:
+    with scratch_folder() as folder, programs_silenced():
         world = make_world(seed, device_count, Path(folder), trace)
         try:
             failure = _played(world, disturbances)

@@ -12,7 +12,8 @@ import heapq
 import logging
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,6 @@ class World:
 
 def make_world(seed: int, device_count: int, folder: Path, trace: Trace | None = None) -> World:
     """An organization with devices that have just been switched on."""
-    silence_programs()
     world = World(seed, folder, trace or Trace())
     world.controller.boot()
     for n in range(device_count):
@@ -201,14 +201,20 @@ class Mistakes(logging.Handler):
             raise Violation(record.getMessage()) from record.exc_info[1]
 
 
-def silence_programs() -> None:
-    """Log lines go nowhere, except those that tell of a mistake."""
-    for name in ("wherry_agent", "wherry_controller"):
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        logger.setLevel(logging.ERROR if name == "wherry_controller" else logging.CRITICAL + 1)
-        if not any(isinstance(one, Mistakes) for one in logger.handlers):
-            logger.handlers = [Mistakes()]
+@contextmanager
+def programs_silenced() -> Iterator[None]:
+    """Log lines go nowhere, except those that tell of a mistake; afterwards as it was before."""
+    loggers = [logging.getLogger(name) for name in ("wherry_agent", "wherry_controller")]
+    before = [(one.propagate, one.level, one.handlers) for one in loggers]
+    for logger, level in zip(loggers, (logging.CRITICAL + 1, logging.ERROR), strict=True):
+        logger.propagate, logger.handlers = False, [Mistakes()]
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
+            logger.propagate, logger.handlers = propagate, handlers
+            logger.setLevel(level)
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
@@ -219,4 +225,12 @@ def scratch_folder() -> tempfile.TemporaryDirectory[str]:
     )
 
 
-__all__ = ["Disturbance", "Violation", "WherryError", "World", "make_world", "scratch_folder"]
+__all__ = [
+    "Disturbance",
+    "Violation",
+    "WherryError",
+    "World",
+    "make_world",
+    "programs_silenced",
+    "scratch_folder",
+]
