@@ -9,7 +9,7 @@ order. Rules live where their subject lives: `desired`, `update`, `trial`, `boot
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from wherry_protocol import trust as chain
@@ -17,6 +17,7 @@ from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Phase
+from wherry_protocol.replacing import replace
 
 from wherry_agent.core import boot as boots
 from wherry_agent.core import guarding, inbox, installs, questions, reporting
@@ -241,7 +242,8 @@ def _ticked(turn: Turn, given: Ticked) -> None:
     installs.begin_due(turn)
     installs.watch_progress(turn)
     held, effects = spool.tick(turn.agent.reports, turn.now_us)
-    turn.agent = replace(turn.agent, reports=held)
+    if held is not turn.agent.reports:
+        turn.agent = replace(turn.agent, reports=held)
     turn.do(*effects)
     _watch_trust(turn)
 

@@ -10,12 +10,13 @@ Rules:
    on disk, as soon as its (retained) document is heard again.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
+from wherry_protocol.replacing import replace
 
 from wherry_agent.core.record import ModelRecord, TrialRecord
 

@@ -16,9 +16,11 @@ Pure. TRANSITIONS holds a function for every (state, event) pair; tests walk all
 # ruff: noqa: ARG001  (every rule of a table takes the same parameters)
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from wherry_protocol.replacing import replace
 
 FAILURES_MAX: Final = 200  # in a row, so that one look at the loop's latest answers can hold them
 

@@ -11,12 +11,13 @@ Rules:
    wait for the chain.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from wherry_protocol.errors import Code, TrustError
 from wherry_protocol.messages.rpc import TimeAnswer
 from wherry_protocol.messages.trust import FleetTime
+from wherry_protocol.replacing import replace
 
 SECOND_US: Final = 1_000_000
 STALE_US: Final = 3_600 * SECOND_US

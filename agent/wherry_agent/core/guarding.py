@@ -9,12 +9,11 @@ Rules:
    still fails opens its own again.
 """
 
-from dataclasses import replace
-
 from wherry_protocol.errors import Code, NotFoundError
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Phase
+from wherry_protocol.replacing import replace
 from wherry_protocol.version import Version
 
 from wherry_agent.core import breaker as breakers

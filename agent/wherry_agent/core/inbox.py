@@ -8,7 +8,6 @@ Rules:
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 
 from wherry_protocol import trust as chain
@@ -18,6 +17,7 @@ from wherry_protocol.messages.desired import Desired, TelemetryConfig
 from wherry_protocol.messages.limits import DESIRED_BYTES_MAX
 from wherry_protocol.messages.observed import Ack, Kind, Severity
 from wherry_protocol.messages.trust import FleetTime, ReportRequest, Stop
+from wherry_protocol.replacing import replace
 from wherry_protocol.topics import parse_chunk_topic, parse_device_topic
 
 from wherry_agent.core import clock as clocks

@@ -5,12 +5,11 @@ Each function is a rule of its table: (state, input, surroundings) -> (state, ef
 
 # ruff: noqa: ARG001  (every rule of a table takes the same parameters)
 
-from dataclasses import replace
-
 from wherry_protocol.errors import Code, ContractError, TrustError, WherryError
 from wherry_protocol.messages.desired import Assignment, Mode, assignment_id
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome, Phase
+from wherry_protocol.replacing import replace
 from wherry_protocol.trust import open_manifest
 
 from wherry_agent.core import acceptance

@@ -11,7 +11,6 @@ Rules:
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from wherry_protocol import blobs as sealed_blobs
@@ -22,6 +21,7 @@ from wherry_protocol.messages.desired import Assignment, assignment_id
 from wherry_protocol.messages.limits import ASSIGNMENTS_MAX
 from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.names import SELF
+from wherry_protocol.replacing import replace
 
 from wherry_agent.core import guarding, penalty, update
 from wherry_agent.core import transfer as transfers
@@ -179,7 +179,7 @@ def step_model(turn: Turn, unit_name: str, model: str, given: Input) -> None:
     unit = turn.unit(unit_name)
     before = unit.models[model]
     after, effects = update.step(before, given, _surroundings(turn, unit, model))
-    if after == before and not effects:
+    if not effects and (after is before or after == before):
         return
     unit = replace(unit, models={**unit.models, model: after})
     turn.put(_with_manifests(unit, after))
@@ -210,7 +210,9 @@ def _class_of(turn: Turn, unit_name: str) -> HardwareClass:
     hardware = turn.agent.identity.classes[unit_name]
     if unit_name != SELF:
         return hardware
-    limit = min(hardware.memory_budget_bytes, turn.agent.settings.memory_bytes_max)
+    limit = turn.agent.settings.memory_bytes_max
+    if hardware.memory_budget_bytes <= limit:
+        return hardware
     return replace(hardware, memory_budget_bytes=limit)
 
 
@@ -474,7 +476,8 @@ def watch_progress(turn: Turn) -> None:
     if was_stalled:
         _touch_stalled(turn)
     transfer, has_failed = transfers.watch(turn.agent.transfer, turn.now_us)
-    turn.agent = replace(turn.agent, transfer=transfer)
+    if transfer is not turn.agent.transfer:
+        turn.agent = replace(turn.agent, transfer=transfer)
     if not has_failed or not turn.agent.is_connected:
         return
     seconds = turn.agent.transfer.progress_us // SECOND_US

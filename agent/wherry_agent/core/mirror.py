@@ -15,9 +15,9 @@ Pure.
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
+from wherry_protocol.replacing import replace
 from wherry_protocol.senml import Record
 
 LABELS: Final[Mapping[str, str]] = {

@@ -9,13 +9,13 @@ Rules, in order:
 5. A breaker is reset here; every other verb is asked of the unit.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from wherry_protocol.codec import decode
 from wherry_protocol.errors import Code, TrustError, WherryError
 from wherry_protocol.messages.rpc import Reply, Request, ResetBreakerRequest, TimeAnswer, Verb
 from wherry_protocol.names import SELF
+from wherry_protocol.replacing import replace
 from wherry_protocol.sealed import seal_mac
 from wherry_protocol.trust import open_director
 

@@ -7,8 +7,6 @@ Rules:
 3. (boot_count, sequence) only rises.
 """
 
-from dataclasses import replace
-
 from wherry_protocol.blobs import chunk_count
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import assignment_id
@@ -21,6 +19,7 @@ from wherry_protocol.messages.reported import (
     SlotReport,
 )
 from wherry_protocol.messages.trust import TrustRole
+from wherry_protocol.replacing import replace
 from wherry_protocol.sealed import seal
 
 from wherry_agent.core import guarding

@@ -13,7 +13,7 @@ Pure.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
@@ -32,6 +32,7 @@ from wherry_protocol.codec import (
 from wherry_protocol.codec import field as wire
 from wherry_protocol.errors import DecodeError
 from wherry_protocol.messages.limits import REPORT_BYTES_MAX, BootId
+from wherry_protocol.replacing import replace
 
 from wherry_agent.core.effects import Effect, Publish, SpoolDrop, SpoolRead, SpoolWrite
 
@@ -103,7 +104,8 @@ class Reports:
             for segment in self.segments
             if segment.boot_id == self.boot_id
         ]
-        return min([*self.held, *spooled, self.next_sequence])
+        # What is held was added in its order, so that the first is the lowest.
+        return min([*spooled, next(iter(self.held), self.next_sequence)])
 
     @property
     def held_bytes(self) -> int:

@@ -1,7 +1,8 @@
 """The agent's whole state, as values, and how it becomes the record on disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from wherry_protocol.errors import Code
@@ -9,6 +10,7 @@ from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.keys import ConnectionKeys, SigningKey
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.desired import Assignment, Desired
+from wherry_protocol.replacing import replace
 from wherry_protocol.topics import Topics
 from wherry_protocol.trust import TrustState
 
@@ -22,6 +24,7 @@ from wherry_agent.core.reports import Reports
 from wherry_agent.core.tokens import Bucket
 from wherry_agent.core.transfer import Transfer
 
+_topics = lru_cache(maxsize=8)(Topics)  # checked once, not for every message
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
 
@@ -38,7 +41,7 @@ class Identity:
 
     @property
     def topics(self) -> Topics:
-        return Topics(self.org)
+        return _topics(self.org)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ Pure. A want costs O(window) per chunk, whatever the blob's size.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from wherry_protocol import blobs
 from wherry_protocol.errors import WherryError
 from wherry_protocol.messages.limits import CHUNK_BYTES
 from wherry_protocol.messages.reported import MISSING_CHUNKS_MAX, MissingChunks
+from wherry_protocol.replacing import replace
 from wherry_protocol.topics import Topics
 
 from wherry_agent.core.effects import Effect, FinishBlob, KeepChunk, Subscribe, Unsubscribe

@@ -12,12 +12,13 @@ Rules, in order:
 Pure; `now_us` is monotonic.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Policy
 from wherry_protocol.messages.desired import TrialLimits
+from wherry_protocol.replacing import replace
 
 from wherry_agent.core.inputs import Figures
 

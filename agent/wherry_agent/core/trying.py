@@ -5,11 +5,10 @@ Each function is a rule of its table: (state, input, surroundings) -> (state, ef
 
 # ruff: noqa: ARG001  (every rule of a table takes the same parameters)
 
-from dataclasses import replace
-
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome
+from wherry_protocol.replacing import replace
 from wherry_protocol.version import Version
 
 from wherry_agent.core import trial as trials

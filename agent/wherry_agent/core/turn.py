@@ -4,12 +4,11 @@ The only mutable thing in the core. It lives from `agent.step`'s beginning to it
 from outside a step is a function from (state, input, moment) to (state, effects).
 """
 
-from dataclasses import replace
-
 from wherry_protocol.codec import Message
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.observed import Event, Kind, Origin, Severity, Telemetry
 from wherry_protocol.names import SELF
+from wherry_protocol.replacing import replace
 from wherry_protocol.sealed import seal_mac
 from wherry_protocol.senml import Record
 

@@ -22,7 +22,6 @@ Pure. TRANSITIONS holds a function for every (phase, input) pair; tests walk all
 # ruff: noqa: ARG001  (every rule of a table takes the same parameters)
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from typing import Final
 
@@ -30,6 +29,7 @@ from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import assignment_id
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome, Phase
+from wherry_protocol.replacing import replace
 
 from wherry_agent.core import trial as trials
 from wherry_agent.core.effects import (
