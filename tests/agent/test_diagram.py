@@ -73,6 +73,11 @@ def ends(harbour: Harbour) -> None:
     broken = StepFailed("self", "digits", last.digest, Code.FAILED, "it fell over")
     harbour.live.post(broken)
     harbour.settle()
+    slow = made("1.7.1", seed=23, ballast_rows=3000)
+    harbour.publish(slow, without=tuple(harbour.director.chunks(slow))[1:])
+    harbour.wish([harbour.director.assignment(slow)])
+    harbour.live.post(replace(broken, manifest_digest=slow.digest))  # on its way
+    harbour.settle()
     for bundle in (made("1.8.0", seed=21), made("1.8.1", seed=22)):
         harbour.install(bundle, attempt=10)
     harbour.live.post(replace(broken, manifest_digest=bundle.digest, is_unloadable=True))

@@ -1,8 +1,8 @@
 """Twin of an MQTT broker: retained messages, persistent sessions, QoS 1, last wills.
 
 Rules:
-1. A session that exists keeps its subscriptions and what was not acknowledged, in order, while
-   its client is away; it sends that again on the next connection.
+1. A kept session has its subscriptions and what was not acknowledged, in order, while its client
+   is away; it sends that again on the next connection. A clean one ends with its connection.
 2. A restart keeps everything, what it had saved last, or nothing.
 3. Exact topics only, except for the controller's filters. Whether retained messages come for
    such a filter depends on the broker, so `has_wildcard_retained` is drawn by seed.
@@ -35,8 +35,9 @@ class Memory(Enum):
 
 @dataclass
 class Session:
-    """What the broker keeps of one client."""
+    """What the broker knows of one client."""
 
+    is_kept: bool = True
     subscribed: dict[str, None] = field(default_factory=dict)
     waiting: dict[int, tuple[str, bytes]] = field(default_factory=dict)  # not acknowledged yet
     next_mid: int = 1
@@ -44,11 +45,12 @@ class Session:
 
 @dataclass
 class Client:
-    """A connected (or once connected) client: its wire, its last will, and its ear."""
+    """A connected client: its wire, its ear, its last will, and whether its session is kept."""
 
     wire: Wire
     hear: Handler
     will: tuple[str, bytes] | None = None
+    is_session_kept: bool = True
 
 
 @dataclass
@@ -71,9 +73,10 @@ class Broker:
 
     def connect(self, name: str, client: Client) -> bool:
         """Take a client in; whether its session was kept."""
+        self._end_session(self.clients.get(name), name)
         has_session = name in self.sessions
         self.clients[name] = client
-        session = self.sessions.setdefault(name, Session())
+        session = self.sessions.setdefault(name, Session(client.is_session_kept))
         for mid in session.waiting:
             self._send(name, mid)
         return has_session
@@ -81,6 +84,7 @@ class Broker:
     def lose(self, name: str) -> None:
         """The connection is gone; the will speaks when the broker notices."""
         client = self.clients.pop(name, None)
+        self._end_session(client, name)
         if client is None or client.will is None:
             return
         topic, payload = client.will
@@ -94,7 +98,14 @@ class Broker:
 
     def farewell(self, name: str) -> None:
         """An orderly disconnection: no will."""
-        self.clients.pop(name, None)
+        self._end_session(self.clients.pop(name, None), name)
+
+    def _end_session(self, client: Client | None, name: str) -> None:
+        """A clean session ends with its connection."""
+        if client is not None and not client.is_session_kept:
+            session = self.sessions.pop(name, Session())
+            for topic in session.subscribed:
+                self._ears.get(topic, {}).pop(name, None)
 
     def subscribe(self, name: str, topics: tuple[str, ...]) -> None:
         session = self.sessions.get(name)
@@ -165,12 +176,14 @@ class Broker:
 
     def save(self) -> None:
         """As mosquitto does every minute."""
-        self._saved = (dict(self.retained), deepcopy(self.sessions))
+        kept = {name: session for name, session in self.sessions.items() if session.is_kept}
+        self._saved = (dict(self.retained), deepcopy(kept))
 
     def stop(self) -> None:
         """Every connection ends."""
         self.is_up = False
-        self.clients.clear()
+        for name in list(self.clients):
+            self.farewell(name)
 
     def start(self, memory: Memory) -> None:
         """With what it remembers."""

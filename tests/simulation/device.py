@@ -385,7 +385,8 @@ class SimDevice:
         will = (topic, presence(self.identity, number, False))
         self.wire.connect()
         self.is_connected = True
-        self.world.broker.connect(self.client_id, Client(self.wire, self._hear, will))
+        client = Client(self.wire, self._hear, will, is_session_kept=False)
+        self.world.broker.connect(self.client_id, client)
         for mid in list(self.in_flight):
             self._send(mid)
         self.publish(topic, presence(self.identity, number, True), True)

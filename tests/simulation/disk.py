@@ -11,12 +11,15 @@ __all__ = ["FaultyDisk", "PowerCutError"]
 
 @dataclass
 class FaultyDisk(SimDisk):
-    """`failures_left` writing operations end with EIO and change nothing."""
+    """`failures_left` operations end with EIO and change nothing, once `good_left` have not."""
 
     failures_left: int = 0
+    good_left: int = 0
 
     def _operation(self, act: Callable[[], None], tear: Callable[[], None] | None = None) -> None:
-        if self.failures_left > 0:
+        if self.good_left > 0:
+            self.good_left -= 1
+        elif self.failures_left > 0:
             self.failures_left -= 1
             self.operation_count += 1
             raise OSError(errno.EIO, "Input/output error")

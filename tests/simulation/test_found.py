@@ -3,8 +3,13 @@
 import cbor2
 import pytest
 from wherry_agent.core.effects import SpoolDrop
+from wherry_agent.core.inputs import Stopping
 from wherry_agent.core.presence import presence
+from wherry_agent.core.record import unit_record
 from wherry_agent.core.reports import Reports, Segment, trim
+from wherry_agent.shell import record_file, spool_files
+from wherry_controller.core.rollouts.members import MemberPhase
+from wherry_controller.fleet import rollouts
 from wherry_protocol import cose
 from wherry_protocol.errors import DecodeError
 from wherry_protocol.messages.reported import Outcome
@@ -12,7 +17,10 @@ from wherry_protocol.messages.trust import ReportRequest
 
 from tests.agent.director import ORG
 from tests.agent.harbour import Harbour, afloat
-from tests.controller.world import make_world
+from tests.controller.world import World, make_world
+from tests.simulation.disk import FaultyDisk
+
+RECORD_OPERATIONS = 4  # write, fsync, rename, fsync of the folder
 
 
 @pytest.mark.parametrize("header", [cbor2.CBORSimpleValue(16), 7, b"", []])
@@ -76,3 +84,108 @@ def test_a_spool_above_its_limit_is_trimmed_at_the_start() -> None:
     assert held.segments == (last,)
     assert held.dropped_count == 2
     assert effects == (SpoolDrop("a"),)
+
+
+def test_a_pointer_that_was_not_moved_does_not_go_back_with_a_record_that_failed() -> None:
+    """Seed 598: on a full disk the record went back in memory, and the pointer stayed."""
+    harbour = afloat()
+    old, new = harbour.director.made("1.0.0", seed=1), harbour.director.made("1.1.0", seed=2)
+    harbour.install(old).assign(new)
+    harbour.disk.is_full = True
+    harbour.assign(old)  # its revision is written first: the way back never begins
+    active = harbour.live.agent.units["self"].models["digits"].record.active
+    assert active is not None
+    assert active.manifest_digest == harbour.serving == new.digest
+    harbour.disk.is_full = False
+    harbour.tick(2)
+    assert harbour.serving == old.digest
+    assert harbour.model.active is not None
+    assert harbour.model.active.manifest_digest == old.digest
+
+
+def test_what_was_written_before_the_record_failed_stays() -> None:
+    """A disk that failed at the second record of a step made the revision fall on the next tick."""
+    disk = FaultyDisk()
+    harbour = afloat(disk=disk)
+    harbour.publish(made := harbour.director.made("1.0.0", seed=1))
+    disk.good_left, disk.failures_left = RECORD_OPERATIONS, 1
+    harbour.assign(made)
+    assert disk.failures_left == 0
+    written = record_file.load(disk)
+    assert written is not None
+    assert unit_record(written, "self").revision > 0
+    assert harbour.live.agent.units["self"].memory.revision == unit_record(written, "self").revision
+
+
+def test_what_was_subscribed_before_the_record_failed_is_let_go_with_the_install() -> None:
+    """A chunk topic that was asked for in a step whose record failed stayed subscribed."""
+    harbour = afloat()
+    refused, next_one = (harbour.director.made(model=name) for name in ("digits", "letters"))
+    topics = [harbour.director.topics.chunk(one.digest, 0) for one in (refused, next_one)]
+    harbour.publish(refused, without=(topics[0],))
+    assigned = (
+        harbour.director.assignment(refused, signatures=b"\0"),
+        harbour.director.assignment(next_one),
+    )
+    harbour.wish(assigned, chunk_window=1)
+    assert _chunk_topics(harbour) == topics[:1]
+    harbour.disk.is_full = True
+    harbour.broker.say(topics[0], harbour.director.chunks(refused)[topics[0]])
+    harbour.settle()
+    assert _chunk_topics(harbour) == topics[1:]
+    harbour.tick(2)
+    assert _chunk_topics(harbour) == []
+
+
+def _chunk_topics(harbour: Harbour) -> list[str]:
+    return [topic for topic in harbour.broker.subscribed if "/b/" in topic]
+
+
+def test_what_was_to_be_spooled_is_spooled_although_the_record_failed() -> None:
+    """An agent that stopped and could not write its record forgot its reports with it."""
+    disk = FaultyDisk()
+    harbour = afloat(disk=disk)
+    director = harbour.director
+    for later_s in (10, 20):  # the second one is not worth a write of its own
+        harbour.broker.say(director.topics.time, director.fleet_time(director.now_s + later_s))
+        harbour.settle()
+    disk.failures_left = 1
+    harbour.live.post(Stopping())
+    harbour.settle()
+    assert disk.failures_left == 0
+    (segment,) = harbour.live.agent.reports.segments
+    assert segment.count > 0
+    assert [one.name for one in spool_files.load(disk)] == [segment.name]
+
+
+def test_a_device_that_learns_the_newest_root_says_that_it_is_here() -> None:
+    """Seed 503: what the new director had asked of everybody came before its root, and was refused;
+    the greeting was lost, and a late will spoke last."""
+    harbour = afloat()
+    root = harbour.director.rotate()
+    _asked(harbour)
+    harbour.broker.published.clear()
+    harbour.broker.say(harbour.director.topics.root(2), root, is_retained=True)
+    harbour.settle()
+    topic = harbour.director.topics.presence(harbour.ashore.name)
+    assert topic in [name for name, _ in harbour.broker.published]
+
+
+def test_the_time_in_which_the_controller_was_not_there_is_nobodys_silence(tmp_path) -> None:
+    """Seed 635: deadlines ran on while the process was dead."""
+    world = make_world(tmp_path)
+    world.enroll("gw1")
+    world.devices.clear()  # it says nothing any more
+    world.push("1.0.0")
+    rollout = world.deploy("1.0.0", silent_after_s=100.0)
+    world.go(50)
+    world.now_s += 3_600
+    world.restart()
+    world.go(40)
+    assert _phase_of_gw1(world, rollout) is MemberPhase.OFFERED
+    world.go(20)
+    assert _phase_of_gw1(world, rollout) is MemberPhase.SILENT
+
+
+def _phase_of_gw1(world: World, rollout: str) -> MemberPhase:
+    return rollouts.load(world.org, rollout).members["gw1/self"].phase

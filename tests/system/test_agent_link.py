@@ -4,11 +4,13 @@ import datetime
 import ipaddress
 import time
 
+import paho.mqtt.client as paho
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from paho.mqtt.enums import CallbackAPIVersion
 from wherry_protocol.codec import decode, encode
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.enrolment import BrokerLogin
@@ -105,6 +107,34 @@ def test_an_agent_goes_on_after_its_broker_was_killed_and_came_back(mosquitto, t
     finally:
         agent.kill()
         ashore.close()
+
+
+def session_present(port: int, client_id: str) -> bool:
+    """Whether the broker has kept a session of that client; takes it over."""
+    answers: list[bool] = []
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, client_id, clean_session=False, protocol=paho.MQTTv311
+    )
+    client.on_connect = lambda _client, _data, flags, *_: answers.append(flags.session_present)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    try:
+        wait_until(lambda: answers, "the broker answers")
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    return answers[0]
+
+
+def test_an_agent_that_was_killed_leaves_no_chunk_topics_in_the_brokers_session(sea: Fleet):
+    agent = sea.enrol().start()
+    bundle = sea.director.made("1.0.0", ballast_rows=3000)
+    sea.ashore.assign(agent.device, [bundle])  # no chunk of it is ever published
+    sea.ashore.wait_for_model(agent.device, lambda m: m.phase.name == "FETCHING", "fetching")
+    agent.kill()
+    client_id = f"acme/d/{agent.device.name}"
+    assert not session_present(sea.port, client_id)
+    assert session_present(sea.port, client_id)  # ours was kept: the question can be answered yes
 
 
 # --- TLS

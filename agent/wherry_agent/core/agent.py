@@ -28,9 +28,13 @@ from wherry_agent.core.effects import (
     Effect,
     Isolate,
     LoadCandidate,
+    Persist,
+    SpoolDrop,
+    SpoolWrite,
     Subscribe,
     Swap,
     Tell,
+    Unsubscribe,
     WatchTrial,
 )
 from wherry_agent.core.inputs import (
@@ -67,6 +71,7 @@ from wherry_agent.core.trial import Trial
 from wherry_agent.core.turn import Turn
 
 STORAGE_WAIT_US: Final = 30_000_000
+WITHOUT_RECORD: Final = (Unsubscribe, SpoolWrite, SpoolDrop)  # done whatever became of the record
 Stepped = tuple[Agent, tuple[Effect, ...]]
 
 
@@ -183,36 +188,39 @@ def step(agent: Agent, given: Input, moment: Moment) -> Stepped:
     return turn.agent, tuple(turn.effects)
 
 
-def roll_back(before: Agent, after: Agent) -> Agent:
-    """The agent when a `Persist` of the step from `before` to `after` failed.
+def roll_back(
+    before: Agent, after: Agent, done: tuple[Effect, ...], left: tuple[Effect, ...]
+) -> Stepped:
+    """The agent when a `Persist` of the step from `before` to `after` failed, and what remains to
+    be done of what is `left`.
 
-    Nothing was decided, but numbers that may have gone out are never used twice, and where the
-    pointer went back before the record said so (`update`, rules 4 and 7) it stays back.
+    The agent goes back to the last record of the step that was written (the disk knows it), or to
+    `before`. Where a pointer was moved since, its model stays with it (`update`, rules 4 and 7).
+    Numbers that may have gone out are never used twice, and what is subscribed and spooled does
+    not depend on the record.
     """
-    units = {name: _undone(unit, after.units[name]) for name, unit in before.units.items()}
-    return replace(before, units=units, reports=after.reports, buckets=after.buckets)
-
-
-def _undone(before: UnitState, after: UnitState) -> UnitState:
-    back = {
-        model: state
-        for model, state in after.models.items()
-        if model in before.models and _went_back(before.models[model], state)
+    written = [(n, one.agent) for n, one in enumerate(done) if isinstance(one, Persist)]
+    at, base = written[-1] if written else (0, before)
+    base = base or before
+    moved = {(one.unit, one.model) for one in done[at:] if isinstance(one, Swap)}
+    units = {
+        name: _undone(unit, after.units[name], {m for u, m in moved if u == name})
+        for name, unit in base.units.items()
     }
-    penalties = after.memory.penalties if back else before.memory.penalties
+    agent = replace(
+        base, units=units, reports=after.reports, transfer=after.transfer, buckets=after.buckets
+    )
+    return agent, tuple(one for one in left if isinstance(one, WITHOUT_RECORD))
+
+
+def _undone(base: UnitState, after: UnitState, moved: set[str]) -> UnitState:
+    memory = replace(base.memory, penalties=after.memory.penalties) if moved else base.memory
     return replace(
-        before,
-        memory=replace(before.memory, penalties=penalties),
-        models={**before.models, **back},
+        base,
+        memory=memory,
+        models={**base.models, **{model: after.models[model] for model in moved}},
         outgoing=replace(after.outgoing, is_dirty=True),
     )
-
-
-def _went_back(before: ModelState, after: ModelState) -> bool:
-    """The record follows the pointer here, and not the pointer the record."""
-    slots = [one.record.active.manifest_digest if one.record.active else None
-             for one in (before, after)]  # fmt: skip
-    return before.phase in (Phase.TRIAL, Phase.IDLE) and slots[0] != slots[1]
 
 
 # --- handlers

@@ -2,12 +2,14 @@
 
 Rules for whoever executes them:
 1. In order: what follows a `Persist` happens only after the record is durable. If it cannot be
-   made durable, the rest of the batch is dropped and `inputs.PersistFailed` tells the core.
+   made durable, `agent.roll_back` says what of the rest is done, and `inputs.PersistFailed` tells
+   the core.
 2. Effects on a unit (`LoadCandidate` … `Isolate`) may run elsewhere and answer with an input.
 3. No effect may be executed that the core did not return.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Manifest
@@ -15,6 +17,9 @@ from wherry_protocol.messages.desired import Assignment, TelemetryConfig
 from wherry_protocol.messages.observed import Kind, Severity
 
 from wherry_agent.core.record import AgentRecord, Slot
+
+if TYPE_CHECKING:
+    from wherry_agent.core.state import Agent
 
 
 class Effect:
@@ -28,9 +33,14 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Persist(Effect):
-    """Replace the agent record, durably, before anything that follows."""
+    """Replace the agent record, durably, before anything that follows.
+
+    `agent` is the state that the record tells of: where a later `Persist` of the same step fails,
+    the agent goes back to it and no further.
+    """
 
     record: AgentRecord
+    agent: "Agent | None" = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,8 @@ def _take_root(turn: Turn, payload: bytes) -> None:
     if after.root.epoch != before.root.epoch:
         _forget_epoch(turn)
     turn.persist()
-    turn.touch_all(is_urgent=True)
+    for name in list(turn.agent.units):  # who asked under the new keys was not believed
+        _report_at(turn, name, turn.now_us)
     text = f"root {after.root.number} of epoch {after.root.epoch} accepted"
     turn.tell(Tell(Kind.TRUST, Severity.INFO, text))
     # Whatever the new keys signed comes again: documents, time, stop and the next root.
@@ -288,8 +289,12 @@ def _take_report_request(turn: Turn, payload: bytes) -> None:
     request = chain.open_director(turn.agent.trust, ReportRequest, payload)
     due_us = turn.now_us + int(turn.moment.random * request.spread_s * SECOND_US)
     for name in list(turn.agent.units):
-        unit = turn.unit(name)
-        turn.put(replace(unit, outgoing=replace(unit.outgoing, due_us=due_us)))
+        _report_at(turn, name, due_us)
+
+
+def _report_at(turn: Turn, unit_name: str, due_us: int) -> None:
+    unit = turn.unit(unit_name)
+    turn.put(replace(unit, outgoing=replace(unit.outgoing, due_us=due_us)))
 
 
 def _take_ack(turn: Turn, payload: bytes) -> None:

@@ -3,7 +3,8 @@
 Rules:
 1. At most one per second and unit, except for outcomes and refusals, which go at once.
 2. It is sent again on every connection, and when the director asks everybody; presence is said
-   again with it then, since a controller that asks may know nothing.
+   again with it then, since a controller that asks may know nothing. A new root counts as being
+   asked: what the director has asked under its keys was refused.
 3. (boot_count, sequence) only rises.
 """
 

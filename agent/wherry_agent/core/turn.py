@@ -55,7 +55,7 @@ class Turn:
         record = record_of(self.agent)
         if record != self.agent.persisted:
             self.agent = replace(self.agent, persisted=record)
-            self.do(Persist(record))
+            self.do(Persist(record, self.agent))
 
     def touch(self, unit: str, *, is_urgent: bool = False) -> None:
         """`reported` of this unit has changed."""

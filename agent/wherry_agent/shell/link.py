@@ -1,8 +1,9 @@
 """The MQTT connection, over paho: connects, says what came, sends what it is told.
 
 Rules:
-1. MQTT 3.1.1, persistent session, QoS 1. What arrives is acknowledged to the broker only after
-   the agent has handled it (manual acks), so a crash in between brings it again.
+1. MQTT 3.1.1, QoS 1, a clean session each time: what the core subscribes on `Connected` is all
+   that is subscribed. A kept session would hold the chunk topics of a process that died, and
+   those whose unsubscription a cut has swallowed (ADR 33).
 2. Nothing is published while offline: paho would queue it and answer "no connection" at once.
    The core sends everything again on `Connected`, so dropping is right.
 3. Each connection has a number above all earlier ones; its will says offline with that number.
@@ -65,7 +66,7 @@ class MqttLink:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            clean_session=False,
+            clean_session=True,
             protocol=mqtt.MQTTv311,
             manual_ack=True,
         )

@@ -3,8 +3,8 @@
 Rules:
 1. The core runs on one thread. Whoever has news posts it; nobody else touches the state.
 2. What takes long (hashing, loading, testing) runs on a worker, in order, and posts its answer.
-3. Where the record cannot be made durable, the step did not happen: the agent is rolled back,
-   what followed is not done, and the core is told on the next tick.
+3. Where the record cannot be made durable, the step did not happen: the agent is rolled back to
+   what the disk knows, what followed is not done, and the core is told on the next tick.
 4. A broker message is acknowledged after its step was carried out.
 """
 
@@ -186,7 +186,7 @@ class Runtime:
 
         `before` None: these are of the start, and what can serve shall serve all the same.
         """
-        for effect in effects:
+        for n, effect in enumerate(effects):
             try:
                 self._do(effect)
             except OSError as error:
@@ -195,7 +195,9 @@ class Runtime:
                     continue
                 self._failure = PersistFailed(f"the agent record cannot be written: {error}")
                 if before is not None:
-                    self.agent = core.roll_back(before, self.agent)
+                    done, left = effects[:n], effects[n + 1 :]
+                    self.agent, rest = core.roll_back(before, self.agent, done, left)
+                    self.carry_out(None, rest)
                     return
 
     def _notice_disk(self, error: OSError) -> None:

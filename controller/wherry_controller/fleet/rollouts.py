@@ -172,6 +172,13 @@ def link_changed(org: Organization, is_up: bool, now_s: float) -> None:
         tell(org, rollout.rollout_id, told.LinkChanged(is_up), now_s)
 
 
+def process_started(org: Organization) -> None:
+    """The link of the former process ended with it: when it kept its rollouts last, every second
+    or so. What passed since then is nobody's silence."""
+    for row in kept.open_ones(org.db):
+        tell(org, row.id, told.LinkChanged(False), row.updated_s)
+
+
 def pause_all(org: Organization, who: str, reason: str, now_s: float) -> None:
     """An emergency stop: everything that runs is paused."""
     for rollout in open_ones(org):

@@ -48,7 +48,8 @@ class Fleet:
 
     def start(self, now_s: float) -> None:
         """Once per process: what everybody is told is queued if it never was."""
-        with self.org.db.atomic():
+        with self._kept(now_s):
+            rollouts.process_started(self.org)
             trustees.publish_roots(self.org, now_s)
             trustees.publish_time(self.org, now_s)
             if meta.get(self.org.db, "restore.pending") == "1":
