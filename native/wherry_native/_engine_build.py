@@ -45,6 +45,13 @@ int wh_histogram_quantile(const wh_histogram *h, uint32_t q, uint64_t *duration_
 uint32_t wh_histogram_bucket(uint64_t duration_ns);
 uint64_t wh_histogram_upper_edge_ns(uint32_t bucket);
 
+typedef struct { uint64_t count; uint64_t sum_ns; uint64_t max_ns; ...; } wh_sketch_totals;
+#define WH_SKETCH_BYTES_MAX ...
+int wh_sketch_read(const uint8_t *data, size_t size, wh_sketch_totals *totals);
+int wh_sketch_merge(const uint8_t *first, size_t first_size, const uint8_t *second,
+                    size_t second_size, uint8_t *out, size_t *out_size);
+int wh_sketch_at_rank(const uint8_t *data, size_t size, uint64_t rank, uint64_t *duration_ns);
+
 typedef struct wh_instance wh_instance;
 typedef struct { uint64_t deadline_ns; uint8_t has_valid_range; int32_t valid_min;
                  int32_t valid_max; ...; } wh_limits;
@@ -84,7 +91,7 @@ ffibuilder = FFI()
 ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "wherry_native._engine",
-    '#include "wherry/engine.h"\n#include "wherry/histogram.h"\n#include "wherry/host.h"\n',
+    "".join(f'#include "wherry/{name}.h"\n' for name in ("engine", "histogram", "host", "sketch")),
     sources=sorted(str(path) for path in CSRC.glob("*/*.c")),
     depends=sorted(str(path) for path in CSRC.rglob("*.h")),
     include_dirs=[str(CSRC / "include")],

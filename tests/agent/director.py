@@ -22,7 +22,7 @@ from wherry_protocol.messages.observed import Ack
 from wherry_protocol.messages.reported import Reported
 from wherry_protocol.messages.rpc import Request, TimeAnswer, Verb
 from wherry_protocol.messages.trust import FleetTime, RoleKeys, Root, Stop, TrustRole
-from wherry_protocol.sealed import open_sealed, seal
+from wherry_protocol.sealed import open_sealed, seal, seal_mac
 from wherry_protocol.topics import Topics
 
 from tests.agent.bundles import HARDWARE, make_bundle, sign_bundle
@@ -286,7 +286,8 @@ class Director:
         )
 
     def ack(self, device: Device, boot_id: bytes, sequence: int) -> bytes:
-        return self.sealed(Ack(org=ORG, connection=device.name, boot_id=boot_id, sequence=sequence))
+        ack = Ack(org=ORG, connection=device.name, boot_id=boot_id, sequence=sequence)
+        return seal_mac(ack, device.keys.mac_key)
 
     def open_reported(self, device: Device, data: bytes) -> Reported:
         return open_sealed(Reported, data, TrustRole.DEVICE, [device.signing_public])

@@ -15,7 +15,7 @@ from wherry_protocol.messages.observed import Ack
 from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.messages.rpc import Verb
 from wherry_protocol.messages.trust import TrustRole
-from wherry_protocol.sealed import seal
+from wherry_protocol.sealed import seal, seal_mac
 
 from tests.agent.bundles import make_bundle, sign_bundle
 from tests.agent.director import NOW_S, ORG, hardware_class, key
@@ -238,22 +238,29 @@ def test_replayed_command_attack_of_another_time_or_device(harbour, changes, cod
     assert code in {event.code for event in harbour.events()}
 
 
+def reflected(harbour):
+    """What the device itself has authenticated with the key that acks are made with."""
+    topic = harbour.director.topics.event(harbour.ashore.name, "self")
+    return next(payload for name, payload in harbour.broker.published if name == topic)
+
+
 def test_forged_observation_attack_an_ack_by_a_stranger_empties_nothing(harbour):
     held = len(harbour.live.agent.reports.held)
     assert held > 0
-    forged = seal(
-        Ack(
-            org=ORG,
-            connection=harbour.ashore.name,
-            boot_id=harbour.live.agent.boot_id,
-            sequence=10_000,
-        ),
-        TrustRole.DIRECTOR,
-        key(harbour.director.random),
-    )
-    harbour.broker.say(harbour.director.topics.ack(harbour.ashore.name), forged)
-    harbour.settle()
-    assert len(harbour.live.agent.reports.held) >= held
+    boot_id = harbour.live.agent.boot_id
+    ack = Ack(org=ORG, connection=harbour.ashore.name, boot_id=boot_id, sequence=10_000)
+    other = harbour.director.enrol_in_memory("gw2")
+    topic = harbour.director.topics.ack(harbour.ashore.name)
+    for forged in (
+        seal(ack, TrustRole.DIRECTOR, key(harbour.director.random)),
+        seal_mac(ack, harbour.director.random.randbytes(32)),
+        seal_mac(ack, other.keys.mac_key),
+        harbour.director.ack(other, boot_id, 10_000),
+        reflected(harbour),
+    ):
+        harbour.broker.say(topic, forged)
+        harbour.settle()
+        assert len(harbour.live.agent.reports.held) >= held
     real = harbour.director.ack(harbour.ashore, harbour.live.agent.boot_id, 10_000)
     harbour.broker.say(harbour.director.topics.ack(harbour.ashore.name), real)
     harbour.settle()

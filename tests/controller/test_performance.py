@@ -4,7 +4,7 @@ import math
 
 import pytest
 from wherry_controller.core.performance import energy_is_proof, read
-from wherry_controller.core.windows import tally
+from wherry_controller.core.windows import Window
 from wherry_protocol.codec import encode
 from wherry_protocol.errors import DecodeError
 from wherry_protocol.messages.observed import Origin, Telemetry
@@ -101,12 +101,10 @@ def test_windows_add_counts_and_sketches_and_weigh_energy_by_inferences() -> Non
         )
 
     key = ("gw1", "self", "digits", b"\xab" * 32, "active")
-    window = None
+    window = Window(*key, 60, "1.0.0")
     for count, energy in ((10, 1e-6), (30, 3e-6)):
-        sum_so_far = tally(key, 60, "1.0.0", window)
-        sum_so_far.add(read(told(count, energy)).performances[0])
-        window = sum_so_far.total()
-    assert window is not None
+        window.add(read(told(count, energy)).performances[0])
+    assert window.sketch == sketch_of([1000] * 40).to_bytes()
     assert (window.inferences, window.latency_count, window.reports) == (40, 40, 2)
     assert window.energy_sum_uj / window.energy_count == pytest.approx(2.5)
 

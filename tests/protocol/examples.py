@@ -159,7 +159,6 @@ INSTRUCTIONS: tuple[Any, ...] = (
         org="acme", epoch=1, sequence=3, issued_s=NOW_S, is_stopped=True, reason="smoke in hall 2"
     ),
     ReportRequest(org="acme", epoch=1, issued_s=NOW_S, nonce=NONCE),
-    Ack(org="acme", connection="pump-17", boot_id=BOOT_ID, sequence=42),
     Desired(
         org="acme",
         connection="pump-17",
@@ -255,6 +254,7 @@ MACED: tuple[Any, ...] = (
         manifest_digest=MANIFEST_DIGEST,
     ),
     Presence(org="acme", connection="pump-17", connection_number=5, is_online=True),
+    Ack(org="acme", connection="pump-17", boot_id=BOOT_ID, sequence=42),
     Reply(org="acme", connection="pump-17", unit="self", id=NONCE, code=Code.OK),
 )
 BODIES: tuple[Any, ...] = (

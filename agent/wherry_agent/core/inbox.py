@@ -18,6 +18,7 @@ from wherry_protocol.messages.limits import DESIRED_BYTES_MAX
 from wherry_protocol.messages.observed import Ack, Kind, Severity
 from wherry_protocol.messages.trust import FleetTime, ReportRequest, Stop
 from wherry_protocol.replacing import replace
+from wherry_protocol.sealed import open_mac
 from wherry_protocol.topics import parse_chunk_topic, parse_device_topic
 
 from wherry_agent.core import clock as clocks
@@ -298,8 +299,9 @@ def _report_at(turn: Turn, unit_name: str, due_us: int) -> None:
 
 
 def _take_ack(turn: Turn, payload: bytes) -> None:
-    ack = chain.open_director(turn.agent.trust, Ack, payload)
-    if ack.connection != turn.agent.identity.connection:
+    identity = turn.agent.identity
+    ack = open_mac(Ack, payload, identity.keys.mac_key)
+    if ack.connection != identity.connection:
         raise TrustError(f"ack: meant for {ack.connection}", Code.WRONG_TARGET)
     held, effects = spool.acknowledge(turn.agent.reports, ack.boot_id, ack.sequence, turn.now_us)
     turn.agent = replace(turn.agent, reports=held)

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from wherry_native import sketch as packed
+from wherry_native.engine import EngineError
+from wherry_native.sketch import PackedSketch
 from wherry_protocol import sketch
 from wherry_protocol.errors import Code, DecodeError
 from wherry_protocol.messages.observed import Origin, Telemetry
 from wherry_protocol.names import MODEL, SEMVER
 from wherry_protocol.senml import Record
-from wherry_protocol.sketch import Sketch
 
 COUNT_MAX: Final = 1 << 40  # per report
 SUM_NS_MAX: Final = 1 << 55  # a year of latency in one report
@@ -48,7 +50,7 @@ class Performance:
     errors_deadline: int
     errors_range: int
     refused: int
-    latency: Sketch
+    latency: PackedSketch
     energy_j: float | None
     energy_source: str
     energy_uncertainty: float | None
@@ -158,10 +160,14 @@ def _digest(name: str, record: Record | None) -> bytes:
         raise _wrong(f"{name}/digest", f"{text!r}, must be hexadecimal") from error
 
 
-def _latency(name: str, record: Record | None) -> Sketch:
+def _latency(name: str, record: Record | None) -> PackedSketch:
     if record is None or record.data is None:
-        return sketch.EMPTY
-    found = sketch.from_bytes(record.data)
+        return packed.EMPTY
+    try:
+        found = packed.read(record.data)
+    except EngineError as error:
+        sketch.from_bytes(record.data)  # refuses the same, and says what is wrong
+        raise _wrong(f"{name}/latency.sketch", "no sketch") from error
     if found.count > COUNT_MAX or found.sum_ns > SUM_NS_MAX or found.max_ns > SUM_NS_MAX:
         raise _wrong(f"{name}/latency.sketch", f"{found.count} samples, {found.sum_ns} ns")
     return found

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from wherry_protocol.errors import Code, LimitError
 from wherry_protocol.messages.observed import Ack, Event, Origin, Telemetry
-from wherry_protocol.sealed import open_mac
+from wherry_protocol.sealed import open_mac, seal_mac
 
 from wherry_controller.core import performance, spool
 from wherry_controller.core.performance import Performance
 from wherry_controller.core.spool import Position, Verdict
-from wherry_controller.core.windows import Tally, WindowKey, tally
+from wherry_controller.core.windows import Window, WindowKey
 from wherry_controller.fleet.observed import check_address, wire
 from wherry_controller.fleet.organization import Organization, Outbound
 from wherry_controller.store import devices, events
@@ -47,7 +47,7 @@ class Batch:
     org: Organization
     now_s: float
     spools: dict[SpoolKey, Position] = field(default_factory=dict)
-    windows: dict[tuple[WindowKey, int], Tally] = field(default_factory=dict)
+    windows: dict[tuple[WindowKey, int], Window] = field(default_factory=dict)
     resources: dict[tuple[str, str], dict[str, float | str]] = field(default_factory=dict)
     raw: list[ReportRow] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
@@ -140,14 +140,15 @@ class Batch:
         window = self.windows.get((key, window_s))
         if window is None:
             stored = rows.find_window(self.org.db, key, window_s)
-            window = self.windows[key, window_s] = tally(key, window_s, one.version, stored)
+            window = stored or Window(*key, window_s, one.version)
+            self.windows[key, window_s] = window
         window.add(one)
 
     def finish(self) -> list[Outbound]:
         """Write everything out; the acknowledgements to send after the commit."""
         db, now_s = self.org.db, self.now_s
         rows.put_reports(db, self.raw)
-        rows.put_windows(db, [window.total() for window in self.windows.values()])
+        rows.put_windows(db, [*self.windows.values()])
         rows.put_resources(
             db,
             ((*unit, now_s, json.dumps(found, sort_keys=True))
@@ -168,4 +169,5 @@ class Batch:
             boot_id=boot_id,
             sequence=position.contiguous,
         )
-        return Outbound(self.org.topics.ack(connection), self.org.direct(ack))
+        mac_key = self.org.keys_of(self.connection(connection)).mac_key
+        return Outbound(self.org.topics.ack(connection), seal_mac(ack, mac_key))
