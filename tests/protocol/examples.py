@@ -234,6 +234,7 @@ ENROL_REQUEST = EnrolRequest(
     agent_version="0.1.0",
     nonce=NONCE,
 )
+ACK = Ack(org="acme", connection="pump-17", boot_id=BOOT_ID, sequence=42)
 MACED: tuple[Any, ...] = (
     Telemetry(
         origin=ORIGIN,
@@ -254,7 +255,6 @@ MACED: tuple[Any, ...] = (
         manifest_digest=MANIFEST_DIGEST,
     ),
     Presence(org="acme", connection="pump-17", connection_number=5, is_online=True),
-    Ack(org="acme", connection="pump-17", boot_id=BOOT_ID, sequence=42),
     Reply(org="acme", connection="pump-17", unit="self", id=NONCE, code=Code.OK),
 )
 BODIES: tuple[Any, ...] = (
@@ -297,7 +297,17 @@ ENROL_ANSWER = EnrolAnswer(
 
 def messages() -> tuple[Any, ...]:
     """Every message that has a content type, once."""
-    return (*INSTRUCTIONS, ROOT, MANIFEST, REPORTED, *MACED, ENROL_REQUEST, ENROL_ANSWER, *BODIES)
+    return (
+        *INSTRUCTIONS,
+        ACK,
+        ROOT,
+        MANIFEST,
+        REPORTED,
+        *MACED,
+        ENROL_REQUEST,
+        ENROL_ANSWER,
+        *BODIES,
+    )
 
 
 def on_the_wire(message: Any) -> bytes | None:
@@ -310,7 +320,7 @@ def on_the_wire(message: Any) -> bytes | None:
         return signed_root(ROOT, ROOT_KEY)
     if message is MANIFEST:
         return MANIFEST_SIGNATURES
-    if message in MACED:
+    if message in MACED or message is ACK:
         return sealed.seal_mac(message, CONNECTION_KEYS.mac_key)
     return None
 

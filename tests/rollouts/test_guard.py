@@ -20,9 +20,9 @@ from wherry_controller.core.guard import (
     Used,
     Watch,
     Window,
+    keep_watch,
     step,
-    watch_from_json,
-    watch_to_json,
+    watch_of,
 )
 from wherry_controller.core.guard.standing import Action, Event, Figure
 from wherry_protocol.errors import DecodeError
@@ -33,17 +33,28 @@ GOOD = Window(b"n", 1_000, 0, 60.0, latency_us_mean=400.0, latency_us_p95=500.0)
 
 
 class Guarded:
-    """One watched model; its memory goes through JSON before every event."""
+    """One watched model; its memory goes through its columns before every event."""
 
     def __init__(self) -> None:
         self.watch = Watch()
         self.now_s = 1_000.0
+        self.link_s = 50.0
 
-    def tell(self, event: Event, after_s: float = 60.0) -> tuple[Action, ...]:
+    def tell(
+        self,
+        event: Event,
+        after_s: float = 60.0,
+        *,
+        is_link_up: bool = True,
+        ended_ago_s: float = 0.0,
+    ) -> tuple[Action, ...]:
         self.now_s += after_s
-        kept = watch_from_json(watch_to_json(self.watch))
+        self.link_s += after_s if is_link_up else 0.0
+        kept = watch_of(keep_watch(("gw1", "self", "digits"), self.watch))
         assert kept == self.watch
-        self.watch, actions = step(kept, event, LIMITS, TERMS, self.now_s)
+        self.watch, actions = step(
+            kept, event, LIMITS, TERMS, self.now_s - ended_ago_s, self.link_s
+        )
         return actions
 
 
@@ -177,32 +188,32 @@ def test_recovery_is_told_and_lets_rollouts_go_on() -> None:
 def test_silence_of_three_intervals_alerts_and_holds_rollouts_until_something_is_heard() -> None:
     guarded = Guarded()
     guarded.tell(Heard())
-    assert guarded.tell(TimePassed(True), 179.9) == ()
-    actions = guarded.tell(TimePassed(True), 0.1)
+    assert guarded.tell(TimePassed(), 179.9) == ()
+    actions = guarded.tell(TimePassed(), 0.1)
     assert [type(action) for action in actions] == [Raised, HoldRollouts]
-    assert guarded.tell(TimePassed(True), 1_000) == ()
+    assert guarded.tell(TimePassed(), 1_000) == ()
     assert Cleared(Figure.SILENCE, Level.OK) in guarded.tell(Heard())
 
 
 def test_nobody_is_silent_while_our_own_link_is_down() -> None:
     guarded = Guarded()
     guarded.tell(Heard())
-    guarded.tell(TimePassed(True), 100)
-    guarded.tell(TimePassed(False), 10_000)
-    assert guarded.tell(TimePassed(True), 79.9) == ()
-    assert guarded.tell(TimePassed(True), 0.1) != ()
+    guarded.tell(TimePassed(), 100)
+    guarded.tell(TimePassed(), 10_000, is_link_up=False)
+    assert guarded.tell(TimePassed(), 79.9) == ()
+    assert guarded.tell(TimePassed(), 0.1) != ()
 
 
 def test_a_window_from_an_hour_ago_makes_nobody_silent() -> None:
     guarded = Guarded()
     guarded.tell(Heard())
-    guarded.tell(TimePassed(True), 10)
-    guarded.tell(GOOD, -3_600)
-    assert guarded.tell(TimePassed(True), 3_610) == ()
+    guarded.tell(GOOD, 10, ended_ago_s=3_600)
+    assert guarded.tell(TimePassed(), 179.9) == ()
+    assert guarded.tell(TimePassed(), 0.1) != ()
 
 
 def test_a_unit_that_was_never_heard_of_is_not_silent() -> None:
-    assert Guarded().tell(TimePassed(True), 1e6) == ()
+    assert Guarded().tell(TimePassed(), 1e6) == ()
 
 
 def test_a_missing_figure_leaves_its_level_as_it_is() -> None:
@@ -226,7 +237,7 @@ EVENTS = st.one_of(
     st.builds(Used, st.floats(0, 2)),
     st.builds(EngineCrash, st.sampled_from([b"n", b"o"])),
     st.just(Heard()),
-    st.builds(TimePassed, st.booleans()),
+    st.just(TimePassed()),
 )
 
 
@@ -243,7 +254,8 @@ def test_rollouts_are_held_exactly_while_a_level_is_above_ok(
         assert is_held == bool(guarded.watch.levels)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"levels": {"luck": 1}}'])
-def test_a_kept_guard_that_is_not_ours_is_refused(text: str) -> None:
+@pytest.mark.parametrize("levels", ["luck=1", "errors", "errors=", "errors=9", "errors=1=2"])
+def test_a_kept_guard_that_is_not_ours_is_refused(levels: str) -> None:
+    row = keep_watch(("gw1", "self", "digits"), Watch())
     with pytest.raises(DecodeError):
-        watch_from_json(text)
+        watch_of(replace(row, levels=levels))

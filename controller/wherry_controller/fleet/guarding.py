@@ -1,11 +1,12 @@
 """Drives the standing guard: it watches every unit and model always, in or out of a rollout."""
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode
 
-from wherry_controller.core.guard.keeping import watch_from_json, watch_to_json
+from wherry_controller.core.guard.keeping import keep_watch, watch_of
 from wherry_controller.core.guard.limits import GuardLimits, Terms
 from wherry_controller.core.guard.standing import Action as GuardAction
 from wherry_controller.core.guard.standing import (
@@ -29,7 +30,7 @@ from wherry_controller.fleet import assigning, carrying, desires, rollouts
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.fleet.reports import Seen
-from wherry_controller.store import assignments, devices, registry
+from wherry_controller.store import assignments, devices, meta, registry
 from wherry_controller.store import guard as kept
 from wherry_controller.store import rollouts as notes
 from wherry_controller.store.devices import Unit
@@ -37,6 +38,8 @@ from wherry_controller.store.devices import Unit
 LIMITS = GuardLimits()
 MISSED_REPORTS = 3  # a unit that was told to report rarely is silent later
 GUARD = "guard"
+LINK_CLOCK = "link.elapsed_s"
+STEP_S_MAX = 10.0  # of the link's clock, between two ticks
 TICK_S = 10.0
 SEVERITY = {0: "info", 1: "info", 2: "warning", 3: "critical"}
 
@@ -103,10 +106,17 @@ class _Round:
         key = (unit.connection, unit.unit, model)
         before = self.watches.get(key)
         if before is None:
-            text = kept.find(self.org.db, *key)
-            before = Watch() if text is None else watch_from_json(text)
+            row = kept.find(self.org.db, *key)
+            before = Watch() if row is None else watch_of(row)
         digest = event.digest if isinstance(event, Window | EngineCrash) else before.digest
-        after, actions = step(before, event, self.limits[unit.id], self._terms(unit, digest), at_s)
+        after, actions = step(
+            before,
+            event,
+            self.limits[unit.id],
+            self._terms(unit, digest),
+            at_s,
+            self.org.link_s,
+        )
         self.watches[key] = after
         if after != before:
             self.changed.add(key)
@@ -123,8 +133,7 @@ class _Round:
         return found
 
     def keep(self) -> None:
-        found = ((*key, watch_to_json(self.watches[key])) for key in sorted(self.changed))
-        kept.put_all(self.org.db, found)
+        kept.put_all(self.org.db, [keep_watch(key, self.watches[key]) for key in self.changed])
 
 
 def _terms(org: Organization, unit: Unit, digest: bytes) -> Terms:
@@ -139,17 +148,33 @@ def _terms(org: Organization, unit: Unit, digest: bytes) -> Terms:
 
 def limits_of(unit: Unit) -> GuardLimits:
     """The guard's numbers; silence counts by the interval that the unit was told to report at."""
-    interval_s = min(unit.performance_s, unit.resources_s)
+    return _limits(min(unit.performance_s, unit.resources_s))
+
+
+@cache
+def _limits(interval_s: int) -> GuardLimits:
     return replace(LIMITS, silent_s=max(LIMITS.silent_s, MISSED_REPORTS * interval_s))
 
 
 def tick(org: Organization, now_s: float) -> None:
-    """Look for silence."""
+    """Look for silence, and keep the link's clock: a restart goes on where it stood."""
+    meta.put(org.db, LINK_CLOCK, repr(org.link_s))
     this = _Round(org)
-    for connection, name, model in kept.everyone(org.db):
-        unit = this.unit(connection, name)
-        this.step(unit, model, TimePassed(org.link_is_up), now_s)
+    for row in kept.newly_silent(org.db, org.link_s - LIMITS.silent_s):
+        unit = this.unit(row.connection, row.unit)
+        this.step(unit, row.model, TimePassed(), now_s)
     this.keep()
+
+
+def start(org: Organization) -> None:
+    """The link's clock goes on where the last process kept it."""
+    org.link_s = float(meta.get(org.db, LINK_CLOCK) or 0.0)
+
+
+def pass_time(org: Organization, elapsed_s: float) -> None:
+    """A process that slept, or a clock that jumped, makes nobody silent."""
+    if org.link_is_up:
+        org.link_s += min(max(0.0, elapsed_s), STEP_S_MAX)
 
 
 def _act(org: Organization, unit: Unit, model: str, action: GuardAction, now_s: float) -> None:

@@ -44,6 +44,7 @@ class Organization:
     settings: FleetSettings
     random: Callable[[int], bytes]
     link_is_up: bool = False
+    link_s: float = 0.0  # how long the link was up, over all processes
     rollouts: dict[str, Rollout] = field(default_factory=dict)  # as kept, or ahead if in `dirty`
     dirty: set[str] = field(default_factory=set)
     asked: list[Outbound] = field(default_factory=list)  # to be sent once it is committed

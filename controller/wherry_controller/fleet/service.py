@@ -45,6 +45,7 @@ class Fleet:
 
     org: Organization
     guarded_s: float = 0.0  # when silence was last looked for
+    ticked_s: float | None = None
 
     def start(self, now_s: float) -> None:
         """Once per process: what everybody is told is queued if it never was."""
@@ -52,6 +53,7 @@ class Fleet:
             rollouts.process_started(self.org)
             trustees.publish_roots(self.org, now_s)
             trustees.publish_time(self.org, now_s)
+            guarding.start(self.org)
             if meta.get(self.org.db, "restore.pending") == "1":
                 trustees.ask_for_reports(self.org, now_s)
                 meta.put(self.org.db, "restore.pending", "0")
@@ -149,6 +151,8 @@ class Fleet:
 
     def tick(self, now_s: float) -> None:
         """Let time pass: refresh, expire, advance rollouts. Once a second or so."""
+        guarding.pass_time(self.org, now_s - (now_s if self.ticked_s is None else self.ticked_s))
+        self.ticked_s = now_s
         with self._kept(now_s):
             trustees.publish_time(self.org, now_s)
             upkeep.refresh(self.org, now_s)

@@ -1,22 +1,25 @@
-"""The standing guard's memory, one JSON document per unit and model."""
+"""The standing guard's memory, one row per unit and model."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sqlite_utils import Database
 
-from wherry_controller.store.rows import execute_all, scalar
+from wherry_controller.core.guard.keeping import KeptWatch
+from wherry_controller.store import rows
+
+SILENCE = "silence"  # in `levels` where it was told already
 
 
-def find(db: Database, connection: str, unit: str, model: str) -> str | None:
-    sql = "SELECT document FROM guard WHERE connection = ? AND unit = ? AND model = ?"
-    found: str | None = scalar(db, sql, (connection, unit, model))
-    return found
+def find(db: Database, connection: str, unit: str, model: str) -> KeptWatch | None:
+    where = "WHERE connection = ? AND unit = ? AND model = ?"
+    return rows.one(db, KeptWatch, "guard", where, (connection, unit, model))
 
 
-def put_all(db: Database, found: Iterable[tuple[str, str, str, str]]) -> None:
-    """(connection, unit, model, JSON) of each."""
-    execute_all(db, "INSERT OR REPLACE INTO guard VALUES (?, ?, ?, ?)", found)
+def put_all(db: Database, found: Sequence[KeptWatch]) -> None:
+    rows.put_all(db, "guard", found)
 
 
-def everyone(db: Database) -> list[tuple[str, str, str]]:
-    return db.execute("SELECT connection, unit, model FROM guard").fetchall()
+def newly_silent(db: Database, heard_before_link_s: float) -> list[KeptWatch]:
+    """Who was heard last before that, on the link's clock, and is not known to be silent."""
+    where = "WHERE heard_link_s <= ? AND instr(levels, ?) = 0 ORDER BY connection, unit, model"
+    return rows.many(db, KeptWatch, "guard", where, (heard_before_link_s, SILENCE))

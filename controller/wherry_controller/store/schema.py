@@ -172,7 +172,18 @@ def first_schema(db: Database) -> None:
                 db.execute(statement)
 
 
-MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (first_schema,)
+def guard_in_columns(db: Database) -> None:
+    """Silence is looked for among the silent, not among everybody; streaks begin anew."""
+    db.execute("DROP TABLE guard")
+    db.execute(
+        "CREATE TABLE guard (connection TEXT NOT NULL, unit TEXT NOT NULL, model TEXT NOT NULL, "
+        "digest BLOB NOT NULL, levels TEXT NOT NULL, bad_s REAL NOT NULL, bad_until_s REAL, "
+        "heard_link_s REAL, rolled_back BLOB, "
+        "PRIMARY KEY (connection, unit, model)) STRICT, WITHOUT ROWID"
+    )
+
+
+MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (first_schema, guard_in_columns)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from wherry_controller.core import spool
+from wherry_controller.core.link_clock import LinkClock
 from wherry_controller.core.rollouts import advancing, judging
 from wherry_controller.core.rollouts.effects import Audit
 from wherry_controller.core.rollouts.members import IN_FLIGHT, MEMBER_TRANSITIONS, Signal
 from wherry_controller.core.rollouts.members import MemberPhase as Member
-from wherry_controller.core.rollouts.state import LinkClock
 from wherry_controller.fleet import blobs, carrying, desires, observed, rollouts, trustees
 from wherry_controller.fleet.reports import Batch
 from wherry_controller.store import audit, devices, outbox

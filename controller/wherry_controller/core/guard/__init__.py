@@ -3,7 +3,7 @@
 `step` takes what was seen of one (unit, model) and says what to do; limits are data.
 """
 
-from wherry_controller.core.guard.keeping import watch_from_json, watch_to_json
+from wherry_controller.core.guard.keeping import KeptWatch, keep_watch, watch_of
 from wherry_controller.core.guard.limits import GuardLimits, Terms
 from wherry_controller.core.guard.standing import (
     Cleared,
@@ -26,6 +26,7 @@ __all__ = [
     "GuardLimits",
     "Heard",
     "HoldRollouts",
+    "KeptWatch",
     "Level",
     "Raised",
     "RollBack",
@@ -34,7 +35,7 @@ __all__ = [
     "Used",
     "Watch",
     "Window",
+    "keep_watch",
     "step",
-    "watch_from_json",
-    "watch_to_json",
+    "watch_of",
 ]

@@ -1,41 +1,48 @@
-"""The guard's memory as JSON, so that a restart forgets no streak."""
+"""The guard's memory as columns, so that a restart forgets no streak."""
 
-import json
+from dataclasses import dataclass
 
 from wherry_protocol.errors import DecodeError
 
 from wherry_controller.core.guard.standing import Figure, Level, Watch
 
 
-def watch_to_json(watch: Watch) -> str:
-    """One JSON text; `watch_from_json` gives the same Watch."""
-    return json.dumps(
-        {
-            "levels": {figure.value: int(level) for figure, level in watch.levels.items()},
-            "digest": watch.digest.hex(),
-            "bad_s": watch.bad_s,
-            "bad_until_s": watch.bad_until_s,
-            "heard_s": watch.heard_s,
-            "unheard_s": watch.unheard_s,
-            "checked_s": watch.checked_s,
-            "rolled_back": None if watch.rolled_back is None else watch.rolled_back.hex(),
-        },
-        sort_keys=True,
-        allow_nan=False,
+@dataclass(frozen=True, slots=True)
+class KeptWatch:
+    """A Watch of one model on one unit; `levels` is `errors=2 latency=1`, or empty."""
+
+    connection: str
+    unit: str
+    model: str
+    digest: bytes
+    levels: str
+    bad_s: float
+    bad_until_s: float | None
+    heard_link_s: float | None
+    rolled_back: bytes | None
+
+
+def keep_watch(key: tuple[str, str, str], watch: Watch) -> KeptWatch:
+    """`watch_of` gives the same Watch; `key` is connection, unit and model."""
+    levels = " ".join(f"{figure.value}={level:d}" for figure, level in watch.levels.items())
+    return KeptWatch(
+        *key,
+        watch.digest,
+        levels,
+        watch.bad_s,
+        watch.bad_until_s,
+        watch.heard_link_s,
+        watch.rolled_back,
     )
 
 
-def watch_from_json(text: str) -> Watch:
+def watch_of(kept: KeptWatch) -> Watch:
     """The Watch that was kept. Raises DecodeError."""
     try:
-        values = json.loads(text)
-        levels = {Figure(name): Level(level) for name, level in values.pop("levels").items()}
-        rolled_back, digest = values.pop("rolled_back"), values.pop("digest")
-        return Watch(
-            levels=levels,
-            digest=bytes.fromhex(digest),
-            rolled_back=None if rolled_back is None else bytes.fromhex(rolled_back),
-            **values,
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DecodeError(f"kept guard: {error!r}") from error
+        pairs = [text.split("=") for text in kept.levels.split()]
+        levels = {Figure(name): Level(int(level)) for name, level in pairs}
+    except ValueError as error:
+        raise DecodeError(f"kept guard: {error}") from error
+    return Watch(
+        levels, kept.digest, kept.bad_s, kept.bad_until_s, kept.heard_link_s, kept.rolled_back
+    )

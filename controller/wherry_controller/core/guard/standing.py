@@ -8,12 +8,14 @@ Rules:
 4. Errors roll back only when every measured window of 120 s is above the limit; latency (mean),
    energy (measured or calibrated) and an engine crash do so at once.
 5. Silence and every level above OK stop rollouts from widening; they are let go on recovery.
+   Silence is measured on the clock of the controller's own link (`link_s`).
 6. A figure that is missing leaves its level as it is.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
+from typing import Final
 
 from wherry_controller.core.guard.limits import GuardLimits, Terms
 
@@ -67,9 +69,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """`is_link_up`: the controller's own link; while it is down nobody is silent."""
-
-    is_link_up: bool
+    """Nothing came from the unit until now."""
 
 
 Event = Window | Used | EngineCrash | Heard | TimePassed
@@ -119,9 +119,7 @@ class Watch:
     digest: bytes = b""  # that the last window was of
     bad_s: float = 0.0  # how long every measured window was above the error limit
     bad_until_s: float | None = None
-    heard_s: float | None = None
-    unheard_s: float = 0.0  # while our own link was up
-    checked_s: float | None = None
+    heard_link_s: float | None = None  # when anything was heard last, on the link's clock
     rolled_back: bytes | None = None
 
 
@@ -134,27 +132,31 @@ class Reading:
     text: str
 
 
+HEARD: Final = Reading(Figure.SILENCE, Level.OK, "")
+
+
 def step(
-    watch: Watch, event: Event, limits: GuardLimits, terms: Terms, now_s: float
+    watch: Watch, event: Event, limits: GuardLimits, terms: Terms, now_s: float, link_s: float
 ) -> tuple[Watch, tuple[Action, ...]]:
-    """The guard after an event at `now_s` (Unix seconds; for a Window its end), and what to do."""
+    """The guard after an event, and what to do.
+
+    `now_s` is Unix seconds (for a Window its end), `link_s` the link's clock.
+    """
     if isinstance(event, TimePassed):
-        return _silence(watch, event, limits, now_s)
-    newest_s = max(now_s, watch.checked_s or 0.0)  # a window may be from long ago
-    watch = replace(watch, heard_s=newest_s, unheard_s=0.0, checked_s=newest_s)
-    heard = Reading(Figure.SILENCE, Level.OK, "")
+        return _silence(watch, limits, link_s)
+    watch = replace(watch, heard_link_s=max(link_s, watch.heard_link_s or 0.0))
     if isinstance(event, Window):
         watch = _streak(watch, event, limits, now_s)
-        readings = [heard, *_read_window(watch, event, limits, terms)]
-        if event.digest != watch.rolled_back:
+        readings = [HEARD, *_read_window(watch, event, limits, terms)]
+        if watch.rolled_back not in (None, event.digest):
             watch = replace(watch, rolled_back=None)
         return _settle(watch, readings, event.digest)
     if isinstance(event, EngineCrash):
         crash = Reading(Figure.CRASH, Level.ROLLBACK, "the engine crashed")
-        return _settle(watch, [heard, crash], event.digest)
+        return _settle(watch, [HEARD, crash], event.digest)
     if isinstance(event, Used):
-        return _settle(watch, [heard, _read_memory(event, limits)], None)
-    return _settle(watch, [heard], None)
+        return _settle(watch, [HEARD, _read_memory(event, limits)], None)
+    return _settle(watch, [HEARD], None)
 
 
 def _streak(watch: Watch, window: Window, limits: GuardLimits, now_s: float) -> Watch:
@@ -164,7 +166,8 @@ def _streak(watch: Watch, window: Window, limits: GuardLimits, now_s: float) -> 
     if window.inferences < limits.samples_min:
         return watch
     if window.errors / window.inferences <= limits.error_rollback:
-        return replace(watch, bad_s=0.0, bad_until_s=None)
+        is_clean = watch.bad_until_s is None
+        return watch if is_clean else replace(watch, bad_s=0.0, bad_until_s=None)
     began_s = now_s - window.interval_s
     is_gap = watch.bad_until_s is None or began_s - watch.bad_until_s > limits.streak_gap_s
     bad_s = window.interval_s + (0.0 if is_gap else watch.bad_s)
@@ -241,15 +244,8 @@ def _read_memory(event: Used, limits: GuardLimits) -> Reading:
     return Reading(Figure.MEMORY, Level.WATCH if is_high else Level.OK, text)
 
 
-def _silence(
-    watch: Watch, event: TimePassed, limits: GuardLimits, now_s: float
-) -> tuple[Watch, tuple[Action, ...]]:
-    if watch.heard_s is None:
-        return watch, ()
-    since_s = watch.heard_s if watch.checked_s is None else watch.checked_s
-    added_s = max(0.0, now_s - since_s) if event.is_link_up else 0.0
-    watch = replace(watch, unheard_s=watch.unheard_s + added_s, checked_s=now_s)
-    if watch.unheard_s < limits.silent_s:
+def _silence(watch: Watch, limits: GuardLimits, link_s: float) -> tuple[Watch, tuple[Action, ...]]:
+    if watch.heard_link_s is None or link_s - watch.heard_link_s < limits.silent_s:
         return watch, ()
     text = f"nothing heard for {limits.silent_s:g} s"
     return _settle(watch, [Reading(Figure.SILENCE, Level.ALERT, text)], None)
@@ -277,4 +273,4 @@ def _settle(
         text = "; ".join(a.text for a in actions if isinstance(a, Raised))
         actions.append(HoldRollouts(is_held, text or "all figures are back within their limits"))
     levels = {figure: level for figure, level in after.items() if level}
-    return replace(watch, levels=levels), tuple(actions)
+    return watch if levels == before else replace(watch, levels=levels), tuple(actions)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from wherry_protocol.errors import Code, DecodeError
 from wherry_protocol.messages.desired import TrialLimits
 
+from wherry_controller.core.link_clock import LinkClock
 from wherry_controller.core.rollouts.gates import Check, Consequence, Verdict
 from wherry_controller.core.rollouts.limits import GateLimits
 from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
@@ -22,7 +23,6 @@ from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.pools import Key, Pool, Pools
 from wherry_controller.core.rollouts.state import (
     ClassTerms,
-    LinkClock,
     Progress,
     Rollout,
     State,
