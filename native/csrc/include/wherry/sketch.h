@@ -28,7 +28,8 @@ typedef struct {
 WH_MUST_CHECK int wh_sketch_read(const uint8_t *data, size_t size, wh_sketch_totals *totals);
 
 /* Writes the sketch of both into `out`, and its length: at most that of both together, and at
- * most WH_SKETCH_BYTES_MAX. 0, an error of wh_sketch_read, or WH_ERR_ARGUMENT where a sum is beyond 64 bits. */
+ * most WH_SKETCH_BYTES_MAX. 0, an error of wh_sketch_read, or WH_ERR_ARGUMENT where a sum is
+ * beyond 64 bits. */
 WH_MUST_CHECK int wh_sketch_merge(const uint8_t *first, size_t first_size, const uint8_t *second,
                                   size_t second_size, uint8_t *out, size_t *out_size);
 
