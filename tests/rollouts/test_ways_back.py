@@ -5,6 +5,7 @@ from wherry_controller.core.rollouts import State, draft, parse_plan
 from wherry_controller.core.rollouts.effects import SendBack
 from wherry_controller.core.rollouts.events import (
     Abort,
+    Advance,
     Crashed,
     LinkChanged,
     PassedOver,
@@ -179,6 +180,22 @@ def test_a_device_with_a_higher_authority_is_skipped_and_left_alone() -> None:
     assert voyage.state is State.SUCCEEDED
     voyage.tell(Revert("ada", "worse"))
     assert "dev-1/self" not in voyage.sent_back
+
+
+def test_a_gated_stage_that_nobody_was_given_is_not_passed_by_itself() -> None:
+    """Seed 704: the only device of the first stage was isolated, and half of the fleet was next."""
+    voyage = Voyage(names(20), strategy="canary").start()
+    first = voyage.rollout.order[: voyage.rollout.progress.opened_count]
+    for unit in first:
+        voyage.tell(PassedOver(unit, "isolated"))
+    voyage.wait(voyage.rollout.plan.stage_after_s_max - 10)
+    assert set(voyage.assigned) == set(first)
+    voyage.wait(20)
+    assert voyage.state is State.PAUSED
+    assert set(voyage.assigned) == set(first)
+    voyage.tell(Resume("ada", "go on"))
+    voyage.tell(Advance("ada", "it will do"))
+    assert len(voyage.assigned) > len(first)
 
 
 @pytest.mark.parametrize("is_confirmed", [True, False])

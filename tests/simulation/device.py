@@ -389,7 +389,6 @@ class SimDevice:
         self.world.broker.connect(self.client_id, client)
         for mid in list(self.in_flight):
             self._send(mid)
-        self.publish(topic, presence(self.identity, number, True), True)
         self._post(Connected(number))
 
     def cut(self) -> None:

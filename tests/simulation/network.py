@@ -2,7 +2,8 @@
 connection, or never.
 
 Rules:
-1. Within one connection and topic the order holds; across topics it need not.
+1. Within one connection and topic the order holds; across topics it need not, but what is said
+   after a subscription comes after it.
 2. A lost packet is one that TCP sends again: it comes `resend_s` later.
 3. When a connection ends, everything in the air is gone. QoS 1 is the ends' own business.
 4. A half-open connection takes what is sent and delivers nothing, until somebody notices.
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SECOND_US = 1_000_000
+SUBSCRIPTIONS = ("up", "subscriptions")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ class Wire:
         world, epoch = self.world, self.epoch
         arrival_us = world.now_us + self._latency_us()
         key = (direction, topic)
-        arrival_us = max(arrival_us, self._arrivals.get(key, 0) + 1)
+        before_us = self._arrivals.get(key, 0)
+        if direction == "up":
+            before_us = max(before_us, self._arrivals.get(SUBSCRIPTIONS, 0))
+        arrival_us = max(arrival_us, before_us + 1)
         self._arrivals[key] = arrival_us
 
         def arrive() -> None:

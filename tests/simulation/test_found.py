@@ -2,8 +2,9 @@
 
 import cbor2
 import pytest
-from wherry_agent.core.effects import SpoolDrop
-from wherry_agent.core.inputs import Stopping
+from wherry_agent.core.agent import step
+from wherry_agent.core.effects import Publish, SpoolDrop, Subscribe
+from wherry_agent.core.inputs import Connected, Stopping
 from wherry_agent.core.presence import presence
 from wherry_agent.core.record import unit_record
 from wherry_agent.core.reports import Reports, Segment, trim
@@ -59,6 +60,7 @@ def test_a_device_that_is_asked_to_report_says_that_it_is_here_too() -> None:
     """Seed 168: a controller from a backup believed a connected device away, for ever."""
     harbour = afloat()
     topic = harbour.director.topics.presence(harbour.ashore.name)
+    harbour.broker.published.clear()
     _asked(harbour)
     harbour.tick(6)
     said = [payload for name, payload in harbour.broker.published if name == topic]
@@ -169,6 +171,19 @@ def test_a_device_that_learns_the_newest_root_says_that_it_is_here() -> None:
     harbour.settle()
     topic = harbour.director.topics.presence(harbour.ashore.name)
     assert topic in [name for name, _ in harbour.broker.published]
+
+
+def test_a_device_greets_once_it_has_subscribed() -> None:
+    """Seed 683: a greeting came before the controller was there, and the controller's question
+    before the device listened: it was believed away for ever."""
+    harbour = Harbour().boot()
+    _, effects = step(harbour.live.agent, Connected(1), harbour.moment())
+    topics = harbour.director.topics
+    asked = [n for n, one in enumerate(effects) if isinstance(one, Subscribe)]
+    said = [n for n, one in enumerate(effects) if isinstance(one, Publish)]
+    assert topics.report in effects[asked[0]].topics
+    assert effects[said[0]].topic == topics.presence(harbour.ashore.name)
+    assert max(asked) < min(said)
 
 
 def test_the_time_in_which_the_controller_was_not_there_is_nobodys_silence(tmp_path) -> None:

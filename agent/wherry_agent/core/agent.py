@@ -29,6 +29,7 @@ from wherry_agent.core.effects import (
     Isolate,
     LoadCandidate,
     Persist,
+    Publish,
     SpoolDrop,
     SpoolWrite,
     Subscribe,
@@ -63,6 +64,7 @@ from wherry_agent.core.inputs import (
     Ticked,
 )
 from wherry_agent.core.model import ModelState
+from wherry_agent.core.presence import presence
 from wherry_agent.core.record import AgentRecord, Slot, unit_record
 from wherry_agent.core.reports import Reports, Segment
 from wherry_agent.core.state import Agent, Identity, Settings, UnitState
@@ -232,7 +234,14 @@ def _connected(turn: Turn, given: Connected) -> None:
     transfer, asked_again = transfers.resubscribe(turn.agent.transfer, turn.now_us)
     held, sent_again = spool.connect(turn.agent.reports, turn.now_us)
     turn.agent = replace(turn.agent, transfer=transfer, reports=held)
-    turn.do(Subscribe(inbox.subscriptions(turn)), *asked_again, *sent_again)
+    # Who misses the greeting begins to listen after it, and asks: by then we listen to him.
+    identity = turn.agent.identity
+    greeting = Publish(
+        identity.topics.presence(identity.connection),
+        presence(identity, given.connection_number, True),
+        is_retained=True,
+    )
+    turn.do(Subscribe(inbox.subscriptions(turn)), greeting, *asked_again, *sent_again)
 
 
 def _disconnected(turn: Turn, given: Disconnected) -> None:  # noqa: ARG001

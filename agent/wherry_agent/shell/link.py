@@ -7,6 +7,7 @@ Rules:
 2. Nothing is published while offline: paho would queue it and answer "no connection" at once.
    The core sends everything again on `Connected`, so dropping is right.
 3. Each connection has a number above all earlier ones; its will says offline with that number.
+   The core says online, once it has subscribed.
 """
 
 import contextlib
@@ -52,7 +53,7 @@ class MqttLink:
         first_number: int,
         callbacks: Callbacks,
     ) -> None:
-        """`presence(number, is_online)` makes the will and the greeting."""
+        """`presence(number, is_online)` makes the will and the farewell."""
         self._login = login
         self._config = config
         self._presence_topic = presence_topic
@@ -135,7 +136,7 @@ class MqttLink:
 
     def _on_connect(
         self,
-        client: mqtt.Client,
+        client: mqtt.Client,  # noqa: ARG002
         userdata: Any,  # noqa: ARG002
         flags: mqtt.ConnectFlags,  # noqa: ARG002
         reason: ReasonCode,
@@ -145,8 +146,6 @@ class MqttLink:
             LOG.warning("the broker refuses the connection: %s", reason)
             return  # paho tries again
         self._is_connected.set()
-        payload = self._presence(self._number, True)
-        client.publish(self._presence_topic, payload, qos=1, retain=True)
         self._callbacks.connected(self._number)
 
     def _on_connect_fail(self, client: mqtt.Client, userdata: Any) -> None:  # noqa: ARG002

@@ -135,7 +135,7 @@ def may_leave(rollout: Rollout, now_s: float) -> bool:
     if ready_s is None or now_s < ready_s:
         return False
     progress, plan = rollout.progress, rollout.plan
-    if not plan.stages[progress.stage_index].is_gated or not rollout.touched:
+    if not plan.stages[progress.stage_index].is_gated or _is_all_there(rollout):
         return True
     is_fresh = progress.checked_s is not None and progress.checked_s >= ready_s
     return is_fresh and is_passed(rollout.checks, plan.gate.require)
