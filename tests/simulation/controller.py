@@ -28,7 +28,7 @@ from wherry_protocol.topics import DEVICE_LEAVES
 from tests.agent.director import hardware_class
 from tests.simulation.broker import Client
 from tests.simulation.device import ProcessDiedError
-from tests.simulation.network import SECOND_US, Wire
+from tests.simulation.network import SECOND_US, Wire, draw
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -86,6 +86,11 @@ class SimController:
     @property
     def org(self) -> Organization:
         return self.fleet.org
+
+    @property
+    def changes(self) -> tuple[int, int]:
+        """Another pair whenever a row of the store was written, or another life began."""
+        return self.life, self.db.conn.total_changes
 
     @property
     def now_s(self) -> float:
@@ -167,7 +172,7 @@ class SimController:
     def _turn_soon(self) -> None:
         if not self._is_turn_due:
             self._is_turn_due = True
-            self.later(self.random.randint(500, 30_000), "turns", self._turn)
+            self.later(draw(self.random, 500, 30_000), "turns", self._turn)
 
     def _turn(self) -> None:
         self._is_turn_due = False

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from wherry_agent.core import agent as core
 from wherry_agent.core.agent import Found
@@ -33,7 +32,7 @@ from wherry_protocol.messages.reported import Outcome
 from tests.simulation.broker import Client
 from tests.simulation.disk import FaultyDisk, PowerCutError
 from tests.simulation.engine import UNIT, EngineTwin
-from tests.simulation.network import SECOND_US, Wire
+from tests.simulation.network import SECOND_US, Wire, draw
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -109,6 +108,7 @@ class SimDevice:
     ambush: Ambush | None = None
     is_chatty: bool = False  # it reports every second
     is_power_lost: bool = True  # how the next death goes
+    has_acted: bool = False  # since the invariants looked: its own state may be another
     connection_number: int = 0
     log: Log = field(default_factory=Log)
 
@@ -161,6 +161,7 @@ class SimDevice:
         self.world.at(delay_us, self.name, what, alive)
 
     def guarded(self, act: Callable[[], None]) -> None:
+        self.has_acted = True
         try:
             act()
         except (PowerCutError, ProcessDiedError) as death:
@@ -225,6 +226,7 @@ class SimDevice:
     def die(self, *, is_power_lost: bool) -> None:
         """The life ends here; another one begins after a while."""
         self.life += 1
+        self.has_acted = True
         self.is_running = self.is_connected = False
         self.log.deaths += 1
         self.die_at_effect = None
@@ -292,7 +294,7 @@ class SimDevice:
     def _turn_soon(self) -> None:
         if not self._is_turn_due:
             self._is_turn_due = True
-            self.later(self.random.randint(50, 3_000), "turns", self._turn)
+            self.later(draw(self.random, 50, 3_000), "turns", self._turn)
 
     def _turn(self) -> None:
         """Everything that is in the inbox now."""
@@ -320,7 +322,7 @@ class SimDevice:
             self._job_later()
 
     def _job_later(self) -> None:
-        self.later(self.random.randint(200, 60_000), "works", self._do_job)
+        self.later(draw(self.random, 200, 60_000), "works", self._do_job)
 
     def _do_job(self) -> None:
         self.jobs[0]()
@@ -427,7 +429,8 @@ class SimDevice:
         mid = self._next_mid
         self._next_mid += 1
         self.in_flight[mid] = Publish(topic, payload, is_retained)
-        self.world.note(self.name, f"publishes {topic.rsplit('/', 1)[-1]} {crc32(payload):08x}")
+        self.world.note(self.name, f"publishes {topic.rsplit('/', 1)[-1]} {len(payload)} B")
+        self.world.trace.carry(payload)
         self._send(mid)
 
     def _send(self, mid: int) -> None:

@@ -11,6 +11,7 @@ from wherry_agent.core.effects import Survey, WatchTrial
 from tests.simulation.broker import Memory
 from tests.simulation.device import Ambush
 from tests.simulation.network import CALM, SECOND_US, WEATHERS
+from tests.simulation.twins.codec import real_bytes
 
 if TYPE_CHECKING:
     from tests.simulation.device import SimDevice
@@ -244,7 +245,7 @@ def forge_messages(world: "World", source: Random) -> None:
     """A hostile broker changes a byte of what it carries."""
     topics = sorted(topic for topic, payload in world.broker.retained.items() if payload)
     for topic in source.sample(topics, min(len(topics), 10)):
-        payload = bytearray(world.broker.retained[topic])
+        payload = bytearray(real_bytes(world.broker.retained[topic]))
         payload[source.randrange(len(payload))] ^= 1 << source.randrange(8)
         _inject(world, topic, bytes(payload))
 

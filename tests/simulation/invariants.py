@@ -124,7 +124,8 @@ def check_boot(world: "World", device: "SimDevice", record: AgentRecord | None) 
 
 
 def check_device(world: "World", device: "SimDevice") -> None:
-    """After an event of this device."""
+    """After an event in which this device did something; a message on its way changes nothing."""
+    device.has_acted = False
     if device.is_running and device.runtime is not None:
         for check in DEVICE:
             check(world, device)
@@ -226,9 +227,10 @@ DEVICE: list[Callable[["World", "SimDevice"], None]] = [
 
 
 def check_controller(world: "World") -> None:
-    """After an event of the controller."""
-    if not world.controller.is_running:
+    """After an event of the controller; nothing can have changed where its store has not."""
+    if not world.controller.is_running or world.controller.changes == world.truth.looked_at:
         return
+    world.truth.looked_at = world.controller.changes
     for check in CONTROLLER:
         check(world)
     for rollout in list(world.controller.org.rollouts.values()):

@@ -3,6 +3,7 @@
 usage: python -m tests.simulation.run [--seeds N] [--devices N] [--first-seed N]
                                       [--scenario NAME] [--jobs N]
                                       [--trace] [--digests] [--no-shrink]
+                                      [--twins PART,PART]
 Exit code 1 where a seed failed. The last line is one JSON object with the totals.
 """
 
@@ -14,8 +15,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.shrink import described, shrink
+from tests.simulation.twins import TWINS
 from tests.simulation.voyage import Result, sail
-from tests.simulation.world import TWINS
+from tests.simulation.world import ALWAYS_TWINS
 
 
 def arguments() -> argparse.Namespace:
@@ -28,6 +30,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trace", action="store_true", help="print the whole trace")
     parser.add_argument("--digests", action="store_true", help="one digest of each seed's trace")
     parser.add_argument("--no-shrink", action="store_true", help="only name failing seeds")
+    parser.add_argument("--twins", default=[], type=lambda text: text.split(","),
+                        help=f"parts that are not real, for speed: {','.join(TWINS)}")  # fmt: skip
     return parser.parse_args()
 
 
@@ -35,16 +39,20 @@ def played(asked: argparse.Namespace) -> Iterator[Result]:
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     if asked.jobs == 1:
         for seed in seeds:
-            yield sail(seed, asked.devices, scenario=asked.scenario, is_traced=asked.trace)
+            yield sail(seed, asked.devices, scenario=asked.scenario, is_traced=asked.trace,
+                       twins=asked.twins)  # fmt: skip
         return
     with ProcessPoolExecutor(asked.jobs) as pool:
-        work = [pool.submit(_untraced, seed, asked.devices, asked.scenario) for seed in seeds]
+        work = [
+            pool.submit(_untraced, seed, asked.devices, asked.scenario, asked.twins)
+            for seed in seeds
+        ]
         for one in work:
             yield one.result()
 
 
-def _untraced(seed: int, devices: int, scenario: str) -> Result:
-    result = sail(seed, devices, scenario=scenario)
+def _untraced(seed: int, devices: int, scenario: str, twins: list[str]) -> Result:
+    result = sail(seed, devices, scenario=scenario, twins=twins)
     result.trace.forget()
     return result
 
@@ -57,7 +65,7 @@ def main() -> int:
         events += result.events
         virtual_s += result.virtual_s
         if asked.digests:
-            print(f"{result.seed} {result.digest}")
+            print(f"{result.seed} {result.digest} {result.payload_sum:08x}")
         if asked.trace:
             print("\n".join(result.trace.lines))
         if result.failure is not None:
@@ -69,7 +77,7 @@ def main() -> int:
     totals = {
         "seeds": asked.seeds, "devices": asked.devices, "failed": failed, "events": events,
         "events_per_s": round(events / wall_s), "virtual_s": round(virtual_s),
-        "wall_s": round(wall_s, 1), "twins": TWINS,
+        "wall_s": round(wall_s, 1), "twins": [*ALWAYS_TWINS, *asked.twins],
     }  # fmt: skip
     print(json.dumps(totals))
     return 1 if failed else 0

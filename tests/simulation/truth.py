@@ -18,6 +18,7 @@ class Truth:
     audit_hash: bytes = bytes(32)
     audit_epoch: int = 0  # counts restores: another log begins
     audited_changes: dict[str, int] = field(default_factory=dict)  # rollout -> its newest row
+    looked_at: tuple[int, int] = (0, 0)  # the controller's changes, as invariants saw them last
     marks: dict[str, Any] = field(default_factory=dict)  # rollouts as they were looked at last
     offered: dict[tuple[str, str], float] = field(default_factory=dict)  # at which link time
     subscribed: set[str] = field(default_factory=set)  # devices whose subscriptions changed

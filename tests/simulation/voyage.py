@@ -1,5 +1,6 @@
 """One seed from beginning to end: disturbances, calm, convergence."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -8,6 +9,7 @@ from tests.simulation import faults, invariants, operator
 from tests.simulation.network import SECOND_US
 from tests.simulation.scenarios import SPAN_S, Plan, plan_of, scenario_of
 from tests.simulation.trace import Trace
+from tests.simulation.twins import played_by_twins
 from tests.simulation.world import (
     Disturbance,
     Violation,
@@ -33,6 +35,7 @@ class Result:
     virtual_s: float
     trace: Trace
     digest: str  # of the whole trace
+    payload_sum: int  # of the bytes that devices published
 
 
 def sail(
@@ -42,12 +45,14 @@ def sail(
     scenario: str = "",
     plan: Plan | None = None,
     is_traced: bool = False,
+    twins: Iterable[str] = (),
 ) -> Result:
-    """Play a seed. `plan` replaces what the seed would draw."""
+    """Play a seed. `plan` replaces what the seed would draw; `twins` names parts that are not
+    real (`twins.TWINS`)."""
     name = scenario or scenario_of(seed)
     disturbances = plan_of(seed, name) if plan is None else plan
     trace = Trace(is_traced)
-    with scratch_folder() as folder, programs_silenced():
+    with scratch_folder() as folder, programs_silenced(), played_by_twins(twins):
         world = make_world(seed, device_count, Path(folder), trace)
         try:
             failure = _played(world, disturbances)
@@ -55,8 +60,9 @@ def sail(
             world.close()
         virtual_s = world.now_us / SECOND_US
         return Result(
-            seed, name, disturbances, failure, world.events, virtual_s, trace, trace.digest
-        )
+            seed, name, disturbances, failure, world.events, virtual_s, trace, trace.digest,
+            trace.payload_sum,
+        )  # fmt: skip
 
 
 def _played(world: World, disturbances: Plan) -> str | None:

@@ -9,13 +9,14 @@ Rules:
 4. The assignment, the unit's next revision, its audit row and its outbox rows commit together.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from wherry_protocol.codec import encode
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Manifest, Policy
 from wherry_protocol.messages.desired import Assignment, Mode, TrialLimits, assignment_id
 from wherry_protocol.messages.limits import ASSIGNMENTS_MAX, BLOBS_MAX, DESIRED_BYTES_MAX
+from wherry_protocol.replacing import replace
 from wherry_protocol.version import Version
 
 from wherry_controller.fleet import blobs, bundles, desires, trustees

@@ -5,7 +5,6 @@ carries it. A unit that has never said which protocol it speaks is sent nothing,
 whose engine it does not offer is left out until it does.
 """
 
-from dataclasses import replace
 from functools import lru_cache
 
 from wherry_protocol.blobs import wrap_key
@@ -14,6 +13,7 @@ from wherry_protocol.errors import LimitError
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.desired import Assignment, Desired, TelemetryConfig
 from wherry_protocol.messages.limits import BLOBS_MAX, DESIRED_BYTES_MAX, MANIFEST_BYTES_MAX
+from wherry_protocol.replacing import replace
 
 from wherry_controller.fleet.blobs import content_key
 from wherry_controller.fleet.organization import Organization

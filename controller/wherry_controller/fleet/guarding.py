@@ -1,10 +1,11 @@
 """Drives the standing guard: it watches every unit and model always, in or out of a rollout."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode
+from wherry_protocol.replacing import replace
 
 from wherry_controller.core.guard.keeping import keep_watch, watch_of
 from wherry_controller.core.guard.limits import GuardLimits, Terms

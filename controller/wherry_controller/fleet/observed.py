@@ -9,14 +9,13 @@ Rules, in order:
 4. A unit whose revision is above ours (our store is from a backup) gets one above its own.
 """
 
-from dataclasses import replace
-
 from wherry_protocol.codec import Unknown, encode
 from wherry_protocol.errors import Code, TrustError
 from wherry_protocol.messages.observed import Presence
 from wherry_protocol.messages.reported import ModelReport, Outcome, Reported, SlotReport
 from wherry_protocol.messages.rpc import Request, TimeAnswer, Verb
 from wherry_protocol.messages.trust import TrustRole
+from wherry_protocol.replacing import replace
 from wherry_protocol.sealed import open_mac, open_sealed
 
 from wherry_controller.fleet import blobs, desires

@@ -13,9 +13,11 @@ Rules:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final
+
+from wherry_protocol.replacing import replace
 
 from wherry_controller.core.guard.limits import GuardLimits, Terms
 

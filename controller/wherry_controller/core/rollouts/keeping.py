@@ -43,6 +43,7 @@ PLAN_FIELDS: Final = (
     "plan",
     "terms",
 )
+AS_IT_IS: Final = frozenset((str, int, float, bool, type(None)))
 HEAD_FIELDS: Final = ("state", "state_reason", "progress", "link", "checks", "told")
 
 
@@ -113,12 +114,13 @@ def _fields(rollout: Rollout, names: tuple[str, ...]) -> str:
     return _text({"format": FORMAT, **values})
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+_text: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def _plain(value: Any) -> Any:
     """JSON values of our own data: bytes as hex, enums by value, sets sorted."""
+    if type(value) in AS_IT_IS:  # nearly everything, and it comes with every event
+        return value
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, bytes):
@@ -130,18 +132,29 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {name: _plain(getattr(value, name)) for name, _ in _fields_of(type(value))}
     return value
 
 
 def _sparse(value: Any) -> dict[str, Any]:
     """The fields that differ from a freshly made one."""
-    values = ((field, getattr(value, field.name)) for field in fields(value))
+    values = ((name, default, getattr(value, name)) for name, default in _fields_of(type(value)))
     return {
-        field.name: _plain(item)
-        for field, item in values
-        if item != field.default and item not in ({}, set())
+        name: _plain(item)
+        for name, default, item in values
+        if item != default and item not in ({}, set())
     }
+
+
+_FIELDS: Final[dict[type[Any], tuple[tuple[str, Any], ...]]] = {}
+
+
+def _fields_of(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """(name, default) of each field of a dataclass."""
+    found = _FIELDS.get(cls)
+    if found is None:
+        found = _FIELDS[cls] = tuple((field.name, field.default) for field in fields(cls))
+    return found
 
 
 def _same(value: Any) -> Any:

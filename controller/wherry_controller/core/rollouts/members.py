@@ -12,7 +12,13 @@ from enum import Enum
 from typing import Final
 
 
-class MemberPhase(Enum):
+class _Named(Enum):
+    """Its members stand in tables that every event is looked up in: by identity, not by name."""
+
+    __hash__ = object.__hash__
+
+
+class MemberPhase(_Named):
     """Where a device stands in the rollout."""
 
     PENDING = "pending"
@@ -27,7 +33,7 @@ class MemberPhase(Enum):
     SKIPPED = "skipped"
 
 
-class Signal(Enum):
+class Signal(_Named):
     """What can happen to a member."""
 
     OFFER = "offer"
@@ -69,7 +75,7 @@ MEMBER_TRANSITIONS: Final[dict[tuple[MemberPhase, Signal], MemberPhase]] = {
 }
 
 
-class Return(Enum):
+class Return(_Named):
     """Where a device stands on its way back to what it ran before."""
 
     NONE = "none"
@@ -79,7 +85,7 @@ class Return(Enum):
     LOST = "lost"
 
 
-class ReturnSignal(Enum):
+class ReturnSignal(_Named):
     """What can happen on the way back."""
 
     QUEUE = "queue"

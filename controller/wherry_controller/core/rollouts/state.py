@@ -41,6 +41,8 @@ class State(Enum):
     REVERTED = "reverted"
     ABORTED = "aborted"
 
+    __hash__ = object.__hash__  # by identity, not by name: every event is looked up by it
+
 
 OPEN: Final = frozenset(
     {State.DRAFT, State.APPROVED, State.RUNNING, State.PAUSED, State.REVERTING}

@@ -1,0 +1,158 @@
+"""Twin of the codec: a message travels as an object behind opaque bytes of the true length.
+
+Made up are the CBOR and the COSE of what is sealed (signatures and MACs with them), and the CBOR
+of the agent's record on disk. Everything else is encoded as ever.
+
+Rules:
+1. Opaque bytes are as long as the real ones, so that limits, spools and traces are the same.
+2. Whoever opens them gets the message if it is of that class, role and key. Anything else, and
+   bytes that nobody sealed, goes to the real part, which refuses it in its own words.
+3. Who wants to flip a bit takes `real_bytes`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from wherry_agent.core import record as records
+from wherry_agent.core.record import CHECKSUM_BYTES, AgentRecord
+from wherry_protocol import cose, sealed
+from wherry_protocol.codec import content_type, dumps
+from wherry_protocol.keys import KEY_ID_BYTES, SigningKey
+from wherry_protocol.messages.trust import TrustRole
+
+from tests.simulation.twins.putting import put_in_place
+from tests.simulation.twins.sizes import head, size_of
+
+T = TypeVar("T")
+TOKEN_BYTES = 16  # no message is shorter
+SIGNATURE_BYTES = 64
+MAC_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What stands behind opaque bytes; `right` is what must be shown to open them."""
+
+    message: Any
+    right: Any
+    make: Callable[[], bytes]
+
+
+class Carrier:
+    """All opaque bytes of one voyage."""
+
+    def __init__(self) -> None:
+        self.carried: dict[bytes, Carried] = {}
+
+    def put(self, size_bytes: int, carried: Carried) -> bytes:
+        data = b"%*d" % (TOKEN_BYTES, len(self.carried)) + bytes(size_bytes - TOKEN_BYTES)
+        self.carried[data] = carried
+        return data
+
+
+_carrier = Carrier()
+
+
+def real_bytes(data: bytes) -> bytes:
+    """What would be on the wire; the data itself where it is."""
+    carried = _carrier.carried.get(data)
+    return data if carried is None else carried.make()
+
+
+# --- the envelopes
+
+
+@cache
+def _signed_frame_bytes(cls: type[Any], role: TrustRole) -> int:
+    """Everything of a COSE_Sign1 but its payload."""
+    header = {cose.ALGORITHM: cose.EDDSA, cose.KEY_ID: bytes(KEY_ID_BYTES),
+              cose.ROLE: role.name.lower(), cose.CONTENT_TYPE: content_type(cls)}  # fmt: skip
+    return _frame_bytes(len(dumps(header)), SIGNATURE_BYTES)
+
+
+@cache
+def _mac_frame_bytes(cls: type[Any]) -> int:
+    header = {cose.ALGORITHM: cose.HMAC_256, cose.CONTENT_TYPE: content_type(cls)}
+    return _frame_bytes(len(dumps(header)), MAC_BYTES)
+
+
+def _frame_bytes(header_bytes: int, proof_bytes: int) -> int:
+    tag_array_and_empty_map = 3
+    headers = head(header_bytes) + header_bytes + head(proof_bytes) + proof_bytes
+    return tag_array_and_empty_map + headers
+
+
+def _whole(frame_bytes: int, message: Any) -> int:
+    size_bytes = size_of(message)
+    return frame_bytes + head(size_bytes) + size_bytes
+
+
+def seal(message: Any, role: TrustRole, key: SigningKey) -> bytes:
+    carried = Carried(message, (role, key.public), lambda: REAL_SEAL(message, role, key))
+    return _carrier.put(_whole(_signed_frame_bytes(type(message), role), message), carried)
+
+
+def open_sealed(cls: type[T], data: bytes, role: TrustRole, keys: Iterable[bytes]) -> T:
+    carried = _carrier.carried.get(data)
+    if carried is None:
+        return REAL_OPEN_SEALED(cls, data, role, keys)
+    message, keys = carried.message, tuple(keys)
+    if type(message) is cls and carried.right in [(role, key) for key in keys]:
+        return message
+    return REAL_OPEN_SEALED(cls, carried.make(), role, keys)
+
+
+def seal_mac(message: Any, mac_key: bytes) -> bytes:
+    carried = Carried(message, mac_key, lambda: REAL_SEAL_MAC(message, mac_key))
+    return _carrier.put(_whole(_mac_frame_bytes(type(message)), message), carried)
+
+
+def open_mac(cls: type[T], data: bytes, mac_key: bytes) -> T:
+    carried = _carrier.carried.get(data)
+    if carried is None:
+        return REAL_OPEN_MAC(cls, data, mac_key)
+    message = carried.message
+    if type(message) is cls and carried.right == mac_key:
+        return message
+    return REAL_OPEN_MAC(cls, carried.make(), mac_key)
+
+
+# --- the record
+
+
+def encode_record(record: AgentRecord) -> bytes:
+    carried = Carried(record, None, lambda: REAL_ENCODE_RECORD(record))
+    return _carrier.put(CHECKSUM_BYTES + size_of(record), carried)
+
+
+def decode_record(data: bytes) -> AgentRecord:
+    carried = _carrier.carried.get(data)
+    return REAL_DECODE_RECORD(data) if carried is None else carried.message
+
+
+REAL_SEAL, REAL_OPEN_SEALED = sealed.seal, sealed.open_sealed
+REAL_SEAL_MAC, REAL_OPEN_MAC = sealed.seal_mac, sealed.open_mac
+REAL_ENCODE_RECORD, REAL_DECODE_RECORD = records.encode_record, records.decode_record
+PARTS = {
+    REAL_SEAL: seal,
+    REAL_OPEN_SEALED: open_sealed,
+    REAL_SEAL_MAC: seal_mac,
+    REAL_OPEN_MAC: open_mac,
+    REAL_ENCODE_RECORD: encode_record,
+    REAL_DECODE_RECORD: decode_record,
+}
+
+
+@contextmanager
+def in_place() -> Iterator[None]:
+    """Everything that is sealed inside is carried; outside nothing of it can be opened."""
+    global _carrier
+    before, _carrier = _carrier, Carrier()
+    try:
+        with put_in_place(PARTS):
+            yield
+    finally:
+        _carrier = before
