@@ -56,6 +56,7 @@ from wherry_agent.core.inputs import (
     Sampled,
     SegmentRead,
     SelfTested,
+    SpoolFailed,
     StepFailed,
     Stopping,
     StorageSeen,
@@ -276,16 +277,18 @@ def _watch_trust(turn: Turn) -> None:
 
 
 def _persist_failed(turn: Turn, given: PersistFailed) -> None:
-    """The disk does not take the record: let go of installs, try them again in a while."""
+    """The disk does not take the record: let go of installs, try them again in a while.
+
+    Whatever waits is looked at again then: the step that failed may have been to let it go.
+    """
     turn.agent = replace(turn.agent, persisted=None)
     turn.tell(Tell(Kind.STORAGE, Severity.CRITICAL, given.text, Code.STORAGE))
+    again_us = turn.now_us + STORAGE_WAIT_US
     for name in list(turn.agent.units):
         installs.halt(turn, name, Code.STORAGE, given.text)
         unit = turn.unit(name)
         waiting = {
-            model: replace(one, until_us=turn.now_us + STORAGE_WAIT_US)
-            if one.code is Code.STORAGE
-            else one
+            model: replace(one, until_us=min(one.until_us, again_us))
             for model, one in unit.waiting.items()
         }
         turn.put(replace(unit, waiting=waiting))
@@ -305,6 +308,12 @@ def _noticed(turn: Turn, given: Noticed) -> None:
 
 def _segment_read(turn: Turn, given: SegmentRead) -> None:
     held, effects = spool.segment_read(turn.agent.reports, given.name, given.data)
+    turn.agent = replace(turn.agent, reports=held)
+    turn.do(*effects)
+
+
+def _spool_failed(turn: Turn, given: SpoolFailed) -> None:
+    held, effects = spool.write_failed(turn.agent.reports, given.name, given.data, turn.now_us)
     turn.agent = replace(turn.agent, reports=held)
     turn.do(*effects)
 
@@ -331,6 +340,7 @@ HANDLERS: Final[dict[type[Input], Callable[[Turn, Any], None]]] = {
     StoreFailed: installs.store_failed,
     PersistFailed: _persist_failed,
     SegmentRead: _segment_read,
+    SpoolFailed: _spool_failed,
     Assembled: installs.from_unit,
     Loaded: installs.from_unit,
     SelfTested: installs.from_unit,

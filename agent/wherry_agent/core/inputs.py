@@ -96,6 +96,14 @@ class SegmentRead(Input):
     data: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class SpoolFailed(Input):
+    """The disk did not take a segment; `data` are its bytes."""
+
+    name: str
+    data: bytes
+
+
 # --- units
 
 

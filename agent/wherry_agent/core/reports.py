@@ -6,7 +6,9 @@ Rules, in order:
 3. What is unacknowledged for `hold_us`, or more than `held_bytes_max`, or held when the agent
    stops, is written to the spool as one segment; a connected device hardly writes.
 4. The spool is bounded: the oldest segment is dropped, and every dropped report is counted.
-5. On a connection, and when no ack released anything for `RESEND_US`, everything is sent again,
+5. A segment that the disk does not take is held in memory again, and tried again later; what has
+   no room there is dropped, oldest first, and counted.
+6. On a connection, and when no ack released anything for `RESEND_US`, everything is sent again,
    oldest first, one spool segment at a time. Duplicates are the controller's to ignore.
 
 Pure.
@@ -162,7 +164,7 @@ def acknowledge(reports: Reports, boot_id: bytes, sequence: int, now_us: int) ->
 
 
 def tick(reports: Reports, now_us: int) -> Result:
-    """Rules 3 and 5 as time goes on."""
+    """Rules 3 and 6 as time goes on."""
     is_due = any(now_us - one.made_us >= reports.hold_us for one in reports.held.values())
     effects: tuple[Effect, ...] = ()
     if is_due:
@@ -215,6 +217,27 @@ def spool_all(reports: Reports) -> Result:
     reports = replace(reports, held={}, segments=(*reports.segments, segment))
     reports, dropped = trim(reports)
     return reports, (SpoolWrite(name, data), *dropped)
+
+
+def write_failed(reports: Reports, name: str, data: bytes, now_us: int) -> Result:
+    """Rule 5."""
+    segment = next((one for one in reports.segments if one.name == name), None)
+    if segment is None:
+        return reports, ()  # it has given way meanwhile, or was acknowledged
+    again = {one.sequence: Held(one, now_us) for one in decode_segment(data).reports}
+    held = {**again, **reports.held}
+    room, kept = reports.held_bytes_max, set()
+    for number in sorted(held, reverse=True)[: SEGMENT_COUNT_MAX - 1]:
+        room -= len(held[number].report.payload)
+        if room < 0:
+            break
+        kept.add(number)
+    return replace(
+        reports,
+        held={number: one for number, one in held.items() if number in kept},
+        segments=tuple(one for one in reports.segments if one is not segment),
+        dropped_count=reports.dropped_count + len(held) - len(kept),
+    ), ()
 
 
 def trim(reports: Reports) -> Result:

@@ -49,6 +49,7 @@ from wherry_agent.core.inputs import (
     Noticed,
     PersistFailed,
     SegmentRead,
+    SpoolFailed,
     StepFailed,
     StoreFailed,
     Ticked,
@@ -270,6 +271,13 @@ class Runtime:
     def _isolate(self, effect: Isolate) -> None:
         self.worker(lambda: self.hosts[effect.unit].isolate(effect))
 
+    def _write_segment(self, effect: SpoolWrite) -> None:
+        try:
+            spool_files.write(self.store.disk, effect.name, effect.data)
+        except OSError as error:
+            self.post(SpoolFailed(effect.name, effect.data))
+            self._notice_disk(error)
+
     def _read_segment(self, effect: SpoolRead) -> None:
         self.post(SegmentRead(effect.name, spool_files.read(self.store.disk, effect.name)))
 
@@ -286,7 +294,7 @@ DOERS: Final[Mapping[type[Effect], Callable[..., None]]] = {
     PublishOnce: lambda it, effect: it.link.publish_once(effect.topic, effect.payload),
     Subscribe: lambda it, effect: it.link.subscribe(effect.topics),
     Unsubscribe: lambda it, effect: it.link.unsubscribe(effect.topics),
-    SpoolWrite: lambda it, effect: spool_files.write(it.store.disk, effect.name, effect.data),
+    SpoolWrite: Runtime._write_segment,
     SpoolRead: Runtime._read_segment,
     SpoolDrop: lambda it, effect: it.store.disk.unlink(f"spool/{effect.name}"),
     Say: lambda _it, effect: LOG.log(LEVELS[effect.severity], "%s: %s", effect.unit, effect.text),

@@ -1,5 +1,7 @@
 """The report spool on disk: one file per segment, in the order of their names."""
 
+import contextlib
+
 from wherry_protocol.errors import DecodeError
 
 from wherry_agent.core.reports import Segment, found_segment
@@ -18,8 +20,13 @@ def load(disk: Disk) -> tuple[Segment, ...]:
 
 
 def write(disk: Disk, name: str, data: bytes) -> None:
-    """Durable when this returns. Raises OSError."""
-    replace_durably(disk, f"spool/{name}", data, "spool")
+    """Durable when this returns. Raises OSError; no half of it is left then."""
+    try:
+        replace_durably(disk, f"spool/{name}", data, "spool")
+    except OSError:
+        with contextlib.suppress(OSError):
+            disk.unlink(f"spool/{name}.new")
+        raise
 
 
 def read(disk: Disk, name: str) -> bytes | None:

@@ -1,0 +1,63 @@
+"""What the crash sweep has found, each as small as it gets. docs/reliability.md lists them."""
+
+import errno
+from collections.abc import Callable
+
+from wherry_agent.core import reports
+from wherry_agent.core.effects import SpoolWrite
+from wherry_protocol.messages.reported import Outcome
+
+from tests.agent.harbour import Harbour, afloat
+
+
+def _fail_once(harbour: Harbour, at: int) -> None:
+    """The `at`-th operation from now on ends with EIO."""
+    disk = harbour.disk
+    right, left = disk._operation, [at]
+
+    def operation(act: Callable[[], None], tear: Callable[[], None] | None = None) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.EIO, "Input/output error")
+        right(act, tear)
+
+    disk._operation = operation  # type: ignore[method-assign]
+
+
+def test_what_a_lifted_isolation_let_go_begins_although_its_record_failed_once() -> None:
+    """Agent, isolated-and-freed, 17:eio: the assignment waited for a word that had come."""
+    harbour = afloat()
+    old, new = harbour.director.made("1.0.0", seed=1), harbour.director.made("1.1.0", seed=2)
+    harbour.install(old).publish(new)
+    assignment = harbour.director.assignment(new)
+    harbour.wish([assignment], is_isolated=True)
+    _fail_once(harbour, 5)
+    harbour.wish([assignment])
+    harbour.tick(1).tick(31)
+    harbour.serve_well(new)
+    assert harbour.model.outcome is Outcome.CONFIRMED
+
+
+def test_reports_that_the_spool_did_not_take_are_held_and_tried_again() -> None:
+    """Agent, long-offline, 5:eio: one failed write lost a minute of reports, and what came after
+    them waited behind the gap."""
+    held = reports.Reports(bytes(16), 1)
+    for _ in range(3):
+        held, _ = reports.add(held, "topic", b"figures", 0)
+    held, effects = reports.tick(held, held.hold_us)
+    (written,) = effects
+    assert isinstance(written, SpoolWrite)
+    held, _ = reports.add(held, "topic", b"later", held.hold_us)
+    held, _ = reports.write_failed(held, written.name, written.data, held.hold_us)
+    assert sorted(held.held) == [1, 2, 3, 4]
+    assert (held.segments, held.dropped_count, held.oldest) == ((), 0, 1)
+
+
+def test_reports_for_which_there_is_no_room_on_disk_nor_in_memory_are_counted() -> None:
+    held = reports.Reports(bytes(16), 1, held_bytes_max=20)
+    for _ in range(3):
+        held, effects = reports.add(held, "topic", b"0123456789", 0)
+    written = next(one for one in effects if isinstance(one, SpoolWrite))
+    held, _ = reports.write_failed(held, written.name, written.data, 0)
+    assert sorted(held.held) == [2, 3]
+    assert (held.dropped_count, held.oldest) == (1, 2)
