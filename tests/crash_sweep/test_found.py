@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from wherry_agent.core import reports
 from wherry_agent.core.effects import SpoolWrite
+from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
 from tests.agent.harbour import Harbour, afloat
@@ -36,6 +37,39 @@ def test_what_a_lifted_isolation_let_go_begins_although_its_record_failed_once()
     harbour.tick(1).tick(31)
     harbour.serve_well(new)
     assert harbour.model.outcome is Outcome.CONFIRMED
+
+
+def test_a_bundle_whose_manifest_the_disk_did_not_take_is_not_installed_without_it() -> None:
+    """Agent, first-install, 14:eio 47:kept: it was confirmed, cleaned away for want of a manifest,
+    and gone at the next start."""
+    harbour = afloat()
+    bundle = harbour.director.made("1.0.0", seed=1)
+    harbour.publish(bundle)
+    _fail_once(harbour, 9)  # eight operations make two records durable, then comes the manifest
+    harbour.wish([harbour.director.assignment(bundle)])
+    assert harbour.model.code is Code.STORAGE
+    harbour.tick(10)
+    harbour.serve_well(bundle)
+    assert harbour.model.outcome is Outcome.CONFIRMED
+    assert harbour.boot().serving == bundle.digest
+
+
+def test_nothing_is_cleaned_away_while_a_manifest_cannot_be_read() -> None:
+    """Read beside the above: an I/O error was taken for a bundle of which there is nothing."""
+    harbour = afloat()
+    bundle = harbour.director.made("1.0.0", seed=1)
+    harbour.install(bundle)
+    right = harbour.disk.read
+
+    def read(name: str) -> bytes:
+        if name == f"blobs/{bundle.digest.hex()}":
+            raise OSError(errno.EIO, "Input/output error")
+        return right(name)
+
+    harbour.disk.read = read  # type: ignore[method-assign]
+    harbour.wish([harbour.director.assignment(bundle)])
+    harbour.disk.read = right  # type: ignore[method-assign]
+    assert harbour.boot().serving == bundle.digest
 
 
 def test_reports_that_the_spool_did_not_take_are_held_and_tried_again() -> None:

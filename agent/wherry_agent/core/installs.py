@@ -463,11 +463,17 @@ def _fetch_again(turn: Turn, unit_name: str, model: str, plan: Plan, digest: byt
 
 
 def store_failed(turn: Turn, given: StoreFailed) -> None:
-    """The disk is full or broken: whoever wanted this blob tries again later."""
-    for unit_name, model, plan in _plans(turn):
-        if given.digest in {blob.digest for blob in plan.blobs}:
-            failure = TransferFailed(Code.STORAGE, given.text)
-            step_model(turn, unit_name, model, failure)
+    """The disk is full or broken: whoever wanted this blob tries again later.
+
+    A manifest is kept when its plan is done already; without it the bundle is nothing on disk.
+    """
+    failure = TransferFailed(Code.STORAGE, given.text)
+    for unit_name, unit in turn.agent.units.items():
+        for model, state in unit.models.items():
+            plan = unit.plans.get(model)
+            is_planned = plan is not None and given.digest in {one.digest for one in plan.blobs}
+            if is_planned or (state.phase in UNDER_WAY and state.digest == given.digest):
+                step_model(turn, unit_name, model, failure)
 
 
 def watch_progress(turn: Turn) -> None:

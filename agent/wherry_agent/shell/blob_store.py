@@ -209,13 +209,14 @@ class BlobStore:
         return found
 
     def collect(self, manifest_digests: Iterable[bytes]) -> None:
-        """Remove what none of these bundles needs. Raises OSError."""
+        """Remove what none of these bundles needs. Raises OSError; where a manifest cannot be read
+        for now, nothing is removed."""
         manifests = {}
         for digest in manifest_digests:
             try:
                 data = self.read_blob(digest)
                 manifests[digest] = decode(Manifest, data, size_max=MANIFEST_BYTES_MAX)
-            except (OSError, WherryError):
+            except (FileNotFoundError, WherryError):
                 continue  # not here yet, or damaged: there is nothing of it to keep
         blobs = {blob.digest.hex() for one in manifests.values() for blob in one.blobs}
         images = {f"images/{one.program_digest.hex()}" for one in manifests.values()}
