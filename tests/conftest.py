@@ -50,11 +50,15 @@ def mlperf_tiny() -> Path:
     return folder
 
 
+def find_mosquitto() -> str | None:
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin"
+    return shutil.which("mosquitto", path=path)
+
+
 @pytest.fixture(scope="session")
 def mosquitto() -> str:
     """The path of the mosquitto broker's program."""
-    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin"
-    program = shutil.which("mosquitto", path=path)
+    program = find_mosquitto()
     if program is None:
         pytest.skip("no mosquitto on PATH: `apt install mosquitto` as root")
     return program

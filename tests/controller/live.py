@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from wherry_controller.founding import Charter, found
 from wherry_controller.layout import DataDir
-from wherry_controller.settings import BrokerSettings, HttpSettings
+from wherry_controller.settings import BrokerSettings, HttpSettings, load, to_toml
 from wherry_protocol.keys import SigningKey
 
 from tests.controller.device import FakeDevice, Message
@@ -33,7 +34,9 @@ def free_port() -> int:
         return int(door.getsockname()[1])
 
 
-def wait_for(what: Callable[[], Any], why: str, deadline_s: float = DEADLINE_S) -> Any:
+def wait_for(
+    what: Callable[[], Any], why: str | Callable[[], str], deadline_s: float = DEADLINE_S
+) -> Any:
     """Poll until `what` is true; its value. Fails with `why` at the deadline."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
@@ -41,7 +44,8 @@ def wait_for(what: Callable[[], Any], why: str, deadline_s: float = DEADLINE_S) 
         if found:
             return found
         time.sleep(0.02)
-    raise AssertionError(f"not within {deadline_s} s: {why}")
+    said = why if isinstance(why, str) else why()
+    raise AssertionError(f"not within {deadline_s} s: {said}")
 
 
 def _accepts(port: int) -> bool:
@@ -64,6 +68,7 @@ class Live:
     broker: "subprocess.Popen[bytes] | None" = None
     service: "subprocess.Popen[str] | None" = None
     http: httpx.Client = field(default_factory=httpx.Client)
+    environment: dict[str, str] = field(default_factory=dict)  # more of the service's
     links: list["LiveDevice"] = field(default_factory=list)
 
     def start_broker(self) -> None:
@@ -78,7 +83,7 @@ class Live:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.environment,
             )
         assert self.service.stdout is not None
         line = self.service.stdout.readline()
@@ -117,10 +122,27 @@ class Live:
         assert answer.status_code == status, answer.text
         return answer.json()
 
+    def kill_broker(self, *, is_forgetting: bool = False) -> None:
+        """kill -9; `is_forgetting`: what it had saved is gone too."""
+        assert self.broker is not None
+        self.broker.kill()
+        self.broker.wait(DEADLINE_S)
+        if is_forgetting:
+            (self.folder / "broker" / "retained.db").unlink(missing_ok=True)
+
     def kill_service(self) -> None:
         assert self.service is not None
         self.service.kill()
         self._reap()
+
+    def halt_service(self) -> None:
+        """SIGSTOP."""
+        assert self.service is not None
+        self.service.send_signal(signal.SIGSTOP)
+
+    def resume_service(self) -> None:
+        assert self.service is not None
+        self.service.send_signal(signal.SIGCONT)
 
     def stop_service(self) -> int:
         """SIGTERM; the exit status."""
@@ -217,14 +239,34 @@ class LiveDevice:
             self.client = None
 
 
-def make_live(folder: Path, mosquitto: str, tls: dict[str, str] | None = None) -> Live:
-    """Found an organization and start its broker and service; `tls` names its three files."""
-    port = free_port()
-    broker = BrokerSettings(port=port, is_tls=tls is not None, **(tls or {}))
+def make_live(
+    folder: Path,
+    mosquitto: str,
+    tls: dict[str, str] | None = None,
+    *,
+    ports: tuple[int, int] | None = None,
+    fleet: dict[str, float] | None = None,
+    environment: dict[str, str] | None = None,
+) -> Live:
+    """Found an organization and start its broker and service; `tls` names its three files.
+
+    `ports` are the broker's own and the one that everybody dials, where these differ; `fleet`
+    changes that section of wherry.toml, `environment` is the service's beside ours.
+    """
+    port, door_port = ports or (free_port(),) * 2
+    broker = BrokerSettings(port=door_port, is_tls=tls is not None, **(tls or {}))
     charter = Charter("acme", "ada", broker=broker, http=HttpSettings(port=free_port()))
     made = found(DataDir(folder), charter, time.time())
+    if door_port != port:
+        path = folder / "broker" / "mosquitto.conf"
+        path.write_text(path.read_text().replace(f"listener {door_port} ", f"listener {port} "))
+    if fleet is not None:
+        settings = load(DataDir(folder).settings)
+        tuned = replace(settings, fleet=replace(settings.fleet, **fleet))  # type: ignore[arg-type]
+        DataDir(folder).settings.write_text(to_toml(tuned))
     release = [SigningKey.from_pem(path.read_bytes()) for path in made.release_key_files]
     live = Live(folder, mosquitto, made.token, release, port)
+    live.environment = environment or {}
     live.start_broker()
     live.start_service()
     return live

@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,20 @@ class AgentProcess:
     folder: Path
     device: Device
     process: "subprocess.Popen[bytes] | None" = None
+    environment: dict[str, str] = field(default_factory=dict)  # more of the process's
+    state: Path | None = None  # where it is not below the folder
 
     @property
     def state_dir(self) -> Path:
-        return self.folder / "state"
+        return self.state or self.folder / "state"
 
     def start(self) -> "AgentProcess":
         command = [sys.executable, "-m", "wherry_agent.main", "run", "--config",
                    str(self.folder / "agent.toml")]  # fmt: skip
         with (self.folder / "agent.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment() | self.environment
+            )
         return self
 
     def kill(self) -> None:
@@ -108,6 +112,15 @@ class AgentProcess:
             self.process.wait(10)
             self.process = None
         (self.state_dir / "http-address").unlink(missing_ok=True)
+
+    def halt(self) -> None:
+        """SIGSTOP: it holds its connections and does nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """SIGTERM, and its exit status."""

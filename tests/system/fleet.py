@@ -174,12 +174,13 @@ class Flotilla:
         with ThreadPoolExecutor(4) as pool:
             made = pool.map(lambda item: launched(self.live, folder, *item), boats.items())
             self.agents.update(zip(boats, made, strict=True))
-        wait_for(lambda: self._is_heard(set(boats)), "every device is heard", LIMIT_S)
+        wait_for(lambda: self.are_heard(set(boats)), "every device is heard", LIMIT_S)
         for name in boats:
             answer = self.live.http.patch(f"/devices/{name}/self", json={"performance_s": 1})
             assert answer.status_code == 200, answer.text
 
-    def _is_heard(self, names: set[str]) -> bool:
+    def are_heard(self, names: set[str]) -> bool:
+        """The controller has heard every one of them."""
         units = self.live.get("/devices")
         return names <= {unit["connection"] for unit in units if unit["health"] == "ok"}
 

@@ -18,9 +18,9 @@ CLASS = {
 }  # fmt: skip
 
 
-def live_with_class(folder: Path, mosquitto: str) -> Live:
-    """A controller that knows the class of the tests' bundles."""
-    made = make_live(folder, mosquitto)
+def live_with_class(folder: Path, mosquitto: str, **options: Any) -> Live:
+    """A controller that knows the class of the tests' bundles; options are `make_live`'s."""
+    made = make_live(folder, mosquitto, **options)
     answer = made.http.put(f"/classes/{HARDWARE}", json=CLASS)
     assert answer.status_code == 200, answer.text
     return made

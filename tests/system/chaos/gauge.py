@@ -1,0 +1,60 @@
+"""What running processes take of the machine, as /proc tells it, and whether that has grown."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One process at one moment; `file_count` is of its own folder."""
+
+    at_s: float
+    rss_bytes: int
+    thread_count: int
+    descriptor_count: int
+    file_count: int
+
+
+def read(pid: int, folder: Path, at_s: float) -> Reading:
+    """Raises OSError where the process has gone."""
+    fields = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    rss_bytes = int(fields["VmRSS"].split()[0]) * KIB
+    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+    return Reading(at_s, rss_bytes, int(fields["Threads"]), descriptors, files(folder))
+
+
+def files(folder: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+@dataclass
+class Gauges:
+    """Readings by process. What leaks raises the least value of a span, whatever comes and goes
+    meanwhile, so counts are compared by `min`; memory by the median."""
+
+    readings: dict[str, list[Reading]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, name: str, reading: Reading) -> None:
+        self.readings[name].append(reading)
+
+    def growth(
+        self, names: Iterable[str], what: str, warm_s: float, of: Callable[..., float]
+    ) -> list[float]:
+        """Of each process: `of` the last third of the time since then, over the first third's."""
+        found = []
+        for name in names:
+            values = [getattr(one, what) for one in self.readings[name] if one.at_s >= warm_s]
+            third = len(values) // 3
+            if third:
+                found.append(of(values[-third:]) / of(values[:third]) - 1.0)
+        return found
+
+    def last(self, names: Iterable[str], what: str) -> list[float]:
+        return [getattr(self.readings[name][-1], what) for name in names if self.readings[name]]
