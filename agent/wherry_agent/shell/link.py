@@ -8,11 +8,13 @@ Rules:
    The core sends everything again on `Connected`, so dropping is right.
 3. Each connection has a number above all earlier ones; its will says offline with that number.
    The core says online, once it has subscribed.
-4. Whatever a broker sends or withholds, memory stays bounded: a packet above `PACKET_BYTES_MAX`
+4. Whatever a broker sends ends the connection at worst, never the thread that would make the
+   next one.
+5. Whatever a broker sends or withholds, memory stays bounded: a packet above `PACKET_BYTES_MAX`
    and QoS 2, which we never ask for, end the connection; `RECEIVED_MAX` messages at most wait for
    the agent, the rest wait in the network; what is not acknowledged in `OUT_BYTES_MAX` is not
    added to.
-5. When to connect again is the core's word (`core.reconnect`).
+6. When to connect again is the core's word (`core.reconnect`).
 """
 
 import contextlib
@@ -56,7 +58,15 @@ class Callbacks:
 
 
 class _Client(mqtt.Client):
-    """paho's client, which by itself takes packets of 256 MiB, and QoS 2 messages without end."""
+    """paho's client, which by itself takes packets of 256 MiB and QoS 2 messages without end, and
+    ends its thread where a packet makes no sense to it."""
+
+    def _packet_handle(self) -> mqtt.MQTTErrorCode:
+        try:
+            return super()._packet_handle()
+        except Exception as error:  # which ones, is up to the broker
+            LOG.warning("the broker sends what cannot be read: %r", error)
+            return mqtt.MQTT_ERR_PROTOCOL
 
     def _sock_recv(self, bufsize: int) -> bytes:
         """Called for one byte of a header, then for all of the rest that is still to come."""
@@ -255,10 +265,15 @@ class MqttLink:
             client.ack(message.mid, message.qos)
             self._room.release()
 
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            client.ack(message.mid, message.qos)  # nobody's topic, or it would come again
+            return
         while not self._room.acquire(timeout=LOOK_S):
             if self._is_ending:
                 return
-        self._callbacks.received(message.topic, bytes(message.payload), acknowledge)
+        self._callbacks.received(topic, bytes(message.payload), acknowledge)
 
     def _on_publish(
         self,

@@ -180,6 +180,20 @@ class Proxy:
         self.is_open = True
         self._call(self._cut_half_open)
 
+    def to_client(self, name: str, data: bytes) -> None:
+        """Bytes of our own to every client of that name, as if its server had sent them.
+
+        Returns once the client's system has taken them, or the client has gone.
+        """
+        self._wait(self._to_client(name, data))
+
+    async def _to_client(self, name: str, data: bytes) -> None:
+        for one in self.passages:
+            if one.name == name:
+                with contextlib.suppress(OSError):
+                    one.client.write(data)
+                    await one.client.drain()
+
     def names(self) -> set[str]:
         """Who has a passage that is whole."""
         return {one.name for one in list(self.passages) if not one.is_half_open}
