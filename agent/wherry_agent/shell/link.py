@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 from wherry_protocol.messages.enrolment import BrokerLogin
 
@@ -61,12 +61,12 @@ class _Client(mqtt.Client):
     """paho's client, which by itself takes packets of 256 MiB and QoS 2 messages without end, and
     ends its thread where a packet makes no sense to it."""
 
-    def _packet_handle(self) -> mqtt.MQTTErrorCode:
+    def _packet_handle(self) -> MQTTErrorCode:
         try:
             return super()._packet_handle()
         except Exception as error:  # which ones, is up to the broker
             LOG.warning("the broker sends what cannot be read: %r", error)
-            return mqtt.MQTT_ERR_PROTOCOL
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
     def _sock_recv(self, bufsize: int) -> bytes:
         """Called for one byte of a header, then for all of the rest that is still to come."""

@@ -3,7 +3,8 @@
 Rules:
 1. The session is persistent, so that what devices send while we are away is kept by the broker.
 2. Callbacks run on paho's thread and only put values on the inbox; nothing is decided here.
-3. paho resends what is in flight after a reconnect under the same message id, so a publication
+3. Whatever the broker sends ends the connection at worst, never the thread.
+4. paho resends what is in flight after a reconnect under the same message id, so a publication
    stays in flight until its PUBACK, whatever the link does meanwhile.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from wherry_protocol.topics import Topics
 
 from wherry_controller.fleet.organization import Outbound
@@ -56,6 +57,17 @@ class Published:
 LinkEvent = Arrived | LinkChanged | Published
 
 
+class _Client(paho.Client):
+    """paho's client, whose thread would end where a packet makes no sense to it."""
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        try:
+            return super()._packet_handle()
+        except Exception as error:  # which ones, is up to the broker
+            LOG.error("the broker sends what cannot be read: %r", error)
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+
 class Link:
     """One connection to the broker. `publish` and `acknowledge` may be called by the writer."""
 
@@ -68,7 +80,7 @@ class Link:
         self._in_flight: dict[int, tuple[str, int]] = {}  # mid -> (topic, outbox version)
         self._topics_in_flight: set[str] = set()
         self.is_up = False
-        self._client = paho.Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"wherry-{org}-controller",
             clean_session=False,
@@ -148,8 +160,13 @@ class Link:
         self._inbox.put(LinkChanged(False))
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        del client, userdata
-        self._inbox.put(Arrived(message.topic, bytes(message.payload), message.mid, message.qos))
+        del userdata
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            client.ack(message.mid, message.qos)  # nobody's topic, or it would come again
+            return
+        self._inbox.put(Arrived(topic, bytes(message.payload), message.mid, message.qos))
 
     def _on_publish(
         self, client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any
