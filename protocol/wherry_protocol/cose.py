@@ -11,6 +11,7 @@ Rules:
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from typing import Any, Final
@@ -20,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from wherry_protocol.codec import dumps, loads
+from wherry_protocol.codec.cbor import SIZE_BYTES_MAX
 from wherry_protocol.errors import Code, DecodeError, TrustError
 from wherry_protocol.keys import SigningKey, key_id
 from wherry_protocol.messages.trust import TrustRole
@@ -35,6 +37,9 @@ EDDSA: Final = -8
 HMAC_256: Final = 5
 SIGNATURES_MAX: Final = 16
 FIELDS: Final = 4  # of each of the three messages
+MAC_BYTES: Final = 32
+MAC_HEAD: Final = b"\x58\x20"  # a byte string of 32 bytes follows
+BYTE_STRINGS: Final = ((1, 1 + 23), (2, 2 + 0xFF), (3, 3 + 0xFFFF))  # (head, most with its bytes)
 
 Header = dict[Any, Any]
 
@@ -132,20 +137,39 @@ def signer_ids(data: bytes) -> tuple[bytes, ...]:
 
 def mac0(payload: bytes, *, content_type: str, key: bytes) -> bytes:
     """COSE_Mac0 around `payload` with HMAC-SHA-256."""
-    protected = _mac_header(content_type)
-    tag = _hmac(key, protected, payload)
-    return dumps(cbor2.CBORTag(TAG_MAC0, [protected, {}, payload, tag]))
+    frame = _mac_frame(content_type)
+    body = dumps(payload)
+    tag = hmac.digest(key, frame.authenticated + body, sha256)
+    return frame.begin + body + MAC_HEAD + tag
 
 
 def verify_mac0(data: bytes, *, content_type: str, key: bytes) -> bytes:
-    """The payload of a COSE_Mac0 made with `key`. Raises DecodeError or TrustError."""
+    """The payload of a COSE_Mac0 made with `key`. Raises DecodeError or TrustError.
+
+    What `mac0` makes has one possible place for its payload: it is cut out there, and what
+    `mac0` would have put around it is compared. All else is read as any other COSE message.
+    """
+    frame = _mac_frame(content_type)
+    begin, end = len(frame.begin), len(data) - MAC_BYTES - len(MAC_HEAD)
+    payload = data[begin + _head_bytes_within(end - begin) : end]
+    body = dumps(payload)
+    if len(data) > SIZE_BYTES_MAX or data[:-MAC_BYTES] != frame.begin + body + MAC_HEAD:
+        return _verify_unusual_mac0(data, content_type, key)
+    _check_mac(frame.authenticated + body, key, data[-MAC_BYTES:], content_type)
+    return payload
+
+
+def _verify_unusual_mac0(data: bytes, content_type: str, key: bytes) -> bytes:
     protected, payload, tag = _open(data, TAG_MAC0, "COSE_Mac0")
-    if protected != _mac_header(content_type):
-        wanted = {ALGORITHM: HMAC_256, CONTENT_TYPE: content_type}
-        _require(_header(protected, "COSE_Mac0"), wanted, content_type)
-    if not hmac.compare_digest(_hmac(key, protected, payload), tag):
-        raise TrustError(f"{content_type}: its authentication code is wrong")
+    wanted = {ALGORITHM: HMAC_256, CONTENT_TYPE: content_type}
+    _require(_header(protected, "COSE_Mac0"), wanted, content_type)
+    _check_mac(dumps(["MAC0", protected, b"", payload]), key, tag, content_type)
     return bytes(payload)
+
+
+def _check_mac(structure: bytes, key: bytes, tag: bytes, what: str) -> None:
+    if not hmac.compare_digest(hmac.digest(key, structure, sha256), tag):
+        raise TrustError(f"{what}: its authentication code is wrong")
 
 
 def unverified_payload(data: bytes) -> bytes:
@@ -169,13 +193,24 @@ def _sign_message(body: bytes, payload: bytes | None, signatures: list[list[Any]
     return dumps(cbor2.CBORTag(TAG_SIGN, [body, {}, payload, signatures]))
 
 
+@dataclass(frozen=True, slots=True)
+class _MacFrame:
+    """What stands before the payload of one content type: in the message, and in what is hashed."""
+
+    begin: bytes
+    authenticated: bytes
+
+
 @cache
-def _mac_header(content_type: str) -> bytes:
-    return dumps({ALGORITHM: HMAC_256, CONTENT_TYPE: content_type})
+def _mac_frame(content_type: str) -> _MacFrame:
+    protected = dumps({ALGORITHM: HMAC_256, CONTENT_TYPE: content_type})
+    message = dumps(cbor2.CBORTag(TAG_MAC0, [protected, {}, 0, 0]))
+    return _MacFrame(message[:-2], dumps(["MAC0", protected, b"", 0])[:-1])
 
 
-def _hmac(key: bytes, protected: bytes, payload: bytes) -> bytes:
-    return hmac.digest(key, dumps(["MAC0", protected, b"", payload]), sha256)
+def _head_bytes_within(size: int) -> int:
+    """How long the head of a byte string is that takes `size` bytes with its head."""
+    return next((head for head, most in BYTE_STRINGS if size <= most), 5)
 
 
 def _open(data: bytes, tag: int, what: str) -> tuple[bytes, Any, Any]:

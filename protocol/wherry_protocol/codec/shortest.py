@@ -50,10 +50,11 @@ def _gather(parts: Iterable[Any], tokens: list[Any], keys: list[Any]) -> bool:
             tokens.append(part)
             continue
         if kind in MAPS:
-            if len(part) > KEYS_MAX or not _is_sorted((*part,)):
+            order = (*part,)
+            if len(order) > KEYS_MAX or not _is_sorted(order):
                 return False
-            tokens.append(len(part))
-            keys += part
+            tokens.append(len(order))
+            keys += order
             inner = part.values()
         elif kind is cbor2.CBORTag:
             tokens.append(part.tag)
@@ -61,7 +62,9 @@ def _gather(parts: Iterable[Any], tokens: list[Any], keys: list[Any]) -> bool:
         else:
             tokens.append(len(part))
             inner = part
-        if not _gather(inner, tokens, keys):
+        if NESTED.isdisjoint(map(type, inner)):
+            tokens += inner
+        elif not _gather(inner, tokens, keys):
             return False
     return True
 
