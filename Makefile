@@ -20,7 +20,8 @@ export PATH := $(PATH):/usr/sbin:/usr/local/sbin
 export PYTHON CC KEEP
 
 include native/csrc/sources.mk
-ENGINE_FILES := $(shell find native/csrc -name '*.[ch]') $(wildcard native/wherry_native/_*.py)
+ENGINE_FILES := $(shell find native/csrc protocol/csrc -name '*.[ch]') \
+  $(wildcard native/wherry_native/_*.py)
 PACKAGES := wherry_protocol wherry_native wherry_agent wherry_controller
 BENCHES := $(filter-out bench/_%,$(wildcard bench/*.py))
 
@@ -46,7 +47,7 @@ $(VENV)/.requirements: requirements/dev.txt .ci/setup
 # because setuptools does not see every header.
 $(VENV)/.installed: $(VENV)/.requirements pyproject.toml $(wildcard setup.py) $(ENGINE_FILES)
 	@echo "setup: installing wherry in place"
-	@rm -rf build/temp.* build/lib.* native/wherry_native/_engine.*so
+	@rm -rf build/temp.* build/lib.* native/wherry_native/_engine.*so protocol/*/codec/_quick.*so
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -117,14 +118,18 @@ check-tidy: setup
 C_STRICT := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror \
   -fsyntax-only -Inative/csrc/include -Inative/csrc
 
-check-c:
+check-c: setup
 	@for source in $(WHERRY_ENGINE_SOURCES); do \
 	  $(or $(CC),cc) $(WHERRY_ENGINE_CFLAGS) -ffreestanding $(C_STRICT) native/csrc/$$source; done
 	@for source in native/csrc/host/*.c; do $(or $(CC),cc) -std=c11 $(C_STRICT) $$source; done
-	@echo "check-c: no warning in $(words $(WHERRY_ENGINE_SOURCES)) core files and the host's"
+	@python_h=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	for source in protocol/csrc/*.c; do \
+	  $(or $(CC),cc) -std=c11 $(C_STRICT) -isystem $$python_h $$source; done
+	@echo "check-c: no warning in $(words $(WHERRY_ENGINE_SOURCES)) core files, the host's, the codec's"
 
 clean:
-	rm -rf build dist *.egg-info native/wherry_native/_engine.* .pytest_cache .mypy_cache \
+	rm -rf build dist *.egg-info native/wherry_native/_engine.*so \
+	  protocol/wherry_protocol/codec/_quick.*so .pytest_cache .mypy_cache \
 	  .ruff_cache .hypothesis .import_linter_cache $(VENV)/.installed
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 

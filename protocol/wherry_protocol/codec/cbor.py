@@ -4,8 +4,7 @@ Rules, in order:
 1. At most `size_max` bytes, at most `DEPTH_MAX` levels.
 2. Definite lengths, no duplicate keys, no trailing bytes.
 3. Deterministic encoding (RFC 8949 §4.2): encoding what was decoded gives the same bytes, so
-   shortest integers, shortest floats and sorted keys hold without a check of their own. For most
-   items `shortest` proves the same in less time; where it cannot, the bytes are compared.
+   shortest integers, shortest floats and sorted keys hold without a check of their own.
 4. No references between values (tags 25, 28, 29, 256): one value has one encoding.
 """
 
@@ -14,7 +13,6 @@ from typing import Any, Final
 
 import cbor2
 
-from wherry_protocol.codec.shortest import is_shortest
 from wherry_protocol.errors import Code, DecodeError
 
 DEPTH_MAX: Final = 16
@@ -54,8 +52,6 @@ def loads(data: bytes, *, what: str, size_max: int = SIZE_BYTES_MAX) -> Any:
             allow_duplicate_keys=False,
             semantic_decoders=REFERENCES,
         ).decode()
-        if is_shortest(item, len(data)):
-            return item
         again = cbor2.dumps(item, canonical=True)
     # A hostile item can make a tag's own constructor raise anything: all of it is the peer's.
     except Exception as error:

@@ -1,90 +1,92 @@
-"""Decoding at speed: a reader per class, built once from its field table.
+"""From bytes to a message: at speed where the bytes are as expected, by the table where not.
 
 Rules:
-1. A reader accepts exactly what `table.from_map` accepts, and gives the same message. It looks
-   only at the keys that are there, and keeps no account of where it is.
-2. What a reader refuses, `from_map` reads again: it is the specification, and names the place.
+1. `_quick` (protocol/csrc) reads a message straight from its one deterministic encoding. What it
+   gives is what the table gives; where it is not sure it gives nothing, and refuses nothing.
+2. `loads` and `table.from_map` are the specification, and name the place that is wrong.
 """
 
-from collections.abc import Callable
 from dataclasses import MISSING
-from functools import partial
 from typing import Any, Final, TypeVar
 
+from wherry_protocol.codec._quick import Kind
 from wherry_protocol.codec.cbor import SIZE_BYTES_MAX, loads
-from wherry_protocol.codec.fields import Bounded, FieldType, Sequence
-from wherry_protocol.codec.table import Nested, columns, from_map, is_strict
-from wherry_protocol.errors import Code, DecodeError
+from wherry_protocol.codec.fields import (
+    Bool,
+    Closed,
+    FieldType,
+    Int,
+    Mapping,
+    Octets,
+    Open,
+    Real,
+    Sequence,
+    Text,
+)
+from wherry_protocol.codec.table import Column, Nested, columns, from_map, is_strict
 
 T = TypeVar("T")
-Reader = Callable[[Any, str], Any]  # (CBOR value, what to call it) -> Python value or DecodeError
 
-_READERS: Final[dict[tuple[type[Any], bool], Reader]] = {}
+_KINDS: Final[dict[tuple[type[Any], bool], Kind]] = {}
 
 
 def decode(cls: type[T], data: bytes, *, size_max: int = SIZE_BYTES_MAX) -> T:
     """The message in `data`. Raises DecodeError with the path of the field that is wrong."""
-    item = loads(data, what=cls.__name__, size_max=size_max)
     strict = is_strict(cls)
-    try:
-        message: T = reader(cls, strict)(item, "")
-    except DecodeError:
-        return from_map(cls, item, cls.__name__, strict)
-    return message
+    if len(data) <= size_max:
+        message: T | None = kind_of_class(cls, strict).read(data)
+        if message is not None:
+            return message
+    item = loads(data, what=cls.__name__, size_max=size_max)
+    return from_map(cls, item, cls.__name__, strict)
 
 
-def reader(cls: type[Any], strict: bool) -> Reader:
-    """The reader of a declared class, built at its first use."""
-    found = _READERS.get((cls, strict))
+def kind_of_class(cls: type[Any], strict: bool) -> Kind:
+    """How the declared class stands on the wire, for `_quick`; made at its first use."""
+    found = _KINDS.get((cls, strict))
     if found is None:
-        found = _READERS[cls, strict] = _of_class(cls, strict)
+        found = _KINDS[cls, strict] = _record(cls, strict)
     return found
 
 
-def _of_class(cls: type[Any], strict: bool) -> Reader:
-    table = {c.key: (c.attribute, _of_type(c.type, strict)) for c in columns(cls)}
-    needed = {c.attribute for c in columns(cls) if c.default is MISSING}
-    defaults = {c.attribute: c.default for c in columns(cls) if c.default is not MISSING}
-
-    def read(raw: Any, where: str) -> Any:
-        if type(raw) is not dict:
-            raise _refused()
-        values = {}
-        for key, item in raw.items():
-            if key in table and type(key) is int:
-                attribute, of_type = table[key]
-                values[attribute] = of_type(item, where)
-            elif strict:
-                raise _refused()
-        if needed and not needed <= values.keys():
-            raise _refused()
-        if strict and any(name in defaults and values[name] == defaults[name] for name in values):
-            raise _refused()
-        return cls(**values)
-
-    return read
+def _record(cls: type[Any], strict: bool) -> Kind:
+    if hasattr(cls, "__post_init__"):
+        raise RuntimeError(f"{cls.__name__}: a message has no __post_init__, its table checks it")
+    ordered = sorted(columns(cls), key=_encoded_key)
+    return Kind.record(cls, tuple(_column(cls, column, strict) for column in ordered), strict)
 
 
-def _of_type(kind: FieldType, strict: bool) -> Reader:
-    match kind:
-        case Bounded():
-            return kind.check
-        case Nested(part=part):
-            return reader(part, strict)
+def _encoded_key(column: Column) -> int:
+    if not -24 <= column.key < 256:
+        raise RuntimeError(f"{column.attribute}: key {column.key} takes more than two bytes")
+    if column.key >= 24:
+        return 0x1800 | column.key
+    return column.key if column.key >= 0 else 0x20 - 1 - column.key
+
+
+def _column(cls: type[Any], column: Column, strict: bool) -> tuple[Any, ...]:
+    row = (_encoded_key(column), getattr(cls, column.attribute), _kind(column.type, strict))
+    return row if column.default is MISSING else (*row, column.default)
+
+
+def _kind(field: FieldType, strict: bool) -> Kind:
+    match field:
+        case Int(low=low, high=high):
+            return Kind.int(low, high)
+        case Real(low=low, high=high):
+            return Kind.real(low, high)
+        case Bool():
+            return Kind.bool()
+        case Text(size_max=size_max, pattern=pattern):
+            return Kind.text(size_max, None if pattern is None else pattern.fullmatch)
+        case Octets(size_max=size_max, size_min=size_min):
+            return Kind.octets(size_max if size_min is None else size_min, size_max)
+        case Closed(enum=enum) | Open(enum=enum):
+            return Kind.enum({int(member): member for member in enum})
         case Sequence(of=of, count_max=count_max):
-            return _of_items(_of_type(of, strict), count_max)
-    return partial(kind.from_wire, strict=strict)
-
-
-def _of_items(of: Reader, count_max: int) -> Reader:
-    def read(raw: Any, where: str) -> Any:
-        if type(raw) is not list or len(raw) > count_max:
-            raise _refused()
-        return tuple([of(item, where) for item in raw])
-
-    return read
-
-
-def _refused() -> DecodeError:
-    """Seen by nobody: `from_map` says it better."""
-    return DecodeError("refused", Code.MALFORMED)
+            return Kind.list(_kind(of, strict), count_max)
+        case Mapping(key=key, of=of, count_max=count_max):
+            return Kind.map(_kind(key, strict), _kind(of, strict), count_max)
+        case Nested(part=part):
+            return kind_of_class(part, strict)
+    raise RuntimeError(f"{type(field).__name__} is no field type of the table")
