@@ -49,5 +49,5 @@ class WithoutSlots:
 @pytest.mark.parametrize("value", [WithoutSlots(1), Topics("acme")])
 def test_a_class_that_it_cannot_copy_is_refused_by_name(value):
     """`Topics` checks its name: a copy without that check would be another class's promise."""
-    with pytest.raises(RuntimeError, match="it checks or has no slots"):
+    with pytest.raises(RuntimeError, match="it checks its values or has no slots"):
         replace(value)

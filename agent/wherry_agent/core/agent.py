@@ -130,7 +130,7 @@ def start(found: Found, moment: Moment) -> Stepped:
         _put_booted(turn, name, booted, found.manifests)
     turn.persist()  # the start is counted before anything serves
     held, dropped = spool.trim(turn.agent.reports)
-    turn.agent = replace(turn.agent, reports=held)
+    turn.change(reports=held)
     turn.do(*dropped)
     turn.tell(Tell(Kind.STARTED, Severity.INFO, f"agent {found.settings.agent_version} started"))
     for name in found.identity.classes:
@@ -230,11 +230,11 @@ def _undone(base: UnitState, after: UnitState, moved: set[str]) -> UnitState:
 
 
 def _connected(turn: Turn, given: Connected) -> None:
-    turn.agent = replace(turn.agent, is_connected=True, connection_number=given.connection_number)
+    turn.change(is_connected=True, connection_number=given.connection_number)
     turn.touch_all(is_urgent=True)
     transfer, asked_again = transfers.resubscribe(turn.agent.transfer, turn.now_us)
     held, sent_again = spool.connect(turn.agent.reports, turn.now_us)
-    turn.agent = replace(turn.agent, transfer=transfer, reports=held)
+    turn.change(transfer=transfer, reports=held)
     # Who misses the greeting begins to listen after it, and asks: by then we listen to him.
     identity = turn.agent.identity
     greeting = Publish(
@@ -246,9 +246,7 @@ def _connected(turn: Turn, given: Connected) -> None:
 
 
 def _disconnected(turn: Turn, given: Disconnected) -> None:  # noqa: ARG001
-    turn.agent = replace(
-        turn.agent, is_connected=False, reports=spool.disconnect(turn.agent.reports)
-    )
+    turn.change(is_connected=False, reports=spool.disconnect(turn.agent.reports))
 
 
 def _ticked(turn: Turn, given: Ticked) -> None:
@@ -261,7 +259,7 @@ def _ticked(turn: Turn, given: Ticked) -> None:
     installs.watch_progress(turn)
     held, effects = spool.tick(turn.agent.reports, turn.now_us)
     if held is not turn.agent.reports:
-        turn.agent = replace(turn.agent, reports=held)
+        turn.change(reports=held)
     turn.do(*effects)
     _watch_trust(turn)
 
@@ -269,7 +267,7 @@ def _ticked(turn: Turn, given: Ticked) -> None:
 def _watch_trust(turn: Turn) -> None:
     is_stale = turn.agent.clock.is_stale(turn.now_us)
     if is_stale != turn.agent.is_trust_stale:
-        turn.agent = replace(turn.agent, is_trust_stale=is_stale)
+        turn.change(is_trust_stale=is_stale)
         turn.touch_all(is_urgent=True)
         if is_stale:
             text = "no newer fleet time has come: somebody may be withholding messages"
@@ -281,7 +279,7 @@ def _persist_failed(turn: Turn, given: PersistFailed) -> None:
 
     Whatever waits is looked at again then: the step that failed may have been to let it go.
     """
-    turn.agent = replace(turn.agent, persisted=None)
+    turn.change(persisted=None)
     turn.tell(Tell(Kind.STORAGE, Severity.CRITICAL, given.text, Code.STORAGE))
     again_us = turn.now_us + STORAGE_WAIT_US
     for name in list(turn.agent.units):
@@ -308,25 +306,25 @@ def _noticed(turn: Turn, given: Noticed) -> None:
 
 def _segment_read(turn: Turn, given: SegmentRead) -> None:
     held, effects = spool.segment_read(turn.agent.reports, given.name, given.data)
-    turn.agent = replace(turn.agent, reports=held)
+    turn.change(reports=held)
     turn.do(*effects)
 
 
 def _spool_failed(turn: Turn, given: SpoolFailed) -> None:
     held, effects = spool.write_failed(turn.agent.reports, given.name, given.data, turn.now_us)
-    turn.agent = replace(turn.agent, reports=held)
+    turn.change(reports=held)
     turn.do(*effects)
 
 
 def _storage_seen(turn: Turn, given: StorageSeen) -> None:
-    turn.agent = replace(turn.agent, free_bytes=given.free_bytes)
+    turn.change(free_bytes=given.free_bytes)
 
 
 def _stopping(turn: Turn, given: Stopping) -> None:  # noqa: ARG001
     turn.tell(Tell(Kind.STOPPING, Severity.INFO, "agent stops"))
     turn.persist()
     held, effects = spool.spool_all(turn.agent.reports)
-    turn.agent = replace(turn.agent, reports=held)
+    turn.change(reports=held)
     turn.do(*effects)
 
 

@@ -163,7 +163,7 @@ def _take_class(turn: Turn, unit_name: str, desired: Desired) -> None:
     identity = turn.agent.identity
     if desired.hardware_class.name == identity.classes[unit_name].name:
         classes = {**identity.classes, unit_name: desired.hardware_class}
-        turn.agent = replace(turn.agent, identity=replace(identity, classes=classes))
+        turn.change(identity=replace(identity, classes=classes))
 
 
 def _renew_keys(turn: Turn, desired: Desired) -> None:
@@ -178,7 +178,7 @@ def _renew_keys(turn: Turn, desired: Desired) -> None:
         except WherryError as error:
             turn.refuse(str(error), error.code, desired.unit)
     transfer = transfers.renew_keys(turn.agent.transfer, keys)
-    turn.agent = replace(turn.agent, transfer=replace(transfer, window=desired.chunk_window))
+    turn.change(transfer=replace(transfer, window=desired.chunk_window))
 
 
 def _isolate(turn: Turn, unit_name: str, is_isolated: bool) -> None:
@@ -215,7 +215,7 @@ def _take_fleet_time(turn: Turn, payload: bytes) -> None:
     if clock is turn.agent.clock:
         return
     floor_before = turn.agent.persisted.time_floor_s if turn.agent.persisted else 0
-    turn.agent = replace(turn.agent, clock=clock)
+    turn.change(clock=clock)
     if clock.floor_s - floor_before >= clocks.FLOOR_STEP_S:
         turn.persist()
 
@@ -232,7 +232,7 @@ def _take_root(turn: Turn, payload: bytes) -> None:
             f"root {after.root.number}: the chain is longer than {ROOTS_MAX}; enroll again",
             Code.OUT_OF_BOUNDS,
         )
-    turn.agent = replace(turn.agent, trust=after)
+    turn.change(trust=after)
     if after.root.epoch != before.root.epoch:
         _forget_epoch(turn)
     turn.persist()
@@ -255,7 +255,7 @@ def _forget_epoch(turn: Turn) -> None:
     nonce = sha256(before.nonce + turn.agent.trust.roots[-1]).digest()[: len(before.nonce)]
     clock = replace(before, nonce=nonce, floor_s=0, latest_s=0, base_s=None)
     was_stopped = turn.agent.is_stopped
-    turn.agent = replace(turn.agent, clock=clock, stop_sequence=0, is_stopped=False)
+    turn.change(clock=clock, stop_sequence=0, is_stopped=False)
     if was_stopped:
         _resume_all(turn)
 
@@ -268,7 +268,7 @@ def _take_stop(turn: Turn, payload: bytes) -> None:
         raise TrustError(
             f"stop {stop.sequence} is older than {turn.agent.stop_sequence}", Code.REPLAY
         )
-    turn.agent = replace(turn.agent, stop_sequence=stop.sequence, is_stopped=stop.is_stopped)
+    turn.change(stop_sequence=stop.sequence, is_stopped=stop.is_stopped)
     turn.persist()
     turn.touch_all(is_urgent=True)
     word = "stopped" if stop.is_stopped else "go on"
@@ -304,5 +304,5 @@ def _take_ack(turn: Turn, payload: bytes) -> None:
     if ack.connection != identity.connection:
         raise TrustError(f"ack: meant for {ack.connection}", Code.WRONG_TARGET)
     held, effects = spool.acknowledge(turn.agent.reports, ack.boot_id, ack.sequence, turn.now_us)
-    turn.agent = replace(turn.agent, reports=held)
+    turn.change(reports=held)
     turn.do(*effects)

@@ -227,6 +227,8 @@ def _with_manifests(unit: UnitState, after: ModelState) -> UnitState:
         for slot in (state.record.active, state.record.previous, state.record.candidate)
         if slot is not None
     }
+    if known.keys() == kept == unit.manifests.keys():
+        return unit
     return replace(unit, manifests={d: one for d, one in known.items() if d in kept})
 
 
@@ -310,13 +312,13 @@ def _stop_fetching(turn: Turn, unit_name: str, model: str) -> None:
         for digest in one.unfetched
     }
     transfer, effects = transfers.drop(turn.agent.transfer, plan.unfetched - still_wanted)
-    turn.agent = replace(turn.agent, transfer=transfer)
+    turn.change(transfer=transfer)
     turn.do(*effects)
 
 
 def surveyed(turn: Turn, given: Surveyed) -> None:
     """The disk told what is there: plans that asked for exactly this go on."""
-    turn.agent = replace(turn.agent, free_bytes=given.free_bytes)
+    turn.change(free_bytes=given.free_bytes)
     for unit_name, model, plan in _plans(turn):
         asked = tuple(blob.digest for blob in plan.blobs)
         if plan.is_surveying and asked == given.wanted:
@@ -380,7 +382,7 @@ def _want(
             return
         want = Want(blob.digest, blob.size_bytes, key, chunks, is_in_memory)
         transfer, effects = transfers.want(turn.agent.transfer, want, turn.now_us)
-        turn.agent = replace(turn.agent, transfer=transfer)
+        turn.change(transfer=transfer)
         turn.do(*effects)
 
 
@@ -401,7 +403,7 @@ def chunk_arrived(turn: Turn, digest: bytes, index: int, segment: bytes) -> None
     """A chunk off the broker."""
     before = turn.agent.transfer
     transfer, effects, arrived = transfers.receive(before, digest, index, segment, turn.now_us)
-    turn.agent = replace(turn.agent, transfer=transfer)
+    turn.change(transfer=transfer)
     turn.do(*effects)
     if transfer.bad_chunk_count > before.bad_chunk_count:
         turn.refuse(f"blob {digest.hex()}: chunk {index} does not verify", Code.DECRYPT)
@@ -483,7 +485,7 @@ def watch_progress(turn: Turn) -> None:
         _touch_stalled(turn)
     transfer, has_failed = transfers.watch(turn.agent.transfer, turn.now_us)
     if transfer is not turn.agent.transfer:
-        turn.agent = replace(turn.agent, transfer=transfer)
+        turn.change(transfer=transfer)
     if not has_failed or not turn.agent.is_connected:
         return
     seconds = turn.agent.transfer.progress_us // SECOND_US

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wherry_protocol.errors import Code
+from wherry_protocol.frozen import quick
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.desired import Assignment
 from wherry_protocol.messages.observed import Kind, Severity
@@ -86,6 +87,7 @@ class TransferFailed(Input):
     text: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a transition may know beside its state."""

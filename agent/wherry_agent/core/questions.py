@@ -15,7 +15,6 @@ from wherry_protocol.codec import decode
 from wherry_protocol.errors import Code, TrustError, WherryError
 from wherry_protocol.messages.rpc import Reply, Request, ResetBreakerRequest, TimeAnswer, Verb
 from wherry_protocol.names import SELF
-from wherry_protocol.replacing import replace
 from wherry_protocol.sealed import seal_mac
 from wherry_protocol.trust import open_director
 
@@ -58,7 +57,7 @@ def _take_time(turn: Turn, request: Request) -> None:
     if answer.epoch != turn.agent.trust.root.epoch:
         raise TrustError(f"time answer of director epoch {answer.epoch}", Code.ROLLBACK)
     clock = clocks.answered(turn.agent.clock, answer, turn.now_us)
-    turn.agent = replace(turn.agent, clock=clock)
+    turn.change(clock=clock)
 
 
 def _check_fresh(turn: Turn, request: Request) -> None:
@@ -75,7 +74,7 @@ def _remember(turn: Turn, request: Request) -> None:
     now_s = turn.now_s or 0
     kept = {key: expiry for key, expiry in turn.agent.answered.items() if expiry > now_s}
     kept[request.id] = request.expires_s
-    turn.agent = replace(turn.agent, answered=kept)
+    turn.change(answered=kept)
 
 
 def _answer(turn: Turn, unit_name: str, request: Request) -> None:

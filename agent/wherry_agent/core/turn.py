@@ -4,6 +4,8 @@ The only mutable thing in the core. It lives from `agent.step`'s beginning to it
 from outside a step is a function from (state, input, moment) to (state, effects).
 """
 
+from typing import Any, cast
+
 from wherry_protocol.codec import Message
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.observed import Event, Kind, Origin, Severity, Telemetry
@@ -28,6 +30,7 @@ class Turn:
 
     def __init__(self, agent: Agent, moment: Moment) -> None:
         self.agent = agent
+        self._is_ours = False  # the agent is a copy that nobody else has seen
         self.moment = moment
         self.effects: list[Effect] = []
 
@@ -43,9 +46,23 @@ class Turn:
     def unit(self, name: str) -> UnitState:
         return self.agent.units[name]
 
+    def change(self, **changes: Any) -> None:
+        """These fields of the agent have other values from here on.
+
+        The agent is copied once in a turn and then changed in place: a turn makes many small
+        changes, and until it ends nobody else sees any of them.
+        """
+        if not self._is_ours:
+            self.agent = replace(self.agent, units=dict(self.agent.units))
+            self._is_ours = True
+        for name, value in changes.items():
+            object.__setattr__(self.agent, name, value)
+
     def put(self, unit: UnitState) -> None:
         """The unit's new state."""
-        self.agent = replace(self.agent, units={**self.agent.units, unit.name: unit})
+        if not self._is_ours:
+            self.change()
+        cast("dict[str, UnitState]", self.agent.units)[unit.memory.unit] = unit
 
     def do(self, *effects: Effect) -> None:
         self.effects.extend(effects)
@@ -54,13 +71,16 @@ class Turn:
         """What follows happens only once the state is durable; nothing is written if it is."""
         record = record_of(self.agent)
         if record != self.agent.persisted:
-            self.agent = replace(self.agent, persisted=record)
+            self.change(persisted=record)
             self.do(Persist(record, self.agent))
+            self._is_ours = False  # whoever carries this out may come back to it
 
     def touch(self, unit: str, *, is_urgent: bool = False) -> None:
         """`reported` of this unit has changed."""
         state = self.unit(unit)
         before = state.outgoing
+        if before.is_dirty and before.is_urgent >= is_urgent:
+            return
         outgoing = replace(before, is_dirty=True, is_urgent=before.is_urgent or is_urgent)
         self.put(replace(state, outgoing=outgoing))
 
@@ -74,7 +94,7 @@ class Turn:
         per_minute = self.agent.settings.events_per_minute
         bucket = self.agent.buckets.get(key, Bucket(float(per_minute), self.now_us))
         bucket, is_allowed, suppressed = tokens.take(bucket, self.now_us, per_minute)
-        self.agent = replace(self.agent, buckets={**self.agent.buckets, key: bucket})
+        self.change(buckets={**self.agent.buckets, key: bucket})
         if is_allowed:
             left_out = f" ({suppressed} more like this were left out)" if suppressed else ""
             self.do(Say(tell.severity, tell.text + left_out, unit))
@@ -110,7 +130,7 @@ class Turn:
     def _report(self, message: Message, topic: str) -> None:
         payload = seal_mac(message, self.agent.identity.keys.mac_key)
         held, effects = spool.add(self.agent.reports, topic, payload, self.now_us)
-        self.agent = replace(self.agent, reports=held)
+        self.change(reports=held)
         self.do(*effects)
 
     @property

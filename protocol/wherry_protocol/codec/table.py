@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar, dataclass_transform
 from wherry_protocol.codec.cbor import dumps
 from wherry_protocol.codec.fields import FieldType, wrong
 from wherry_protocol.errors import Code, DecodeError
+from wherry_protocol.frozen import quick
 
 T = TypeVar("T")
 Message = Any  # a class made by `instruction`, `observation` or `part`
@@ -58,7 +59,7 @@ def _table_of(cls: type[Any]) -> tuple[Column, ...]:
 
 
 def _declare(cls: type[T], content_type: str | None, strict: bool | None) -> type[T]:
-    made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    made = quick(dataclass(frozen=True, slots=True, kw_only=True)(cls))
     setattr(made, _TABLE, _table_of(made))
     setattr(made, _CONTENT_TYPE, content_type)
     setattr(made, _STRICT, strict)

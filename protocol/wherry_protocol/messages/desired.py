@@ -1,6 +1,7 @@
 """What the controller wants of one unit: retained, signed by the director."""
 
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import sha256
 
 from wherry_protocol.codec import (
@@ -89,8 +90,9 @@ class Assignment:
     deadline_us: int = field(9, Uint(), default=0)  # a slower inference is an error; 0: no limit
 
 
+@lru_cache(maxsize=256)
 def assignment_id(assignment: Assignment) -> bytes:
-    """SHA-256 of the assignment's encoding: 32 bytes."""
+    """SHA-256 of the assignment's encoding: 32 bytes. Remembered, since every step asks again."""
     return sha256(encode(assignment)).digest()
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code
+from wherry_protocol.frozen import quick
 from wherry_protocol.messages.reported import Outcome, Phase
 
 from wherry_controller.core.rollouts.pools import Figures
@@ -98,6 +99,7 @@ class PassedOver:
     is_failure: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What a unit's `reported` says of this model."""
