@@ -131,7 +131,7 @@ class EngineTwin:
         self.serving.setdefault(effect.model, None)
         self.loaded.setdefault(digest, Instance(manifest, behaviour))
         contract = manifest.contract
-        inputs, outputs = _facts(contract.inputs), _facts(contract.outputs)
+        inputs, outputs = tensor_facts(contract.inputs), tensor_facts(contract.outputs)
         self.tell(Loaded(UNIT, effect.model, digest, inputs, outputs, behaviour.memory_bytes))
 
     def self_test(self, effect: SelfTest) -> None:
@@ -201,7 +201,7 @@ class EngineTwin:
         return Counters(inferences=count, errors=errors, errors_engine=errors, latency=latency)
 
 
-def _facts(tensors: tuple[Tensor, ...]) -> tuple[TensorFacts, ...]:
+def tensor_facts(tensors: tuple[Tensor, ...]) -> tuple[TensorFacts, ...]:
     return tuple(
         TensorFacts(int(t.dtype), t.shape, t.scale, t.zero_point, 1 * _count(t.shape))
         for t in tensors

@@ -1,0 +1,14 @@
+"""A hundred thousand devices through one canary, in one process and in virtual time.
+
+Real: the agent's core of every device, from its boot over assignment, transfer and trial to
+confirmation; the rollout core that opens stages, judges gates and counts members; the figures of
+telemetry; the encryption of chunks. Everything around them is a twin that is as small as it can be
+(`world.TWINS`), so that what is measured are the cores.
+
+    outcome = sail_canary(100_000)
+"""
+
+from tests.simulation.lean.canary import Outcome, sail_canary
+from tests.simulation.lean.world import TWINS
+
+__all__ = ["TWINS", "Outcome", "sail_canary"]

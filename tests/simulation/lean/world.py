@@ -1,0 +1,137 @@
+"""The world of a very large fleet: virtual time, a broker without memory of anybody, and keys.
+
+An event is one entry of the queue that was taken out and done: a message that arrives at a device
+or at the controller (the broker is on the way and no event of its own), a device's alarm, a job of
+its worker, its telemetry, a tick of the controller.
+"""
+
+import heapq
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from wherry_agent.core.record import AgentRecord, ModelRecord, Slot, UnitRecord, first_record
+from wherry_agent.core.state import Settings
+from wherry_protocol.blobs import chunk_count, chunk_of, seal_chunk
+from wherry_protocol.keys import AgreementKey, SigningKey
+from wherry_protocol.messages.reported import Outcome
+from wherry_protocol.replacing import replace
+from wherry_protocol.topics import Topics
+
+from tests.agent.director import HARDWARE, ORG, hardware_class
+from tests.simulation.authority import Authority
+from tests.simulation.engine import UNIT
+from tests.simulation.lean.device import LeanDevice
+from tests.simulation.models import GOOD, MODEL, Behaviour, Made, make_model
+from tests.simulation.network import SECOND_US, draw
+
+START_S = 1_800_000_000
+LATENCY_US = (2_000, 40_000)
+BOOT_US = 10 * SECOND_US  # within which a device is there after the first message for it
+TWINS = (
+    "clock", "network", "broker", "disk", "threads", "engine", "signatures", "codec", "store",
+    "the agent's shell", "the controller's service", "one set of keys for all devices",
+)  # fmt: skip
+
+
+class Violation(Exception):  # noqa: N818  (a finding, not an error of the program)
+    """Something that must hold does not."""
+
+
+class LeanWorld:
+    """Version 1 is what every device has confirmed before; version 2 is what is rolled out."""
+
+    def __init__(self, device_count: int, behaviour: Behaviour, performance_s: int) -> None:
+        self.random = Random(f"lean {device_count}")
+        self.org, self.topics = ORG, Topics(ORG)
+        self.now_us = self.events = self._count = 0
+        self.performance_s = performance_s
+        self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.authority = Authority(self.random, START_S, ORG)
+        self.device_key = SigningKey.from_seed(self.random.randbytes(32))
+        ours = AgreementKey.from_seed(self.random.randbytes(32))
+        theirs = AgreementKey.from_seed(self.random.randbytes(32))
+        self.connection_keys = theirs.agree(ours.public, ORG, "everybody")
+        self.classes = {UNIT: hardware_class()}
+        self.settings = Settings(agent_version="lean", abi_min=1, abi_max=1)
+        keys = self.authority.release_keys[:1]
+        self.versions = [
+            make_model("1.0.0", 1, keys, GOOD), make_model("1.1.0", 2, keys, behaviour),
+        ]  # fmt: skip
+        self.made: dict[bytes, Made] = {one.digest: one for one in self.versions}
+        self.contents: dict[bytes, bytes] = {}
+        self.content_keys: dict[bytes, bytes] = {}
+        self.retained: dict[str, bytes] = {}  # chunks, desired documents
+        for made in self.versions:
+            self._publish_chunks({made.digest: made.bundle.manifest_bytes, **made.bundle.blobs})
+        self.names = [f"d{n:06d}" for n in range(device_count)]
+        self.devices: dict[str, LeanDevice] = {}
+        self.hear: Callable[[LeanDevice, str, bytes], None] = lambda *_: None
+        self._record = self._first_record()
+
+    def _publish_chunks(self, blobs: dict[bytes, bytes]) -> None:
+        for digest, data in blobs.items():
+            key = self.content_keys[digest] = self.random.randbytes(32)
+            self.contents[digest] = data
+            count = chunk_count(len(data))
+            for index in range(count):
+                segment = seal_chunk(key, digest, index, count, chunk_of(data, index))
+                self.retained[self.topics.chunk(digest, index)] = segment
+
+    def _first_record(self) -> AgentRecord:
+        slot = Slot(manifest_digest=self.versions[0].digest, version="1.0.0", good_inferences=1000)
+        model = ModelRecord(model=MODEL, active=slot, outcome=Outcome.CONFIRMED)
+        unit = UnitRecord(unit=UNIT, models=(model,))
+        record = first_record(tuple(self.authority.roots))
+        return replace(record, boot_count=1, units=(unit,))
+
+    def behaviour_of(self, digest: bytes) -> Behaviour:
+        return self.made[digest].behaviour
+
+    @property
+    def now_s(self) -> float:
+        return START_S + self.now_us / SECOND_US
+
+    def broken(self, what: str) -> None:
+        raise Violation(what)
+
+    # --- events
+
+    def at(self, delay_us: int, act: Callable[..., None], *given: Any) -> None:
+        """Let it happen after `delay_us`."""
+        self._count += 1
+        heapq.heappush(self._queue, (self.now_us + delay_us, self._count, act, given))
+
+    def run(self, is_done: Callable[[], bool], until_us: int) -> None:
+        """Until it is done, or too late."""
+        queue, pop = self._queue, heapq.heappop
+        while queue and self.now_us < until_us and not is_done():
+            for _ in range(min(1000, len(queue))):
+                self.now_us, _, act, given = pop(queue)
+                self.events += 1
+                act(*given)
+
+    # --- the broker
+
+    def to_controller(self, device: LeanDevice, topic: str, payload: bytes) -> None:
+        self.at(draw(self.random, *LATENCY_US), self.hear, device, topic, payload)
+
+    def to_device(self, name: str, topic: str, payload: bytes) -> None:
+        """To whoever is there; a device that is not comes up, and will ask for what is retained."""
+        device = self.devices.get(name)
+        if device is None:
+            self.at(draw(self.random, 0, BOOT_US), self.boot, name)
+        else:
+            self.at(draw(self.random, *LATENCY_US), device.hear, topic, payload)
+
+    def to_subscriber(self, device: LeanDevice, topic: str) -> None:
+        payload = self.retained.get(topic)
+        if payload is not None:
+            self.at(draw(self.random, *LATENCY_US), device.hear, topic, payload)
+
+    def boot(self, name: str) -> None:
+        if name not in self.devices:
+            self.devices[name] = LeanDevice(self, name, self._record)
+
+
+__all__ = ["HARDWARE", "TWINS", "LeanWorld", "Violation"]
