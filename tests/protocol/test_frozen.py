@@ -24,13 +24,13 @@ class Quick:
     other: int = field(default=5, kw_only=True)
 
 
-class Base:
+class Happening:
     __slots__ = ()
 
 
 @quick
 @dataclass(frozen=True, slots=True)
-class First(Base):
+class First(Happening):
     unit: str
 
 
