@@ -1,14 +1,20 @@
 """What the crash sweep has found, each as small as it gets. docs/reliability.md lists them."""
 
 import errno
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from wherry_agent.core import reports
 from wherry_agent.core.effects import SpoolWrite
+from wherry_controller.fleet import Organization, trustees
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
 from tests.agent.harbour import Harbour, afloat
+from tests.controller.test_trustees import advance, next_root
+from tests.controller.world import make_world
 
 
 def _fail_once(harbour: Harbour, at: int) -> None:
@@ -95,3 +101,25 @@ def test_reports_for_which_there_is_no_room_on_disk_nor_in_memory_are_counted() 
     held, _ = reports.write_failed(held, written.name, written.data, 0)
     assert sorted(held.held) == [2, 3]
     assert (held.dropped_count, held.oldest) == (1, 2)
+
+
+def test_a_root_whose_transaction_failed_is_not_believed_in_memory_either(tmp_path: Path) -> None:
+    """Store, new-epoch, 4:full: the second try found the root known already, and neither made the
+    documents of the new epoch nor wrote down who had published it."""
+    world = make_world(tmp_path)
+    device = world.enroll("gw1")
+    world.push("1.0.0")
+    world.deploy("1.0.0")
+    world.go(3)
+
+    def refused(org: Organization) -> None:
+        trustees.advance_root(org, next_root(world, epoch=2), "ada", world.now_s)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(sqlite3.OperationalError):
+        world.do(refused)
+    assert world.org.trust.root.number == 1
+    advance(world, next_root(world, epoch=2))
+    world.go(2)
+    assert device.trust.root.epoch == 2
+    assert device.revision == 1

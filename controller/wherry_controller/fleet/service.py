@@ -139,7 +139,8 @@ class Fleet:
 
     @contextmanager
     def _kept(self, now_s: float) -> Iterator[None]:
-        """A transaction that keeps the rollouts it changed, or forgets them where it fails."""
+        """A transaction that keeps the rollouts it changed; where it fails, memory is as before."""
+        trust = self.org.trust
         try:
             with self.org.db.atomic():
                 yield
@@ -147,6 +148,7 @@ class Fleet:
         except BaseException:
             rollouts.forget(self.org)
             self.org.asked.clear()
+            self.org.trust = trust
             raise
 
     def tick(self, now_s: float) -> None:
