@@ -1,5 +1,7 @@
 """Roots, time and the emergency stop, as devices would check them."""
 
+from dataclasses import replace
+
 import pytest
 from wherry_controller.fleet import trustees
 from wherry_controller.store import devices
@@ -87,6 +89,22 @@ def test_fast_forward_attack_a_new_epoch_sends_every_device_a_new_first_revision
     assert len(desired.assignments) == 1
     assert devices.unit(world.org.db, "gw1", "self").epoch == 2
     assert device.revision == 1
+
+
+def test_new_director_keys_sign_the_documents_and_the_stop_again(world: World) -> None:
+    """Simulation, seed 1025: who had not heard the old ones yet refused them, for half a week."""
+    device = world.enroll("gw1")
+    world.go(2)
+    world.do(lambda org: trustees.stop(org, True, "ada", "smoke", world.now_s))
+    world.publish()
+    fresh = SigningKey.generate()
+    world.org.keyring = replace(world.org.keyring, director=fresh)
+    fresh_only = RoleKeys(threshold=1, keys=(fresh.public,))
+    advance(world, next_root(world, roles={TrustRole.DIRECTOR: fresh_only}))
+    world.go(2)
+    topics = world.org.topics
+    for cls, topic in ((Desired, device.topics.desired("gw1", "self")), (Stop, topics.stop)):
+        assert trust.open_director(world.org.trust, cls, world.retained[topic])
 
 
 def test_a_stop_is_signed_numbered_and_repeated_under_a_new_epoch(world: World) -> None:

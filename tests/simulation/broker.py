@@ -29,6 +29,8 @@ class Memory(Enum):
     """What a broker still knows after a restart."""
 
     ALL = "everything"
+    RETAINED = "retained messages only"
+    SESSIONS = "sessions only"
     SAVED = "what it saved last"
     NOTHING = "nothing"
 
@@ -65,7 +67,8 @@ class Broker:
     clients: dict[str, Client] = field(default_factory=dict)
     matches: dict[str, Callable[[str], bool]] = field(default_factory=dict)
     history: dict[str, list[bytes]] = field(default_factory=dict)  # for a hostile broker
-    lossy_topics: tuple[str, ...] = ()  # withheld by a hostile broker
+    lossy_topics: tuple[str, ...] = ()  # what it loses, by malice or because its queues are full
+    honest_since_us: int = 0
     _ears: dict[str, dict[str, None]] = field(default_factory=dict)  # topic -> clients
     _saved: tuple[dict[str, bytes], dict[str, Session]] = field(default_factory=lambda: ({}, {}))
 
@@ -187,11 +190,13 @@ class Broker:
 
     def start(self, memory: Memory) -> None:
         """With what it remembers."""
-        if memory is Memory.NOTHING:
-            self.retained, self.sessions = {}, {}
-        elif memory is Memory.SAVED:
+        if memory is Memory.SAVED:
             retained, sessions = self._saved
             self.retained, self.sessions = dict(retained), deepcopy(sessions)
+        if memory in (Memory.NOTHING, Memory.SESSIONS):
+            self.retained = {}
+        if memory in (Memory.NOTHING, Memory.RETAINED):
+            self.sessions = {}
         self._ears = {}
         for name, session in self.sessions.items():
             for topic in session.subscribed:

@@ -71,13 +71,15 @@ class SimController:
         self.is_partitioned = False
         self.is_link_up = False
         self.clock_offset_s = 0.0
+        self.is_full = False
         self.step_count = 0
         self.die_at_step: int | None = None
         self.inbox: list[Arrived] = []
         self.settled: list[tuple[str, int]] = []
         self.in_flight: dict[int, Outbound] = {}
         self._next_mid = 1
-        self._up_us = self._up_since_us = 0
+        self.writes_since_us = 0  # since then its disk takes what is written
+        self.up_since_us = self._up_us = 0
         self._is_turn_due = False
         self._ticks = 0
         self.restored_count = 0
@@ -248,7 +250,7 @@ class SimController:
         has_session = self.world.broker.connect(NAME, Client(self.wire, self._hear))
         self.world.broker.subscribe_all(NAME)
         self.is_link_up = True
-        self._up_since_us = self.world.now_us
+        self.up_since_us = self.world.now_us
         self._written(lambda: self.fleet.link_changed(True, has_session, self.now_s))
         self._step()
         for mid in list(self.in_flight):
@@ -264,14 +266,19 @@ class SimController:
         self.later(self.random.randint(0, 3 * SECOND_US), "notices the cut", self._noticed_cut)
 
     @property
+    def is_heard(self) -> bool:
+        """Whoever speaks to it is heard."""
+        return self.is_running and self.is_link_up and self.wire.is_up and not self.is_full
+
+    @property
     def link_up_s(self) -> float:
         """How long the link was up, over all lives."""
-        since_us = self.world.now_us - self._up_since_us if self.is_link_up else 0
+        since_us = self.world.now_us - self.up_since_us if self.is_link_up else 0
         return (self._up_us + since_us) / SECOND_US
 
     def _link_down(self) -> None:
         if self.is_link_up:
-            self._up_us += self.world.now_us - self._up_since_us
+            self._up_us += self.world.now_us - self.up_since_us
         self.is_link_up = False
 
     def _noticed_cut(self) -> None:
@@ -336,6 +343,7 @@ class SimController:
 
     def fill_disk(self, is_full: bool) -> None:
         """No page more may be written, or as many as one likes."""
+        self.is_full, self.writes_since_us = is_full, self.world.now_us
         pages = self.db.execute("PRAGMA page_count").fetchone()[0] if is_full else 1 << 30
         self.db.execute(f"PRAGMA max_page_count = {pages}")
 

@@ -17,7 +17,13 @@ from wherry_agent.core.agent import Found
 from wherry_agent.core.effects import Ask, Configure, Effect, LoadCandidate, Persist, Publish
 from wherry_agent.core.inputs import Answered, Connected, Disconnected, Moment, Received, Sampled
 from wherry_agent.core.presence import presence
-from wherry_agent.core.record import AgentRecord, first_record, kept_manifests, unit_record
+from wherry_agent.core.record import (
+    AgentRecord,
+    ModelRecord,
+    first_record,
+    kept_manifests,
+    unit_record,
+)
 from wherry_agent.core.reports import Reports
 from wherry_agent.core.state import Agent, Identity, Settings
 from wherry_agent.shell import record_file, spool_files
@@ -73,6 +79,9 @@ class Log:
     has_dropped: bool = False  # reports gave way: what an earlier boot spooled may wait for ever
     trying: bytes | None = None  # what was loaded for an assignment last
     reports: Reports | None = None  # as invariants saw them last
+    trouble_us: int = 0  # when its disk refused something last
+    complaints: dict[str, int] = field(default_factory=dict)  # name -> since when (`quiet`)
+    blamed: tuple[bytes, Code] | None = None  # what it failed last, and why
     boots: int = 0
     deaths: int = 0
 
@@ -107,6 +116,7 @@ class SimDevice:
     cut_in_record: int | None = None  # power goes at this operation of the next record
     ambush: Ambush | None = None
     is_chatty: bool = False  # it reports every second
+    frozen_until_us: int = 0
     is_power_lost: bool = True  # how the next death goes
     has_acted: bool = False  # since the invariants looked: its own state may be another
     connection_number: int = 0
@@ -114,16 +124,21 @@ class SimDevice:
 
     def __post_init__(self) -> None:
         self.random = self.world.stream(f"device {self.name}")
-        self.disk = FaultyDisk(self.world.stream(f"disk {self.name}"), capacity_bytes=4 << 20)
+        source = self.world.stream(f"disk {self.name}")
+        self.disk = FaultyDisk(source, capacity_bytes=4 << 20, note=self._note)
         self.wire = Wire(self.world, self.name)
         self.runtime: WatchedRuntime | None = None
         self.engine: EngineTwin | None = None
         self.is_connected = False
+        self.connected_us = 0
         self.telemetry = TelemetryConfig()
         self.in_flight: dict[int, Publish] = {}
         self.jobs: deque[Callable[[], None]] = deque()
         self._next_mid = 1
         self._is_turn_due = False
+
+    def _note(self, what: str) -> None:
+        self.world.note(self.name, what)
 
     @property
     def live(self) -> WatchedRuntime:
@@ -151,11 +166,15 @@ class SimDevice:
     # --- time
 
     def later(self, delay_us: int, what: str, act: Callable[[], None]) -> None:
-        """In this life only; a death inside `act` ends the life and nothing else."""
+        """In this life only, and once it is not frozen; a death inside `act` ends only the life."""
         life = self.life
 
         def alive() -> None:
-            if self.life == life and self.is_running:
+            if self.life != life or not self.is_running:
+                return
+            if self.world.now_us < self.frozen_until_us:
+                self.later(self.frozen_until_us - self.world.now_us, what, act)
+            else:
                 self.guarded(act)
 
         self.world.at(delay_us, self.name, what, alive)
@@ -230,6 +249,7 @@ class SimDevice:
         self.is_running = self.is_connected = False
         self.log.deaths += 1
         self.die_at_effect = None
+        self.frozen_until_us = 0
         if is_power_lost:
             self.disk = self.disk.after_power_cut()
         self.disk.cut_at = None
@@ -271,11 +291,18 @@ class SimDevice:
         for model, now in self.record_models().items():
             if model in before and before[model] == now:
                 continue
+            self._note_blame(before.get(model), now)
             if now.outcome is Outcome.CONFIRMED and now.active is not None:
                 self.log.confirmed[now.active.manifest_digest] = None
                 self.log.failures.pop(now.active.manifest_digest, None)
             elif now.outcome in FAILED and now.code in THE_BUNDLES_FAULT:
                 self._count_failure()
+
+    def _note_blame(self, before: ModelRecord | None, now: ModelRecord) -> None:
+        if now.outcome in FAILED and (before is None or before.outcome is not now.outcome):
+            tried = before.active if before is not None and before.trial is not None else None
+            digest = self.log.trying if tried is None else tried.manifest_digest
+            self.log.blamed = None if digest is None else (digest, now.code)
 
     def _count_failure(self) -> None:
         digest, agent = self.log.trying, self.runtime and self.runtime.agent
@@ -386,7 +413,7 @@ class SimDevice:
         topic = self.identity.topics.presence(self.identity.connection)
         will = (topic, presence(self.identity, number, False))
         self.wire.connect()
-        self.is_connected = True
+        self.is_connected, self.connected_us = True, self.world.now_us
         client = Client(self.wire, self._hear, will, is_session_kept=False)
         self.world.broker.connect(self.client_id, client)
         for mid in list(self.in_flight):
@@ -470,6 +497,11 @@ class SimDevice:
     def serving(self) -> dict[str, bytes | None]:
         """What answers inferences; nothing while the process is away."""
         return self.loops.serving if self.is_running and self.engine is not None else {}
+
+    @property
+    def is_heard(self) -> bool:
+        """What it says arrives."""
+        return self.is_running and self.wire.is_up and not self.wire.is_half_open
 
     @property
     def is_rolled_back(self) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Fault = Callable[["World", Random], None]
 FAULTS: dict[str, Fault] = {}
+REPORTS = ("/telemetry", "/event")
 
 
 def fault(act: Fault) -> Fault:
@@ -156,8 +157,17 @@ def _fill(
 
 @fault
 def fail_writes(world: "World", source: Random) -> None:
-    """EIO, a few times."""
-    _some_device(world, source).disk.failures_left = source.randint(1, 4)
+    """EIO, a few times, at once or some operations later."""
+    disk = _some_device(world, source).disk
+    disk.good_left, disk.failures_left = source.choice((0, 0, *range(1, 12))), source.randint(1, 4)
+
+
+@fault
+def freeze_device(world: "World", source: Random) -> None:
+    """Its process stands still (SIGSTOP, a machine that sleeps), for longer than a keepalive."""
+    device = _some_device(world, source)
+    device.frozen_until_us = world.now_us + source.randint(20, 200) * SECOND_US
+    _break_silently(world, source, device)
 
 
 # --- the network
@@ -186,7 +196,10 @@ def partition(world: "World", source: Random) -> None:
 @fault
 def half_open(world: "World", source: Random) -> None:
     """A connection that carries nothing, until the keepalive notices."""
-    device = _some_device(world, source)
+    _break_silently(world, source, _some_device(world, source))
+
+
+def _break_silently(world: "World", source: Random, device: "SimDevice") -> None:
     device.wire.is_half_open = True
     epoch = device.wire.epoch
 
@@ -207,7 +220,7 @@ def change_weather(world: "World", source: Random) -> None:
 
 @fault
 def restart_broker(world: "World", source: Random) -> None:
-    """With everything, with what it saved last, or with nothing."""
+    """With everything, with what it saved last, with half of it, or with nothing."""
     _restart(world, source.choice(list(Memory)), source.randint(1, 30))
 
 
@@ -265,10 +278,28 @@ def withhold(world: "World", source: Random) -> None:
 
     def stop() -> None:
         """The operators move to an honest broker, which knows nothing."""
-        world.broker.lossy_topics = ()
+        _honest(world)
         _restart(world, Memory.NOTHING, 1)
 
     _after(world, source, (10, 120), f"no longer withholds {leaf}", stop)
+
+
+def _honest(world: "World") -> None:
+    world.broker.lossy_topics, world.broker.honest_since_us = (), world.now_us
+
+
+@fault
+def drop_reports(world: "World", source: Random) -> None:
+    """A broker whose queues are full loses what it has acknowledged, and nobody is cut off."""
+    if world.broker.lossy_topics:
+        return
+    world.broker.lossy_topics = REPORTS
+
+    def stop() -> None:
+        if world.broker.lossy_topics == REPORTS:
+            _honest(world)
+
+    _after(world, source, (5, 40), "loses no reports any more", stop)
 
 
 # --- the controller
@@ -312,7 +343,8 @@ def fill_store(world: "World", source: Random) -> None:
 def jump_clock(world: "World", source: Random) -> None:
     """The controller's clock is wrong for a while; once in a while it is in 1970."""
     world.truth.is_clock_wrong = True
-    offset_s = source.choice((-600.0, -30.0, 45.0, 300.0, -1.7e9))
+    offset_s = source.choice((-600.0, -30.0, 45.0, 300.0, 60.0 - world.wall_s))
+    world.note("fault", f"sets the controller's clock by {offset_s:.0f} s")
     world.controller.clock_offset_s = offset_s
 
     def right() -> None:
@@ -333,7 +365,7 @@ def calm(world: "World") -> None:
     world.controller.die_at_step = None
     world.controller.fill_disk(False)
     if world.broker.lossy_topics:
-        world.broker.lossy_topics = ()
+        _honest(world)
         _restart(world, Memory.NOTHING, 1)
     elif not world.broker.is_up:
         world.broker.start(Memory.ALL)
@@ -345,5 +377,6 @@ def calm(world: "World") -> None:
         device.disk.cut_at = None
         device.disk.is_full = False
         device.disk.failures_left = 0
+        device.frozen_until_us = 0
         if device.wire.is_half_open:
             device.cut()

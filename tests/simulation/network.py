@@ -78,11 +78,15 @@ class Wire:
             return
         self._schedule(direction, topic, size, deliver)
         if self.world.network.random() < self.world.weather.doubled_share:
-            self._schedule(direction, topic, size, deliver)
+            self._schedule(direction, topic, size, deliver, " again")
 
-    def _schedule(self, direction: str, topic: str, size: int, deliver: Callable[[], None]) -> None:
+    def _schedule(
+        self, direction: str, topic: str, size: int, deliver: Callable[[], None], word: str = ""
+    ) -> None:
         world, epoch = self.world, self.epoch
-        arrival_us = world.now_us + self._latency_us()
+        latency_us, is_lost = self._latency_us()
+        arrival_us = world.now_us + latency_us
+        word += " late" if is_lost else ""
         key = (direction, topic)
         before_us = self._arrivals.get(key, 0)
         if direction == "up":
@@ -94,13 +98,15 @@ class Wire:
             if self.is_up and not self.is_half_open and self.epoch == epoch:
                 deliver()
 
-        leaf = topic.split("/", 3)[-1]
-        world.at(arrival_us - world.now_us, self.name, f"{direction} {leaf} {size} B", arrive)
+        what = f"{direction} {topic.split('/', 3)[-1]} {size} B{word}"
+        world.at(arrival_us - world.now_us, self.name, what, arrive)
 
-    def _latency_us(self) -> int:
+    def _latency_us(self) -> tuple[int, bool]:
+        """How long a packet takes, and whether it was lost first."""
         weather, source = self.world.weather, self.world.network
         low, high = weather.latency_ms
         latency_us = draw(source, low * 1000, high * 1000)
-        if source.random() < weather.lost_share:
+        is_lost = source.random() < weather.lost_share
+        if is_lost:
             latency_us += int(weather.resend_s * SECOND_US)
-        return latency_us
+        return latency_us, is_lost

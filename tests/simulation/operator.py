@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 WHO = "ada"
+ROTATIONS = ("same keys", "new epoch", "new director")
 RETRY_US = 5 * SECOND_US
 RETRIES_MAX = 60
 Command = Callable[[Organization], Any]
@@ -243,7 +244,8 @@ def ask_for_reports(world: "World", source: Random) -> None:  # noqa: ARG001
 @operation
 def rotate_root(world: "World", source: Random) -> None:
     """The next root; sometimes with a new epoch, sometimes with a new director key."""
-    kind = source.choice(("same keys", "new epoch", "new director"))
+    kind = source.choice(ROTATIONS)
+    world.note("operator", f"signs a root with {kind}")
     world.authority.next_root(
         has_new_epoch=kind == "new epoch", has_new_director=kind == "new director",
         now_s=int(world.wall_s),

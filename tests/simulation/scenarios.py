@@ -19,7 +19,7 @@ SPAN_S = (40, 500)  # the rest happens between these
 DEVICE_FAULTS = (
     "kill_device", "cut_power", "cut_power_in_a_write", "cut_power_in_the_record",
     "cut_power_every_night", "cut_power_in_every_trial", "cut_power_in_an_install", "fill_disk",
-    "fail_writes",
+    "fail_writes", "freeze_device",
 )  # fmt: skip
 NETWORK_FAULTS = ("cut_device", "partition", "half_open", "change_weather", "restart_broker")
 HOSTILE = ("replay_old_messages", "forge_messages", "withhold")
@@ -130,6 +130,47 @@ def long_night(source: Random) -> Plan:
     return [*first(source), *some(source, DEPLOYS, 2), *some(source, faults, 8)]
 
 
+def leaky_broker(source: Random) -> Plan:
+    """Reports get lost on the way, and no connection breaks."""
+    faults = ("drop_reports", "kill_device", "change_weather")
+    deploys = ("deploy_good", "canary_good")
+    return [*first(source), *some(source, deploys, 2), *some(source, faults, 8)]
+
+
+def stopped(source: Random) -> Plan:
+    """Everything is stopped, or a unit isolated, while a version goes out and devices restart."""
+    plan, at_s = first(source), source.randint(60, 300)
+    who_stops = source.choice(("stop_everything", "isolate"))
+    steps = [("deploy_good", 0), (who_stops, source.randint(1, 3)), ("isolate", 3)]
+    steps += [("kill_device", source.randint(4, 15)) for _ in range(8)]
+    for name, wait_s in steps:
+        plan.append(Disturbance((at_s + wait_s) * SECOND_US, name, source.getrandbits(32)))
+    return plan
+
+
+def wrong_clock(source: Random) -> Plan:
+    """The controller's clock jumps, and devices that restart ask it for the time."""
+    plan = [*first(source), *some(source, DEPLOYS, 2)]
+    for one_jump in some(source, ("jump_clock",), 4):
+        plan.append(one_jump)
+        for _ in range(4):
+            at_us = one_jump.at_us + source.randint(0, 5) * SECOND_US
+            plan.append(Disturbance(at_us, "kill_device", source.getrandbits(32)))
+    return plan
+
+
+def restored_in_a_rotation(source: Random) -> Plan:
+    """A backup of before the new keys comes back in the middle of their rotation."""
+    at_s = source.randint(100, 300)
+    return [
+        *first(source), *some(source, DEPLOYS, 2), *some(source, ("back_up",), 1, (30, at_s)),
+        *some(source, ("rotate_root",), 2, (at_s, at_s + 20)),
+        *some(source, ("restore",), 1, (at_s, at_s + 40)),
+        *some(source, ("rotate_root",), 1, (at_s + 40, at_s + 100)),
+        *some(source, (*DEVICE_FAULTS, *NETWORK_FAULTS), 3),
+    ]  # fmt: skip
+
+
 def canary(source: Random) -> Plan:
     """One version by stages, and little else."""
     names = ("canary_good", "canary_bad")
@@ -149,7 +190,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         power_cuts, bad_weather, hostile_broker, shaky_controller, indecision, new_keys,
         old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary,
-        everything,
+        everything, leaky_broker, stopped, wrong_clock, restored_in_a_rotation,
     )
 }  # fmt: skip
 

@@ -1,5 +1,7 @@
 """What the simulator has found, each as small as it gets. docs/reliability.md lists them."""
 
+from dataclasses import replace
+
 import cbor2
 import pytest
 from wherry_agent.core.agent import step
@@ -16,7 +18,7 @@ from wherry_protocol.errors import DecodeError
 from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.messages.trust import ReportRequest
 
-from tests.agent.director import ORG
+from tests.agent.director import ORG, TRIAL
 from tests.agent.harbour import Harbour, afloat
 from tests.controller.world import World, make_world
 from tests.simulation.disk import FaultyDisk
@@ -204,3 +206,18 @@ def test_the_time_in_which_the_controller_was_not_there_is_nobodys_silence(tmp_p
 
 def _phase_of_gw1(world: World, rollout: str) -> MemberPhase:
     return rollouts.load(world.org, rollout).members["gw1/self"].phase
+
+
+def test_a_bundle_is_not_blamed_for_a_disk_that_does_not_take_its_confirmation() -> None:
+    """Seed 1000: what was counted in the trial was undone with the confirmation, so that the time
+    reverted a good bundle."""
+    harbour = afloat()
+    made = harbour.director.made("1.0.0")
+    harbour.assign(made, trial=replace(TRIAL, trial_s_max=60.0))
+    harbour.disk.is_full = True
+    for _ in range(70):
+        harbour.serve_well(made).tick(1)
+    assert harbour.serving == made.digest
+    harbour.disk.is_full = False
+    harbour.tick(2).tick(2)
+    assert harbour.model.outcome is Outcome.CONFIRMED

@@ -22,6 +22,7 @@ class Truth:
     marks: dict[str, Any] = field(default_factory=dict)  # rollouts as they were looked at last
     offered: dict[tuple[str, str], float] = field(default_factory=dict)  # at which link time
     subscribed: set[str] = field(default_factory=set)  # devices whose subscriptions changed
+    turn: int = 0  # which devices are looked at next, where nothing disturbs them
     is_clock_wrong: bool = False  # the controller's clock was wrong at some time
 
     def count(self, digest: bytes, inferences: int, errors: int) -> None:

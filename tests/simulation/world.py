@@ -36,6 +36,7 @@ from tests.simulation.broker import SAVE_US, Broker
 from tests.simulation.controller import NAME, SimController
 from tests.simulation.device import SimDevice
 from tests.simulation.engine import UNIT
+from tests.simulation.invariants import Violation
 from tests.simulation.models import Behaviour, Made, make_model
 from tests.simulation.network import CALM, SECOND_US, WEATHERS, Weather
 from tests.simulation.trace import Trace
@@ -43,10 +44,7 @@ from tests.simulation.truth import Truth
 
 START_S = 1_800_000_000
 ALWAYS_TWINS = ("clock", "network", "broker", "disk", "threads", "engine")
-
-
-class Violation(Exception):  # noqa: N818  (a finding, not an error of the program)
-    """An invariant does not hold."""
+LOOK_US = 10 * SECOND_US
 
 
 @dataclass(frozen=True, order=True)
@@ -184,7 +182,13 @@ def make_world(seed: int, device_count: int, folder: Path, trace: Trace | None =
         world.at(world.network.randint(0, 5 * SECOND_US), device.name, "boots", device.boot)
     world.weather = world.stream("weather").choice(WEATHERS)
     world.at(SAVE_US, "broker", "saves", lambda: _save(world))
+    world.at(LOOK_US, "truth", "looks", lambda: _look(world))
     return world
+
+
+def _look(world: World) -> None:
+    invariants.check_quiet(world)
+    world.at(LOOK_US, "truth", "looks", lambda: _look(world))
 
 
 def _save(world: World) -> None:

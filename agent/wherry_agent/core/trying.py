@@ -45,12 +45,14 @@ from wherry_agent.core.trial import Judgement, Verdict
 
 
 def judge_figures(state: ModelState, given: Figures, around: Surroundings) -> Result:
+    """A breach reverts at once. What is good is only counted, and the next tick confirms: where the
+    disk does not take the confirmation, the count stays."""
     trial = trial_of(state)
     verdict = trials.judge_figures(trial.limits, given)
     counted = replace(state, trial=replace(trial, good_count=given.good_count))
     if verdict.judgement is Judgement.REVERT:
         return revert(counted, verdict, around)
-    return _follow(counted, trials.judge(trial_of(counted), around.now_us), around)
+    return counted, ()
 
 
 def judge_time(state: ModelState, given: Ticked, around: Surroundings) -> Result:

@@ -36,13 +36,15 @@ def advance_root(org: Organization, root: bytes, who: str, now_s: float) -> None
             f"root {after.root.number} does not name this controller's director key; "
             "install the new director key first and start again"
         )
-    has_new_epoch = after.root.epoch != org.epoch
+    before = org.trust.role(TrustRole.DIRECTOR)
+    is_void = after.root.epoch != org.epoch or set(before.keys) != set(director.keys)
     org.trust = after
     meta.put(org.db, f"root.{after.root.number}", root.hex())
     publish_roots(org, now_s)
     meta.put(org.db, "time.told_s", "0")  # the next tick tells the new root's number
-    if has_new_epoch:
-        # Everything that the old epoch signed is void: each document is made again, some per tick.
+    if is_void:
+        # What was signed in the old epoch or with the old keys is refused from here on, and a
+        # device may have yet to hear it: each document is made again, some per tick.
         devices.make_all_due(org.db)
         if meta.get(org.db, "stop.sequence"):
             repeat_stop(org, now_s)

@@ -13,12 +13,6 @@ from typing import Any
 
 SEEDS_MAX = 20  # of its scenario: within so many each defect must be found
 DEVICES = 6
-# The simulator does not see these yet: a rollout that is taken back for silence is a lawful end to
-# it, and what comes again soon hides that it was lost. Played only where they are named.
-NOT_FOUND_YET = frozenset((
-    "put_off_sending_again_with_every_ack", "install_under_a_stop", "let_the_time_fall",
-    "never_look_again", "report_only_once", "ignore_figures", "trust_the_brokers_memory",
-))  # fmt: skip
 
 
 @dataclass

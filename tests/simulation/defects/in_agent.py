@@ -177,7 +177,7 @@ def believe_an_ack_of_another_boot(switch: Switch) -> None:
     switch.set(reports, "acknowledge", acknowledge)
 
 
-@defect("forgetful_broker")
+@defect("leaky_broker")
 def put_off_sending_again_with_every_ack(switch: Switch) -> None:
     """A report that was lost on the way holds up all later ones."""
     right = reports.acknowledge
@@ -212,7 +212,7 @@ def ask_for_every_chunk_at_once(switch: Switch) -> None:
     switch.set(transfer, "plan", plan)
 
 
-@defect("indecision")
+@defect("stopped")
 def install_under_a_stop(switch: Switch) -> None:
     right = installs._obstacle
 
@@ -223,7 +223,7 @@ def install_under_a_stop(switch: Switch) -> None:
     switch.set(installs, "_obstacle", obstacle)
 
 
-@defect("shaky_controller")
+@defect("wrong_clock")
 def let_the_time_fall(switch: Switch) -> None:
     """An answer below the known floor is believed."""
 

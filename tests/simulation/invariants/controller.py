@@ -1,0 +1,148 @@
+"""What must hold after an event of the controller. A new one is a function of (world) in
+CONTROLLER, or of (world, rollout) in ROLLOUT: those are asked where the rollout has changed."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from wherry_controller.core.audit_chain import AuditRow, row_hash
+from wherry_controller.core.rollouts import Rollout
+from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase
+from wherry_controller.core.subset import count_of
+
+from tests.simulation.invariants.broken import broken
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+LINK_SLACK_S = 5.0
+
+
+def check_controller(world: "World") -> None:
+    """After an event of the controller; nothing can have changed where its store has not."""
+    if not world.controller.is_running or world.controller.changes == world.truth.looked_at:
+        return
+    world.truth.looked_at = world.controller.changes
+    for check in CONTROLLER:
+        check(world)
+    for rollout in list(world.controller.org.rollouts.values()):
+        mark = _fingerprint(rollout)
+        if world.truth.marks.get(rollout.rollout_id) != mark:
+            for look in ROLLOUT:
+                look(world, rollout)
+            world.truth.marks[rollout.rollout_id] = mark
+
+
+def _fingerprint(rollout: Rollout) -> tuple[Any, ...]:
+    progress = rollout.progress
+    counts = tuple(rollout.counts[phase] for phase in MemberPhase)
+    return (
+        rollout.state,
+        progress.stage_index,
+        progress.opened_count,
+        counts,
+        progress.returns_sent,
+    )
+
+
+def _only_opened_members_are_touched(world: "World", rollout: Rollout) -> None:
+    """Invariant 5, by the store and not by the rollout's own word."""
+    opened_count = rollout.progress.opened_count
+    opened = set(rollout.order[:opened_count])
+    sql = "SELECT connection || '/' || unit FROM assignments WHERE rollout = ?"
+    for (unit,) in world.controller.db.execute(sql, (rollout.rollout_id,)).fetchall():
+        if unit not in opened:
+            broken(f"{rollout.rollout_id} touches {unit}, which no stage has opened")
+    stage = rollout.plan.stages[rollout.progress.stage_index]
+    if opened_count > count_of(stage.share_bp, len(rollout.order)):
+        broken(f"{rollout.rollout_id} has opened {opened_count} members in a stage of "
+               f"{stage.share_bp / 100:g} %")  # fmt: skip
+
+
+def _confirmed_members_have_confirmed(world: "World", rollout: Rollout) -> None:
+    """Success is what a device proves; silence is not."""
+    if not rollout.counts[MemberPhase.CONFIRMED]:
+        return
+    for unit, member in rollout.members.items():
+        if member.phase is MemberPhase.CONFIRMED:
+            device = world.devices[unit.partition("/")[0]]
+            if rollout.digest not in device.log.confirmed:
+                broken(f"{rollout.rollout_id} counts {unit} as confirmed, and it is not")
+
+
+def _gates_have_their_samples(world: "World", rollout: Rollout) -> None:
+    """Invariant 6: a gated stage is left on enough figures, and good ones."""
+    truth, index = world.truth, rollout.progress.stage_index
+    before = truth.stages.get(rollout.rollout_id, 0)
+    truth.stages[rollout.rollout_id] = index
+    is_hurried = rollout.rollout_id in truth.advanced
+    if index == before or is_hurried or not rollout.plan.stages[before].is_gated:
+        return
+    seen, gate = truth.inferences[rollout.digest], rollout.plan.gate
+    if not rollout.touched:
+        return
+    if seen < gate.requests_min:
+        broken(f"{rollout.rollout_id} left stage {before + 1} after {seen} inferences, "
+               f"{gate.requests_min} are needed")  # fmt: skip
+    behaviour = world.made[rollout.digest].behaviour
+    if behaviour.bad_share == 1.0 and behaviour.error_rate > 3 * gate.error_rate_max:
+        broken(f"{rollout.rollout_id} left stage {before + 1} with {behaviour.error_rate:.0%} "
+               "errors")  # fmt: skip
+
+
+def _nobody_is_silent_while_we_are_deaf(world: "World", rollout: Rollout) -> None:
+    """A deadline runs only while the controller's own link is up."""
+    offered, up_s = world.truth.offered, world.controller.link_up_s
+    for unit, member in rollout.members.items():
+        key = (rollout.rollout_id, unit)
+        if member.phase in IN_FLIGHT:
+            offered.setdefault(key, up_s)
+        elif member.phase is MemberPhase.SILENT and key in offered:
+            waited_s = up_s - offered.pop(key)
+            if waited_s < rollout.plan.silent_after_s - LINK_SLACK_S and _is_clock_right(world):
+                broken(f"{rollout.rollout_id} calls {unit} silent after {waited_s:.0f} s of link")
+
+
+def _is_clock_right(world: "World") -> bool:
+    return not world.truth.is_clock_wrong and not world.controller.restored_count
+
+
+def _state_changes_are_audited(world: "World", rollout: Rollout) -> None:
+    """Invariant 7."""
+    truth, state, name = world.truth, rollout.state.value, rollout.rollout_id
+    before = truth.rollout_states.get(name)
+    truth.rollout_states[name] = state
+    if before == state:
+        return
+    sql = "SELECT max(id) FROM audit WHERE subject = ?"
+    newest = world.controller.db.execute(sql, (name,)).fetchone()[0] or 0
+    if before is not None and newest <= truth.audited_changes[name]:
+        broken(f"{name}: {before} became {state}, and the audit log says nothing")
+    truth.audited_changes[name] = newest
+
+
+def _the_audit_chain_holds(world: "World") -> None:
+    """Invariant 7."""
+    truth, db = world.truth, world.controller.db
+    if truth.audit_epoch != world.controller.restored_count:
+        truth.audit_epoch, truth.audited = world.controller.restored_count, 0
+        truth.audit_hash = bytes(32)
+        truth.audited_changes.clear()
+        truth.rollout_states.clear()
+        truth.stages.clear()
+    sql = "SELECT * FROM audit WHERE id > ? ORDER BY id"
+    for values in db.execute(sql, (truth.audited,)).fetchall():
+        row = AuditRow(*values)
+        is_next = row.id == truth.audited + 1 and row.previous_hash == truth.audit_hash
+        if not is_next or row_hash(row) != row.hash:
+            broken(f"audit row {row.id} does not follow row {truth.audited}")
+        truth.audited, truth.audit_hash = row.id, row.hash
+
+
+CONTROLLER: list[Callable[["World"], None]] = [_the_audit_chain_holds]
+ROLLOUT: list[Callable[["World", Rollout], None]] = [
+    _only_opened_members_are_touched,
+    _confirmed_members_have_confirmed,
+    _gates_have_their_samples,
+    _nobody_is_silent_while_we_are_deaf,
+    _state_changes_are_audited,
+]
