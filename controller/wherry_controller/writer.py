@@ -22,6 +22,7 @@ T = TypeVar("T")
 BATCH_MAX: Final = 1000
 TICK_S: Final = 1.0
 PRUNE_S: Final = 300.0
+SET_S_MIN: Final = 2.0  # less is a clock that is being kept right
 
 
 @dataclass(slots=True)
@@ -109,11 +110,13 @@ class _Loop:
     next_tick_s: float = 0.0
     next_prune_s: float = 0.0
     is_stopping: bool = False
+    clock_ahead_s: float | None = None  # the wall clock over the monotonic one, as last seen
 
     def run(self) -> None:
         while not self.is_stopping:
             items = self._wait()
             started = time.perf_counter()
+            self._guarded(self._look_at_clock)
             self._take(items)
             self._guarded(self._let_time_pass)
             self._guarded(self._publish)
@@ -201,6 +204,15 @@ class _Loop:
         self.link.publish(answers)
         self.writer.counters.messages += len(done)
         self.writer.counters.batches += 1
+
+    def _look_at_clock(self) -> None:
+        """Before anything else is done at the new time."""
+        now_s = self.writer.clock()
+        ahead_s = now_s - time.monotonic()
+        by_s = 0.0 if self.clock_ahead_s is None else ahead_s - self.clock_ahead_s
+        if abs(by_s) >= SET_S_MIN:
+            self.fleet.clock_set(by_s, now_s)
+        self.clock_ahead_s = ahead_s
 
     def _let_time_pass(self) -> None:
         now = time.monotonic()

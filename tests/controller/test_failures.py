@@ -26,7 +26,7 @@ def fill_system(_folder: Path) -> None:
 
 
 async def get(app: FastAPI, path: str) -> httpx.Response:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app)  # what the server would log with a traceback, it raises
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
         return await client.get(path)
 

@@ -20,7 +20,15 @@ from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome, Phase
 
 from wherry_controller.core.performance import Performance
-from wherry_controller.core.rollouts import OPEN, Rollout, State, changes, decide, restore
+from wherry_controller.core.rollouts import (
+    OPEN,
+    Rollout,
+    State,
+    changes,
+    clock_was_set,
+    decide,
+    restore,
+)
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.events import Event
 from wherry_controller.core.rollouts.pools import Figures
@@ -171,6 +179,13 @@ def tick(org: Organization, now_s: float) -> None:
 def link_changed(org: Organization, is_up: bool, now_s: float) -> None:
     for rollout in open_ones(org):
         tell(org, rollout.rollout_id, told.LinkChanged(is_up), now_s)
+
+
+def clock_set(org: Organization, by_s: float) -> None:
+    """The wall clock was set by that much: nobody is silent for it, and nothing waits longer."""
+    for rollout in open_ones(org):
+        clock_was_set(rollout, by_s)
+        org.dirty.add(rollout.rollout_id)
 
 
 def process_started(org: Organization) -> None:

@@ -164,6 +164,12 @@ class Fleet:
                 self.guarded_s = now_s
                 guarding.tick(self.org, now_s)
 
+    def clock_set(self, by_s: float, now_s: float) -> None:
+        """Somebody set the wall clock: it is `now_s`, and would have been `by_s` less."""
+        LOG.warning("the clock was set by %+.0f s: what rollouts wait for moves with it", by_s)
+        with self._kept(now_s):
+            rollouts.clock_set(self.org, by_s)
+
     def prune(self) -> None:
         """Bound what is kept of observations. Every few minutes."""
         with self.org.db.atomic():

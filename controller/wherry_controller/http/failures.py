@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import sqlite3
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -59,11 +60,18 @@ def answer_failures(app: FastAPI) -> None:
         text = f"{request.method} {request.url.path}: {error.detail}"
         return failure(error.status_code, code, text)
 
-    @app.exception_handler(Exception)
-    def ours(request: Request, error: Exception) -> JSONResponse:
+    # Not left to the handler of everything: after that one the server logs a traceback and ends
+    # the connection.
+    @app.exception_handler(OSError)
+    @app.exception_handler(sqlite3.Error)
+    def world(request: Request, error: Exception) -> JSONResponse:
         if is_disk_full(error):
             text = "the controller's disk is full and nothing was changed; make room for its data"
             return failure(507, Code.STORAGE, text)
+        return ours(request, error)
+
+    @app.exception_handler(Exception)
+    def ours(request: Request, error: Exception) -> JSONResponse:
         LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return failure(500, Code.FAILED, "the controller made a mistake; its log has the details")
 

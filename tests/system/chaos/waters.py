@@ -162,6 +162,7 @@ def waters(
     seed: int = 0,
     fleet: Mapping[str, float] | None = None,
     environment: Mapping[str, str] | None = None,
+    environment_of_agents: Mapping[str, str] | None = None,
     patience_s: float = PATIENCE_S,
     **options: Any,
 ) -> Iterator[Waters]:
@@ -182,7 +183,7 @@ def waters(
         one.ledger.start()
         try:
             if names:
-                one.add(folder, names, **options)
+                one.add(folder, names, environment=environment_of_agents, **options)
                 one.ends(one.fleet.deploy(one.push(), "all"))
             yield one
         finally:

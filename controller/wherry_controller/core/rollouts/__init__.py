@@ -5,6 +5,7 @@ store.
 """
 
 from wherry_controller.core.rollouts.claims import Authority, Claim, Holding, is_granted, refusal
+from wherry_controller.core.rollouts.clock import clock_was_set
 from wherry_controller.core.rollouts.decide import decide
 from wherry_controller.core.rollouts.drafting import Candidate, draft
 from wherry_controller.core.rollouts.keeping import all_parts, changes, from_json, restore, to_json
@@ -23,6 +24,7 @@ __all__ = [
     "State",
     "all_parts",
     "changes",
+    "clock_was_set",
     "decide",
     "draft",
     "from_json",
