@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from wherry_agent.core import reports
-from wherry_agent.core.effects import SpoolWrite
+from wherry_agent.core.effects import SpoolWrite, Wanted
+from wherry_agent.shell.blob_store import BlobStore, sha256
 from wherry_controller.fleet import Organization, trustees
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
 from tests.agent.harbour import Harbour, afloat
+from tests.agent.sim_disk import SimDisk
 from tests.controller.test_trustees import advance, next_root
 from tests.controller.world import make_world
 
@@ -76,6 +78,27 @@ def test_nothing_is_cleaned_away_while_a_manifest_cannot_be_read() -> None:
     harbour.wish([harbour.director.assignment(bundle)])
     harbour.disk.read = right  # type: ignore[method-assign]
     assert harbour.boot().serving == bundle.digest
+
+
+def test_a_blob_whose_name_could_not_be_made_durable_is_fetched_again() -> None:
+    """Agent, warm-candidate, 47:eio: the name was seen and trusted, and a power cut took it."""
+    disk = SimDisk()
+    store = BlobStore(disk)
+    content = bytes(range(256))
+    wanted = Wanted(sha256(content), len(content))
+    store.keep_chunk(wanted.digest, 0, content)
+    right = disk.fsync_dir
+
+    def fsync_dir(folder: str) -> None:
+        raise OSError(errno.EIO, f"Input/output error: {folder}")
+
+    disk.fsync_dir = fsync_dir  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="blobs"):
+        store.finish(wanted.digest, wanted.size_bytes)
+    disk.fsync_dir = right  # type: ignore[method-assign]
+    assert not store.survey([wanted], is_content_wanted=False).whole
+    store.keep_chunk(wanted.digest, 0, content)
+    assert store.finish(wanted.digest, wanted.size_bytes)
 
 
 def test_reports_that_the_spool_did_not_take_are_held_and_tried_again() -> None:

@@ -24,7 +24,7 @@ from wherry_protocol.messages.limits import CHUNK_BYTES, MANIFEST_BYTES_MAX
 
 from wherry_agent.core.effects import Wanted
 from wherry_agent.core.inputs import Surveyed
-from wherry_agent.shell.disk import Disk, Image, replace_durably
+from wherry_agent.shell.disk import Disk, Image, name_durably
 
 MAP_ENTRY: Final = Struct("<II")  # chunk index, CRC-32 of its bytes
 READ_BYTES: Final = 1 << 20
@@ -101,16 +101,15 @@ class BlobStore:
     def keep_blob(self, digest: bytes, data: bytes) -> None:
         """A small blob, whole and verified by the caller. Raises OSError."""
         if self.disk.size(_blob(digest)) != len(data) or self._intact(digest) is None:
-            replace_durably(self.disk, _blob(digest), data, "blobs")
+            self.disk.write(f"{_blob(digest)}.new", data)
+            name_durably(self.disk, f"{_blob(digest)}.new", _blob(digest), "blobs")
 
     def finish(self, digest: bytes, size_bytes: int) -> bool:
         """Hash a blob whose chunks are all here; False (and gone) if it is not what it claims."""
         name = _part(digest)
         is_intact = self.disk.size(name) == size_bytes and self._hash(name) == digest
         if is_intact:
-            self.disk.fsync(name)
-            self.disk.rename(name, _blob(digest))
-            self.disk.fsync_dir("blobs")
+            name_durably(self.disk, name, _blob(digest), "blobs")
         else:
             self.disk.unlink(name)
         self.disk.unlink(f"{name}.map")
@@ -152,9 +151,7 @@ class BlobStore:
                 "digest",
                 Code.DIGEST,
             )
-        self.disk.fsync(new)
-        self.disk.rename(new, name)
-        self.disk.fsync_dir("images")
+        name_durably(self.disk, new, name, "images")
 
     def _know_pieces(self, manifest: Manifest) -> None:
         offset = 0

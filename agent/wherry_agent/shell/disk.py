@@ -25,7 +25,7 @@ class Disk(Protocol):
         """The file's bytes are durable after this."""
 
     def rename(self, old: str, new: str) -> None:
-        """Within one folder, replacing `new` at once."""
+        """On one file system, replacing `new` at once."""
 
     def fsync_dir(self, folder: str) -> None:
         """The folder's names are durable after this."""
@@ -144,3 +144,20 @@ def replace_durably(disk: Disk, name: str, data: bytes, folder: str) -> None:
     disk.fsync(new)
     disk.rename(new, name)
     disk.fsync_dir(folder)
+
+
+def name_durably(disk: Disk, new: str, name: str, folder: str) -> None:
+    """What was written as `new` gets its content-addressed name, for good. Raises OSError.
+
+    Neither name is left then: bytes that could not be made durable once may look durable the next
+    time, and a name that is only seen would be trusted.
+    """
+    try:
+        disk.fsync(new)
+        disk.rename(new, name)
+        disk.fsync_dir(folder)
+    except OSError:
+        for doubtful in (new, name):
+            with contextlib.suppress(OSError):
+                disk.unlink(doubtful)
+        raise
