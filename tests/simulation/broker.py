@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SAVE_US = 60 * SECOND_US
 WILL_US = 90 * SECOND_US
 HISTORY_MAX = 6
+NO_MID = 0  # of what came at QoS 0: nobody acknowledges it
 Handler = Callable[[str, bytes, int], None]  # topic, payload, message id
 
 
@@ -141,7 +142,7 @@ class Broker:
 
     # --- messages
 
-    def publish(self, topic: str, payload: bytes, *, is_retained: bool) -> None:
+    def publish(self, topic: str, payload: bytes, *, is_retained: bool, qos: int = 1) -> None:
         """Route a message, unless this broker is hostile and withholds it."""
         if not self.is_up or any(part in topic for part in self.lossy_topics):
             return
@@ -151,7 +152,10 @@ class Broker:
         elif is_retained:
             self.retained.pop(topic, None)
         for name in list(self._ears.get(topic, ())):
-            self._queue(name, topic, payload)
+            if qos == 0:
+                self._pass_on(name, topic, payload)
+            else:
+                self._queue(name, topic, payload)
         for name, matches in self.matches.items():
             if matches(topic) and name in self.sessions:
                 self._queue(name, topic, payload)
@@ -167,6 +171,14 @@ class Broker:
         session.next_mid += 1
         session.waiting[mid] = (topic, payload)
         self._send(name, mid)
+
+    def _pass_on(self, name: str, topic: str, payload: bytes) -> None:
+        """At QoS 0: to whoever is here, and kept for nobody."""
+        client = self.clients.get(name)
+        if client is not None:
+            client.wire.carry(
+                "down", topic, len(payload), lambda: client.hear(topic, payload, NO_MID)
+            )
 
     def _send(self, name: str, mid: int) -> None:
         client = self.clients.get(name)

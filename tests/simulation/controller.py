@@ -293,11 +293,23 @@ class SimController:
             self._turn_soon()
 
     def _publish(self, message: Outbound) -> None:
+        if message.qos == 0:
+            self._say(message)
+            return
         mid = self._next_mid
         self._next_mid += 1
         self.in_flight[mid] = message
         self.world.note(NAME, f"publishes {message.topic.split('/', 3)[-1]}")
         self._send(mid)
+
+    def _say(self, message: Outbound) -> None:
+        """At QoS 0: it arrives now or never."""
+        broker = self.world.broker
+        self.world.note(NAME, f"says {message.topic.split('/', 3)[-1]}")
+        self.wire.carry(
+            "up", message.topic, len(message.payload),
+            lambda: broker.publish(message.topic, message.payload, is_retained=False, qos=0),
+        )  # fmt: skip
 
     def _send(self, mid: int) -> None:
         message, life = self.in_flight[mid], self.life

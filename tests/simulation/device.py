@@ -35,7 +35,7 @@ from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import TelemetryConfig
 from wherry_protocol.messages.reported import Outcome
 
-from tests.simulation.broker import Client
+from tests.simulation.broker import NO_MID, Client
 from tests.simulation.disk import FaultyDisk, PowerCutError
 from tests.simulation.engine import UNIT, EngineTwin
 from tests.simulation.network import SECOND_US, Wire, draw
@@ -442,7 +442,7 @@ class SimDevice:
         epoch = self.wire.epoch
 
         def acknowledge() -> None:
-            if self.wire.epoch == epoch:
+            if self.wire.epoch == epoch and mid != NO_MID:
                 broker, name = self.world.broker, self.client_id
                 self.wire.carry("up", "puback", 4, lambda: broker.acknowledge(name, mid))
 

@@ -67,6 +67,7 @@ class Figures:
 
 
 Fields = dict[str, Record]
+Key = tuple[str, ...]  # model, version and slot; empty for the unit itself
 NOTHING: Final[Mapping[str, float | str]] = MappingProxyType({})
 
 
@@ -109,67 +110,70 @@ def _model(origin: Origin, place: str, figure: str) -> tuple[str, str, str] | No
 
 def _performance(key: tuple[str, str, str], fields: Fields) -> Performance:
     model, version, slot = key
-    name = "/".join(key)
     if not (MODEL.fullmatch(model) and SEMVER.fullmatch(version) and slot in SLOTS):
-        raise _wrong(name, "not a model, a version and a slot")
-    counts = {c: _count(f"{name}/{c}", fields.get(c)) for c in COUNTS}
+        raise _wrong("/".join(key), "not a model, a version and a slot")
     return Performance(
         model,
         version,
         slot,
-        _digest(name, fields.get("digest")),
-        counts["inferences"],
-        counts["errors"],
-        counts["errors.engine"],
-        counts["errors.deadline"],
-        counts["errors.range"],
-        counts["refused"],
-        _latency(name, fields.get("latency.sketch")),
-        _real(f"{name}/energy.per_inference", fields.get("energy.per_inference"), ENERGY_J_MAX),
+        _digest(key, fields.get("digest")),
+        _count(key, fields, "inferences"),
+        _count(key, fields, "errors"),
+        _count(key, fields, "errors.engine"),
+        _count(key, fields, "errors.deadline"),
+        _count(key, fields, "errors.range"),
+        _count(key, fields, "refused"),
+        _latency(key, fields),
+        _real(key, fields, "energy.per_inference", ENERGY_J_MAX),
         _source(fields.get("energy.source")),
-        _real(f"{name}/energy.uncertainty", fields.get("energy.uncertainty"), 1e3),
-        _real(f"{name}/power.mean", fields.get("power.mean"), 1e6),
-        _real(f"{name}/interval", fields.get("interval"), 1e7) or 0.0,
+        _real(key, fields, "energy.uncertainty", 1e3),
+        _real(key, fields, "power.mean", 1e6),
+        _real(key, fields, "interval", 1e7) or 0.0,
     )
 
 
-def _count(name: str, record: Record | None) -> int:
+def _count(key: Key, fields: Fields, figure: str) -> int:
+    record = fields.get(figure)
     if record is None:
         return 0
     value = record.value
     if value is None or value != int(value) or not 0 <= value <= COUNT_MAX:
+        name = "/".join((*key, figure))
         raise _wrong(name, f"{value}, must be a whole number in 0..{COUNT_MAX}")
     return int(value)
 
 
-def _real(name: str, record: Record | None, high: float) -> float | None:
+def _real(key: Key, fields: Fields, figure: str, high: float) -> float | None:
+    record = fields.get(figure)
     if record is None or record.value is None:
         return None
     if not 0.0 <= record.value <= high:
-        raise _wrong(name, f"{record.value}, must be in 0..{high}")
+        raise _wrong("/".join((*key, figure)), f"{record.value}, must be in 0..{high}")
     return record.value
 
 
-def _digest(name: str, record: Record | None) -> bytes:
+def _digest(key: Key, record: Record | None) -> bytes:
     text = None if record is None else record.string
     if text is None or len(text) != 64:
-        raise _wrong(f"{name}/digest", f"{text!r}, must be 64 hexadecimal digits")
+        raise _wrong("/".join((*key, "digest")), f"{text!r}, must be 64 hexadecimal digits")
     try:
         return bytes.fromhex(text)
     except ValueError as error:
-        raise _wrong(f"{name}/digest", f"{text!r}, must be hexadecimal") from error
+        raise _wrong("/".join((*key, "digest")), f"{text!r}, must be hexadecimal") from error
 
 
-def _latency(name: str, record: Record | None) -> PackedSketch:
+def _latency(key: Key, fields: Fields) -> PackedSketch:
+    record = fields.get("latency.sketch")
     if record is None or record.data is None:
         return packed.EMPTY
     try:
         found = packed.read(record.data)
     except EngineError as error:
         sketch.from_bytes(record.data)  # refuses the same, and says what is wrong
-        raise _wrong(f"{name}/latency.sketch", "no sketch") from error
+        raise _wrong("/".join((*key, "latency.sketch")), "no sketch") from error
     if found.count > COUNT_MAX or found.sum_ns > SUM_NS_MAX or found.max_ns > SUM_NS_MAX:
-        raise _wrong(f"{name}/latency.sketch", f"{found.count} samples, {found.sum_ns} ns")
+        name = "/".join((*key, "latency.sketch"))
+        raise _wrong(name, f"{found.count} samples, {found.sum_ns} ns")
     return found
 
 
@@ -180,7 +184,7 @@ def _source(record: Record | None) -> str:
 def _plain(name: str, record: Record) -> float | str:
     if record.value is not None:
         if name in COUNTS:
-            _count(name, record)
+            _count((), {name: record}, name)
         return record.value
     return "" if record.string is None else record.string
 

@@ -1,9 +1,10 @@
 """Drives the standing guard: it watches every unit and model always, in or out of a rollout."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
 
-from wherry_protocol.errors import Code
+from wherry_protocol.errors import Code, NotFoundError
 from wherry_protocol.messages.desired import Mode
 from wherry_protocol.replacing import replace
 
@@ -34,7 +35,7 @@ from wherry_controller.fleet.reports import Seen
 from wherry_controller.store import assignments, devices, meta, registry
 from wherry_controller.store import guard as kept
 from wherry_controller.store import rollouts as notes
-from wherry_controller.store.devices import Unit
+from wherry_controller.store.devices import WatchedUnit
 
 LIMITS = GuardLimits()
 MISSED_REPORTS = 3  # a unit that was told to report rarely is silent later
@@ -47,7 +48,7 @@ SEVERITY = {0: "info", 1: "info", 2: "warning", 3: "critical"}
 
 def watch(org: Organization, seen: list[Seen], now_s: float) -> None:
     """Look at every report of a transaction."""
-    this = _Round(org)
+    this = _round(org, {report.connection for report in seen})
     for report in seen:
         unit = this.unit(report.connection, report.unit)
         for one in report.performances:
@@ -83,37 +84,41 @@ def _window(one: Performance) -> Window:
     )
 
 
+def _round(org: Organization, connections: Collection[str]) -> "_Round":
+    units = devices.watched_units(org.db, connections)
+    watches = kept.of_connections(org.db, connections)
+    return _Round(
+        org,
+        {(unit.connection, unit.unit): unit for unit in units},
+        {(row.connection, row.unit, row.model): watch_of(row) for row in watches},
+    )
+
+
 @dataclass(slots=True)
 class _Round:
-    """One look at many reports, within a transaction: each row is read once and written once."""
+    """One look at many reports, within a transaction: rows are read and written all at once."""
 
     org: Organization
-    units: dict[tuple[str, str], Unit] = field(default_factory=dict)
-    limits: dict[str, GuardLimits] = field(default_factory=dict)
+    units: dict[tuple[str, str], WatchedUnit]
+    watches: dict[tuple[str, str, str], Watch]
     terms: dict[tuple[str, bytes], Terms] = field(default_factory=dict)
-    watches: dict[tuple[str, str, str], Watch] = field(default_factory=dict)
     changed: set[tuple[str, str, str]] = field(default_factory=set)
 
-    def unit(self, connection: str, name: str) -> Unit:
+    def unit(self, connection: str, name: str) -> WatchedUnit:
         """Raises NotFoundError."""
         found = self.units.get((connection, name))
         if found is None:
-            found = devices.unit(self.org.db, connection, name)
-            self.units[connection, name] = found
-            self.limits[found.id] = limits_of(found)
+            raise NotFoundError(f"device {connection}/{name} is not enrolled here")
         return found
 
-    def step(self, unit: Unit, model: str, event: GuardEvent, at_s: float) -> None:
+    def step(self, unit: WatchedUnit, model: str, event: GuardEvent, at_s: float) -> None:
         key = (unit.connection, unit.unit, model)
-        before = self.watches.get(key)
-        if before is None:
-            row = kept.find(self.org.db, *key)
-            before = Watch() if row is None else watch_of(row)
+        before = self.watches.get(key) or Watch()
         digest = event.digest if isinstance(event, Window | EngineCrash) else before.digest
         after, actions = step(
             before,
             event,
-            self.limits[unit.id],
+            limits_of(unit),
             self._terms(unit, digest),
             at_s,
             self.org.link_s,
@@ -123,10 +128,8 @@ class _Round:
             self.changed.add(key)
         for action in actions:
             _act(self.org, unit, model, action, at_s)
-        if actions:  # they may have changed the unit's row
-            self.units.pop((unit.connection, unit.unit), None)
 
-    def _terms(self, unit: Unit, digest: bytes) -> Terms:
+    def _terms(self, unit: WatchedUnit, digest: bytes) -> Terms:
         key = (unit.hardware_class, digest)
         found = self.terms.get(key)
         if found is None:
@@ -137,7 +140,7 @@ class _Round:
         kept.put_all(self.org.db, [keep_watch(key, self.watches[key]) for key in self.changed])
 
 
-def _terms(org: Organization, unit: Unit, digest: bytes) -> Terms:
+def _terms(org: Organization, unit: WatchedUnit, digest: bytes) -> Terms:
     row = registry.find_bundle(org.db, digest)
     if row is None:
         return Terms()
@@ -147,7 +150,7 @@ def _terms(org: Organization, unit: Unit, digest: bytes) -> Terms:
     return Terms(float(budget.latency_us_p95), None, budget.energy_uj)
 
 
-def limits_of(unit: Unit) -> GuardLimits:
+def limits_of(unit: WatchedUnit) -> GuardLimits:
     """The guard's numbers; silence counts by the interval that the unit was told to report at."""
     return _limits(min(unit.performance_s, unit.resources_s))
 
@@ -160,8 +163,9 @@ def _limits(interval_s: int) -> GuardLimits:
 def tick(org: Organization, now_s: float) -> None:
     """Look for silence, and keep the link's clock: a restart goes on where it stood."""
     meta.put(org.db, LINK_CLOCK, repr(org.link_s))
-    this = _Round(org)
-    for row in kept.newly_silent(org.db, org.link_s - LIMITS.silent_s):
+    silent = kept.newly_silent(org.db, org.link_s - LIMITS.silent_s)
+    this = _round(org, {row.connection for row in silent})
+    for row in silent:
         unit = this.unit(row.connection, row.unit)
         this.step(unit, row.model, TimePassed(), now_s)
     this.keep()
@@ -178,7 +182,9 @@ def pass_time(org: Organization, elapsed_s: float) -> None:
         org.link_s += min(max(0.0, elapsed_s), STEP_S_MAX)
 
 
-def _act(org: Organization, unit: Unit, model: str, action: GuardAction, now_s: float) -> None:
+def _act(
+    org: Organization, unit: WatchedUnit, model: str, action: GuardAction, now_s: float
+) -> None:
     topic = f"guard:{unit.id}:{model}"
     if isinstance(action, Raised):
         severity, figure = SEVERITY[action.level], action.figure.value
@@ -194,7 +200,9 @@ def _act(org: Organization, unit: Unit, model: str, action: GuardAction, now_s: 
         _roll_back(org, unit, model, action, now_s)
 
 
-def _hold(org: Organization, unit: Unit, model: str, action: HoldRollouts, now_s: float) -> None:
+def _hold(
+    org: Organization, unit: WatchedUnit, model: str, action: HoldRollouts, now_s: float
+) -> None:
     """Trouble on a rollout's new version pauses it; recovery lets it go on.
 
     Trouble on the old version does not: the rollout may be the cure.
@@ -215,8 +223,11 @@ def _hold(org: Organization, unit: Unit, model: str, action: HoldRollouts, now_s
             rollouts.tell(org, rollout.rollout_id, resume, now_s)
 
 
-def _roll_back(org: Organization, unit: Unit, model: str, action: RollBack, now_s: float) -> None:
+def _roll_back(
+    org: Organization, watched: WatchedUnit, model: str, action: RollBack, now_s: float
+) -> None:
     """Put the former version back, where the bad one still serves and a good one is known."""
+    unit = devices.unit(org.db, watched.connection, watched.unit)
     row = devices.find_model(org.db, unit.connection, unit.unit, model)
     if row is None or row.active_digest != action.digest or row.previous_digest is None:
         return

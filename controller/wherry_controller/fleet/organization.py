@@ -24,12 +24,13 @@ SYSTEM = "wherry"  # who acts where no operator does
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """One message for the broker, QoS 1. `version` is of its outbox row, None without one."""
+    """One message for the broker. `version` is of its outbox row, None without one."""
 
     topic: str
     payload: bytes
     is_retained: bool = False
     version: int | None = None
+    qos: int = 1
 
 
 @dataclass(slots=True)
@@ -47,12 +48,12 @@ class Organization:
     link_s: float = 0.0  # how long the link was up, over all processes
     rollouts: dict[str, Rollout] = field(default_factory=dict)  # as kept, or ahead if in `dirty`
     dirty: set[str] = field(default_factory=set)
+    topics: Topics = field(init=False)
     asked: list[Outbound] = field(default_factory=list)  # to be sent once it is committed
     _keys: dict[bytes, ConnectionKeys] = field(default_factory=dict)
 
-    @property
-    def topics(self) -> Topics:
-        return Topics(self.name)
+    def __post_init__(self) -> None:
+        self.topics = Topics(self.name)
 
     @property
     def epoch(self) -> int:

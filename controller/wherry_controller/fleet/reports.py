@@ -5,6 +5,7 @@ reports cost few rows, and is written out before the commit that its acknowledge
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from wherry_protocol.errors import Code, LimitError
@@ -52,6 +53,11 @@ class Batch:
     raw: list[ReportRow] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     _connections: dict[str, Connection] = field(default_factory=dict)
+
+    def expect(self, connections: Collection[str]) -> None:
+        """Read these connections' rows at once."""
+        for row in devices.connections_named(self.org.db, connections):
+            self._connections[row.name] = row
 
     def connection(self, name: str) -> Connection:
         """Who may report under that name. Raises NotFoundError."""
@@ -170,4 +176,4 @@ class Batch:
             sequence=position.contiguous,
         )
         mac_key = self.org.keys_of(self.connection(connection)).mac_key
-        return Outbound(self.org.topics.ack(connection), seal_mac(ack, mac_key))
+        return Outbound(self.org.topics.ack(connection), seal_mac(ack, mac_key), qos=0)

@@ -78,9 +78,11 @@ class Fleet:
         answers: list[Outbound] = []
         with self._kept(now_s):
             batch = Batch(self.org, now_s)
-            for message in messages:
+            topics = [parse_device_topic(message.topic) for message in messages]
+            batch.expect({topic.connection for topic in topics if topic is not None})
+            for message, topic in zip(messages, topics, strict=True):
                 try:
-                    answers += self._one(batch, message)
+                    answers += self._one(batch, message, topic)
                 except WherryError as error:
                     reason = error.code.name.lower()
                     observed.count_dropped(self.org, reason, f"{message.topic}: {error}", now_s)
@@ -89,8 +91,7 @@ class Fleet:
             guarding.watch(self.org, batch.seen, now_s)
         return answers
 
-    def _one(self, batch: Batch, message: Inbound) -> list[Outbound]:
-        topic = parse_device_topic(message.topic)
+    def _one(self, batch: Batch, message: Inbound, topic: DeviceTopic | None) -> list[Outbound]:
         if topic is None or topic.org != self.org.name:
             raise DecodeError("not a topic of a device of this organization")
         is_report = topic.leaf in REPORTS  # other messages change the connection's row

@@ -117,10 +117,10 @@ class Link:
         return self.is_up and len(self._in_flight) < IN_FLIGHT_MAX
 
     def publish(self, messages: Iterable[Outbound]) -> None:
-        """Send at QoS 1; those of the outbox are told by `Published` and `settled`."""
+        """Send; those of the outbox are told by `Published` and `settled`."""
         for message in messages:
             info = self._client.publish(
-                message.topic, message.payload, qos=1, retain=message.is_retained
+                message.topic, message.payload, qos=message.qos, retain=message.is_retained
             )
             if message.version is not None:
                 self._in_flight[info.mid] = (message.topic, message.version)

@@ -66,6 +66,21 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchedUnit:
+    """What the standing guard needs of a unit; intervals are those that it reports at."""
+
+    connection: str
+    unit: str
+    hardware_class: str
+    performance_s: int
+    resources_s: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.connection}/{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
 class UnitModel:
     """One model on one unit, as last reported; `phase`, `outcome` and `code` are wire values."""
 
@@ -123,6 +138,10 @@ def connection(db: Database, name: str) -> Connection:
     return found
 
 
+def connections_named(db: Database, names: Iterable[str]) -> list[Connection]:
+    return rows.among(db, Connection, "connections", "name", names)
+
+
 def connections(db: Database) -> list[Connection]:
     return rows.many(db, Connection, "connections", "ORDER BY name")
 
@@ -138,6 +157,11 @@ def unit(db: Database, connection: str, name: str) -> Unit:
     if found is None:
         raise NotFoundError(f"device {connection}/{name} is not enrolled here")
     return found
+
+
+def watched_units(db: Database, connections: Iterable[str]) -> list[WatchedUnit]:
+    """Every unit of these connections."""
+    return rows.among(db, WatchedUnit, "units", "connection", connections)
 
 
 def put_unit(db: Database, row: Unit) -> None:

@@ -1,6 +1,6 @@
 """The standing guard's memory, one row per unit and model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlite_utils import Database
 
@@ -10,9 +10,8 @@ from wherry_controller.store import rows
 SILENCE = "silence"  # in `levels` where it was told already
 
 
-def find(db: Database, connection: str, unit: str, model: str) -> KeptWatch | None:
-    where = "WHERE connection = ? AND unit = ? AND model = ?"
-    return rows.one(db, KeptWatch, "guard", where, (connection, unit, model))
+def of_connections(db: Database, connections: Iterable[str]) -> list[KeptWatch]:
+    return rows.among(db, KeptWatch, "guard", "connection", connections)
 
 
 def put_all(db: Database, found: Sequence[KeptWatch]) -> None:
