@@ -35,10 +35,11 @@ NO_SENSOR = Unavailable("no sensor")
 
 
 class LeanDevice:
-    """`serving` is what answers inferences, since `since_us`; `proven` passed its self-test."""
+    """`serving` is what answers inferences, since `since_us`; `proven` passed its self-test. At
+    `look_us` the trial's figures are looked at, if there is one."""
 
     __slots__ = (
-        "agent", "blobs", "chunks", "is_watched", "loaded", "name", "proven", "record",
+        "agent", "blobs", "chunks", "loaded", "look_us", "name", "proven", "record",
         "sampled_us", "serving", "since_us", "wake_us", "world",
     )  # fmt: skip
 
@@ -53,7 +54,7 @@ class LeanDevice:
         self.proven: set[bytes] = {first.digest}
         self.serving: bytes | None = None
         self.since_us = self.sampled_us = world.now_us
-        self.is_watched = False
+        self.look_us: int | None = None
         self.wake_us = 0
         identity = Identity(world.org, name, world.device_key, world.connection_keys, world.classes)
         found = Found(
@@ -101,10 +102,12 @@ class LeanDevice:
         if at_us != self.wake_us:
             return  # an earlier alarm was set meanwhile
         self.wake_us = 0
-        if self.is_watched:
+        if self.look_us is not None and self.world.now_us >= self.look_us:
+            self.look_us = self.world.now_us + TRIAL_TICK_US
             self.step(self.figures())
-            self.wake_at(self.world.now_us + TRIAL_TICK_US)
         self.step(given.Ticked())
+        if self.look_us is not None:
+            self.wake_at(self.look_us)
 
     # --- the engine's twin
 
@@ -212,13 +215,13 @@ class LeanDevice:
         self.serving, self.since_us = digest, self.world.now_us
 
     def watch(self, _effect: do.WatchTrial) -> None:
-        self.is_watched = True
         (model,) = unit_record(self.record, UNIT).models
         least_s = 0.0 if model.trial is None else model.trial.limits.trial_s_min
-        self.wake_at(self.world.now_us + int(least_s * SECOND_US) + SLACK_US)
+        self.look_us = self.world.now_us + int(least_s * SECOND_US) + SLACK_US
+        self.wake_at(self.look_us)
 
     def unwatch(self, _effect: do.UnwatchTrial) -> None:
-        self.is_watched = False
+        self.look_us = None
 
     def make_permanent(self, effect: do.MakePermanent) -> None:
         self.loaded = {effect.manifest_digest}

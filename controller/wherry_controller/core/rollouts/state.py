@@ -114,6 +114,7 @@ class Rollout:
 
     def __post_init__(self) -> None:
         """Derive order, counters and heaps; O(members), once when made or restored."""
+        self.counts.update(dict.fromkeys(MemberPhase, 0))  # what is there is found more quickly
         self.order = sorted(self.members, key=lambda unit: self.members[unit].index)
         for member in self.members.values():
             self.count(member, 1)
@@ -138,7 +139,7 @@ class Rollout:
     @property
     def in_flight(self) -> int:
         """How many members were offered and have not ended."""
-        return sum(self.counts[phase] for phase in IN_FLIGHT)
+        return sum(map(self.counts.__getitem__, IN_FLIGHT))
 
     @property
     def touched(self) -> int:
