@@ -98,8 +98,11 @@ def start(org: Organization, rollout_id: str, who: str, reason: str, now_s: floa
         rollouts.tell(org, rollout_id, told.Approve(who, reason), now_s)
     rollouts.tell(org, rollout_id, told.LinkChanged(org.link_is_up), now_s)
     rollouts.tell(org, rollout_id, told.Start(who, reason), now_s)
-    for name in {m.unit.partition("/")[0] for m in rollouts.load(org, rollout_id).members.values()}:
-        rollouts.presence(org, name, now_s)
+    # A member is believed to be there until somebody says otherwise.
+    members = {unit.partition("/")[0] for unit in rollouts.load(org, rollout_id).members}
+    for name in devices.offline(org.db):
+        if name in members:
+            rollouts.presence(org, name, now_s)
 
 
 def _next_id(org: Organization, bundle: BundleRow) -> str:

@@ -27,6 +27,7 @@ from wherry_controller.core.rollouts import (
     changes,
     clock_was_set,
     decide,
+    may_be_silent,
     restore,
 )
 from wherry_controller.core.rollouts import events as told
@@ -40,6 +41,7 @@ from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import UnitModel
 
 ENDED_IN_MEMORY_MAX = 20
+CONTROL_S = 10.0  # so long a count of the control group holds
 UJ_PER_J = 1e6
 SERVING_SLOT = "active"
 E = TypeVar("E", bound=IntEnum)
@@ -90,6 +92,7 @@ def keep(org: Organization, now_s: float) -> None:
     ended = [i for i, rollout in org.rollouts.items() if rollout.state not in OPEN]
     for rollout_id in ended[:-ENDED_IN_MEMORY_MAX]:
         del org.rollouts[rollout_id]
+        org.control_counted_s.pop(rollout_id, None)
 
 
 def forget(org: Organization) -> None:
@@ -170,10 +173,22 @@ def figures(one: Performance) -> Figures:
 def tick(org: Organization, now_s: float) -> None:
     """Let time pass in every open rollout."""
     for rollout in open_ones(org):
-        classes = sorted(rollout.terms)
-        silent_s = now_s - rollout.plan.silent_after_s
-        group = devices.control_group(org.db, classes, rollout.digest, silent_s)
-        tell(org, rollout.rollout_id, told.Tick(*group), now_s)
+        tell(org, rollout.rollout_id, told.Tick(*_control_group(org, rollout, now_s)), now_s)
+
+
+def _control_group(org: Organization, rollout: Rollout, now_s: float) -> tuple[int, int]:
+    """(units, silent ones) that do not serve the rollout's bundle, at most CONTROL_S old.
+
+    Counting them costs what the fleet is large, so it waits until somebody may be silent.
+    """
+    progress = rollout.progress
+    counted_s = org.control_counted_s.get(rollout.rollout_id, -CONTROL_S)
+    is_old = not 0 <= now_s - counted_s < CONTROL_S
+    if not is_old or not may_be_silent(rollout, now_s, CONTROL_S):
+        return progress.control_units, progress.control_silent
+    org.control_counted_s[rollout.rollout_id] = now_s
+    silent_s = now_s - rollout.plan.silent_after_s
+    return devices.control_group(org.db, sorted(rollout.terms), rollout.digest, silent_s)
 
 
 def link_changed(org: Organization, is_up: bool, now_s: float) -> None:

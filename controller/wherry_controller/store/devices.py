@@ -146,6 +146,12 @@ def connections(db: Database) -> list[Connection]:
     return rows.many(db, Connection, "connections", "ORDER BY name")
 
 
+def offline(db: Database) -> list[str]:
+    """The names of the connections that are away."""
+    found = db.execute("SELECT name FROM connections WHERE is_online = 0 ORDER BY name").fetchall()
+    return [name for (name,) in found]
+
+
 def find_unit(db: Database, connection: str, unit: str) -> Unit | None:
     where = "WHERE connection = ? AND unit = ?"
     return rows.one(db, Unit, "units", where, (connection, unit))

@@ -8,6 +8,7 @@ from wherry_controller.core.rollouts.claims import Authority, Claim, Holding, is
 from wherry_controller.core.rollouts.clock import clock_was_set
 from wherry_controller.core.rollouts.decide import decide
 from wherry_controller.core.rollouts.drafting import Candidate, draft
+from wherry_controller.core.rollouts.judging import may_be_silent
 from wherry_controller.core.rollouts.keeping import all_parts, changes, from_json, restore, to_json
 from wherry_controller.core.rollouts.plan import Plan, parse_plan
 from wherry_controller.core.rollouts.report import member_row, preview, report, waiting_for
@@ -29,6 +30,7 @@ __all__ = [
     "draft",
     "from_json",
     "is_granted",
+    "may_be_silent",
     "member_row",
     "parse_plan",
     "preview",

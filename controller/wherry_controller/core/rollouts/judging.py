@@ -17,7 +17,7 @@ from wherry_controller.core.rollouts.effects import (
     Notify,
 )
 from wherry_controller.core.rollouts.gates import Check, Consequence, breaches, evaluate
-from wherry_controller.core.rollouts.members import MemberPhase, Signal
+from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase, Signal
 from wherry_controller.core.rollouts.observing import bucket_of
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.report import check_row, report
@@ -40,6 +40,16 @@ def expire(rollout: Rollout, now_s: float) -> None:
         member = rollout.members[rollout.order[index]]
         reason = f"not done within {rollout.plan.silent_after_s:g} s"
         signal_member(rollout, member, Signal.DEADLINE, reason)
+
+
+def may_be_silent(rollout: Rollout, now_s: float, within_s: float) -> bool:
+    """Whether silence may speak against the rollout before that time has passed."""
+    if rollout.counts[MemberPhase.SILENT] > rollout.progress.silent_accepted:
+        return True
+    deadlines = rollout.deadlines
+    while deadlines and rollout.members[rollout.order[deadlines[0][1]]].phase not in IN_FLIGHT:
+        heapq.heappop(deadlines)  # it has ended, and nothing that has ended begins again
+    return bool(deadlines) and deadlines[0][0] <= rollout.link.read(now_s) + within_s
 
 
 def guard(rollout: Rollout, now_s: float) -> Effects:

@@ -1,0 +1,135 @@
+"""What a controller with a large fleet does every second and for every message: none of it may grow
+with the fleet.
+
+usage: bench/fleet.py [--fleet N]
+
+One rollout is open that has all devices as members. Real are the service, the rollout core, codec,
+signatures and the store (SQLite, in memory); the devices are rows.
+"""
+
+import argparse
+import os
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+from statistics import median
+
+from _report import Figure, report
+
+sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
+
+from wherry_controller.core.rollouts import decide
+from wherry_controller.core.rollouts import events as told
+from wherry_controller.fleet import bundles, deploying, rollouts
+from wherry_controller.fleet.deploying import Order
+from wherry_controller.store import rows
+from wherry_controller.store.devices import Connection, Unit, UnitModel
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome, Phase
+
+from tests.agent.director import HARDWARE
+from tests.simulation.lean.canary import PLAN
+from tests.simulation.models import GOOD, MODEL
+from tests.simulation.world import World, make_world, programs_silenced, scratch_folder
+
+TICK_MS_MAX = 10.0
+DECIDE_US_MAX = 50.0
+BYTES_MAX = 1024
+OLD = bytes(32)
+
+
+def populate(world: World, device_count: int) -> None:
+    """So many devices that have reported once, and serve something else."""
+    db, now_s = world.controller.db, world.controller.now_s
+    names = [f"r{n:06d}" for n in range(device_count)]
+    keys = [n.to_bytes(32, "big") for n in range(device_count)]
+    with db.atomic():
+        rows.put_all(db, "connections", [
+            Connection(name, key, key, "{}", name, "", now_s, "ada", is_online=1)
+            for name, key in zip(names, keys, strict=True)
+        ])  # fmt: skip
+        rows.put_all(db, "units", [
+            Unit(name, "self", HARDWARE, issued_s=now_s, expires_s=now_s + 1e6, seen_s=now_s,
+                 boot_count=1, sequence=1, abi_min=1, abi_max=1, protocol_min=1, protocol_max=1,
+                 revision=1, epoch=1)
+            for name in names
+        ])  # fmt: skip
+        rows.put_all(db, "unit_models", [
+            UnitModel(name, "self", MODEL, 0, 0, None, OLD, "0.9.0", None, None, None, None,
+                      0, "", 0, 0, 0, now_s)
+            for name in names
+        ])  # fmt: skip
+
+
+def deploy(world: World) -> str:
+    """A canary to everybody; its first stage is given out. The rollout's id."""
+    made = world.make_model("1.0.0", GOOD)
+    now_s = world.controller.now_s
+    world.controller.do(lambda org: bundles.push(org, made.file, "ada", now_s))
+    order = Order(MODEL, "1.0.0", "all", PLAN, "bench", True)
+    return world.controller.do(lambda org: deploying.create(org, order, "ada", now_s))
+
+
+def bytes_per_device(world: World, rollout_id: str) -> float:
+    """What the controller holds in memory of a rollout, per member."""
+    rollouts.forget(world.controller.org)
+    tracemalloc.start()
+    rollout = rollouts.load(world.controller.org, rollout_id)
+    size_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return size_bytes / len(rollout.members)
+
+
+def decide_us(world: World, rollout_id: str) -> list[float]:
+    """How long the rollout core takes for each report of the first stage's members."""
+    rollout = rollouts.load(world.controller.org, rollout_id)
+    units = rollout.order[: rollout.progress.opened_count]
+    found = []
+    for phase in (Phase.FETCHING, Phase.STAGED, Phase.TRIAL):
+        for unit in units:
+            identity = rollout.members[unit].assignment_id
+            event = told.Observed(unit, identity, phase, Outcome.NONE, OLD, 0, Code.OK, "")
+            began_s = time.perf_counter()
+            rollout, _ = decide(rollout, event, world.controller.now_s)
+            found.append((time.perf_counter() - began_s) * 1e6)
+    return found
+
+
+def ticks_ms(world: World, times: int) -> list[float]:
+    """How long the service takes for each second that passes."""
+    found = []
+    for _ in range(times):
+        world.now_us += 1_000_000
+        began_s = time.perf_counter()
+        world.controller.fleet.tick(world.controller.now_s)
+        found.append((time.perf_counter() - began_s) * 1e3)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench/fleet.py")
+    parser.add_argument("--fleet", type=int, default=100_000)
+    asked = parser.parse_args()
+    with scratch_folder() as folder, programs_silenced():
+        world = make_world(1, 0, Path(folder))
+        populate(world, asked.fleet)
+        began_s = time.perf_counter()
+        rollout_id = deploy(world)
+        create_s = time.perf_counter() - began_s
+        ticks, decisions = ticks_ms(world, 60), decide_us(world, rollout_id)
+        figures = [
+            Figure("devices", asked.fleet, "1"),
+            Figure("creating a rollout", create_s, "s"),
+            Figure("tick, median", median(ticks), "ms", TICK_MS_MAX),
+            Figure("tick, longest", max(ticks), "ms"),
+            Figure("decide on a report, median", median(decisions), "us", DECIDE_US_MAX),
+            Figure("rollout in memory, per device", bytes_per_device(world, rollout_id), "B",
+                   BYTES_MAX),
+        ]  # fmt: skip
+        world.close()
+    return report(figures)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
