@@ -32,7 +32,7 @@ from tests.system.chaos.ledger import opened
 from tests.system.chaos.waters import Waters, assert_fleet_is_well, pause, waters
 
 SAMPLE_S = 10.0
-ROLLOUT_S_MAX = 300.0
+ROLLOUT_S_MAX = 600.0
 WARM_SHARE = 1 / 3
 GROWTH_MAX = 0.05
 REPORTS_KEEP, EVENTS_KEEP = 3000, 2000
