@@ -155,6 +155,7 @@ class LimitsConfig:
     spool_bytes_max: int = _key(_whole(64 * 1024, 1 << 34), 8 * MIB)
     spool_hold_s: float = _key(_number(0.0, 3600.0), 60.0)
     events_per_minute_max: int = _key(_whole(1, 10_000), 30)
+    revisions_per_minute_max: int = _key(_whole(1, 10_000), 60)
     queue_capacity: int = _key(_whole(1, 65_536), 64)
 
 

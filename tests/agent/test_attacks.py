@@ -86,6 +86,7 @@ def test_rollback_attack_replays_an_old_desired_document(harbour):
     assert harbour.reported.refusal_code is Code.ROLLBACK
     assert harbour.serving == serving
     harbour.cut().boot().connect().send(old)
+    harbour.tick(1.1)
     assert harbour.reported.refusal_code is Code.ROLLBACK
     assert harbour.serving == serving
 

@@ -254,6 +254,7 @@ def _ticked(turn: Turn, given: Ticked) -> None:
         for model, state in list(turn.unit(name).models.items()):
             if state.phase is Phase.TRIAL:
                 installs.step_model(turn, name, model, given)
+    inbox.tick(turn)
     guarding.tick(turn)
     installs.begin_due(turn)
     installs.watch_progress(turn)

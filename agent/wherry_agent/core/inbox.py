@@ -3,7 +3,9 @@
 Rules:
 1. A topic that is not ours is ignored. A payload that is not believed changes nothing, is told
    as REFUSED (token-bucketed), and leaves what serves alone.
-2. A desired document that cannot be judged yet is kept, and looked at again when the time, the
+2. Each new revision is written to disk, so that there are at most so many per minute; the newest
+   waits for its turn, whoever sends them.
+3. A desired document that cannot be judged yet is kept, and looked at again when the time, the
    root chain or a stop has changed. Only the last one is kept.
 """
 
@@ -23,13 +25,14 @@ from wherry_protocol.topics import parse_chunk_topic, parse_device_topic
 
 from wherry_agent.core import clock as clocks
 from wherry_agent.core import desired as documents
-from wherry_agent.core import installs, questions
+from wherry_agent.core import installs, questions, tokens
 from wherry_agent.core import reports as spool
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.desired import Addressee, Believed, Novelty, Refusal
 from wherry_agent.core.effects import Collect, Configure, Isolate, Subscribe, Tell
 from wherry_agent.core.inputs import Received
 from wherry_agent.core.state import UnitState, kept_bundles
+from wherry_agent.core.tokens import Bucket
 from wherry_agent.core.turn import Turn
 
 SECOND_US = 1_000_000
@@ -105,17 +108,42 @@ def take_document(turn: Turn, unit_name: str, payload: bytes) -> None:
         turn.agent.identity.connection, unit_name, turn.now_s, turn.agent.clock.newest_root
     )
     judged = documents.judge(payload, turn.agent.trust, addressee, unit.memory)
+    if isinstance(judged, Believed) and judged.novelty is Novelty.NEW:
+        judged = _in_its_turn(turn, judged)
     if isinstance(judged, Refusal):
         _refuse_document(turn, unit_name, judged)
     else:
         _follow_document(turn, unit_name, judged)
 
 
+def _in_its_turn(turn: Turn, believed: Believed) -> Believed | Refusal:
+    """Rule 2."""
+    per_minute = turn.agent.settings.revisions_per_minute
+    before = turn.agent.revisions or Bucket(float(per_minute), turn.now_us)
+    bucket, is_allowed, _ = tokens.take(before, turn.now_us, per_minute)
+    turn.agent = replace(turn.agent, revisions=bucket)
+    if is_allowed:
+        return believed
+    text = f"more than {per_minute} new revisions in a minute: the newest waits for its turn"
+    return Refusal(Code.OVERLOADED, text, believed.desired.revision)
+
+
+def tick(turn: Turn) -> None:
+    """A document that waits for its turn may have it now."""
+    bucket, per_minute = turn.agent.revisions, turn.agent.settings.revisions_per_minute
+    if bucket is None or not tokens.is_there_one(bucket, turn.now_us, per_minute):
+        return
+    for name in list(turn.agent.units):
+        unit = turn.unit(name)
+        if unit.document and unit.refusal and unit.refusal.code is Code.OVERLOADED:
+            take_document(turn, name, unit.document)
+
+
 def _refuse_document(turn: Turn, unit_name: str, refusal: Refusal) -> None:
     unit = turn.unit(unit_name)
     if refusal != unit.refusal:
         turn.put(replace(unit, refusal=refusal))
-        turn.touch(unit_name, is_urgent=refusal.code is not Code.TIME_UNKNOWN)
+        turn.touch(unit_name)
     if refusal.code is not Code.TIME_UNKNOWN:
         turn.refuse(refusal.text, refusal.code, unit_name)
 

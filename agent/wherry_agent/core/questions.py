@@ -3,7 +3,8 @@
 Rules, in order:
 1. Signed by the director, for this connection and unit; TIME answers our nonce and is the one
    verb that is taken without time.
-2. Not expired, and its id was not seen before (ids are remembered until they expire).
+2. Not expired, and its id was not seen before (ids are remembered until they expire). Where
+   `REMEMBERED_MAX` are remembered, the next one is refused and not remembered: it did nothing.
 3. A verb must be allowed by the policy of every bundle that serves on the unit.
 4. An isolated unit answers no inference.
 5. A breaker is reset here; every other verb is asked of the unit.
@@ -12,7 +13,7 @@ Rules, in order:
 from typing import Final
 
 from wherry_protocol.codec import decode
-from wherry_protocol.errors import Code, TrustError, WherryError
+from wherry_protocol.errors import Code, LimitError, TrustError, WherryError
 from wherry_protocol.messages.rpc import Reply, Request, ResetBreakerRequest, TimeAnswer, Verb
 from wherry_protocol.names import SELF
 from wherry_protocol.sealed import seal_mac
@@ -68,13 +69,16 @@ def _check_fresh(turn: Turn, request: Request) -> None:
         raise TrustError(f"expired at {request.expires_s}, it is {now_s}", Code.EXPIRED)
     if request.id in turn.agent.answered:
         raise TrustError("its id was answered before", Code.REPLAY)
+    if len(turn.agent.answered) >= REMEMBERED_MAX:
+        kept = {key: expiry for key, expiry in turn.agent.answered.items() if expiry > now_s}
+        turn.change(answered=kept)
+        if len(kept) >= REMEMBERED_MAX:
+            text = f"more than {REMEMBERED_MAX} requests are within their expiry"
+            raise LimitError(text, Code.OVERLOADED)
 
 
 def _remember(turn: Turn, request: Request) -> None:
-    now_s = turn.now_s or 0
-    kept = {key: expiry for key, expiry in turn.agent.answered.items() if expiry > now_s}
-    kept[request.id] = request.expires_s
-    turn.change(answered=kept)
+    turn.change(answered={**turn.agent.answered, request.id: request.expires_s})
 
 
 def _answer(turn: Turn, unit_name: str, request: Request) -> None:
@@ -90,8 +94,6 @@ def _answer(turn: Turn, unit_name: str, request: Request) -> None:
 
 def _obstacle(turn: Turn, unit_name: str, verb: Verb) -> tuple[Code, str]:
     unit = turn.unit(unit_name)
-    if len(turn.agent.answered) > REMEMBERED_MAX:
-        return Code.OVERLOADED, f"more than {REMEMBERED_MAX} requests are within their expiry"
     if verb not in AVAILABLE:
         return Code.INVALID, f"{verb.name} is not available on this agent"
     if verb is Verb.INFER and unit.memory.is_isolated:

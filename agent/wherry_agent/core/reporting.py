@@ -1,7 +1,8 @@
 """`reported`: what a unit says it is, signed by the device, sent on change.
 
 Rules:
-1. At most one per second and unit, except for outcomes and refusals, which go at once.
+1. At most one per second and unit, except for outcomes, which go at once. A refusal waits like
+   the rest: how many there are is up to whoever sends what is refused.
 2. It is sent again on every connection, and when the director asks everybody; presence is said
    again with it then, since a controller that asks may know nothing. A new root counts as being
    asked: what the director has asked under its keys was refused.

@@ -54,6 +54,7 @@ class Settings:
     report_hold_us: int = 60_000_000
     spool_bytes_max: int = 8 * 1024 * 1024
     events_per_minute: int = 30
+    revisions_per_minute: int = 60
     transfer_progress_us: int = 120_000_000
     memory_bytes_max: int = 1 << 40  # of one model on this very device
     breaker: BreakerLimits | None = DEFAULT_LIMITS  # None: there are none
@@ -150,6 +151,7 @@ class Agent:
     connection_number: int = 0
     is_trust_stale: bool = False
     buckets: Mapping[tuple[int, int], Bucket] = field(default_factory=dict)
+    revisions: Bucket | None = None  # tokens for new revisions; None: all of them
     answered: Mapping[bytes, int] = field(default_factory=dict)  # rpc id -> its expiry
     free_bytes: int | None = None
     persisted: AgentRecord | None = None

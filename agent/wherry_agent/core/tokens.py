@@ -19,6 +19,11 @@ class Bucket:
     suppressed: int = 0
 
 
+def is_there_one(bucket: Bucket, now_us: int, per_minute: int) -> bool:
+    """Whether `take` would allow one."""
+    return bucket.level + (now_us - bucket.at_us) * per_minute / MINUTE_US >= 1.0
+
+
 def take(bucket: Bucket, now_us: int, per_minute: int) -> tuple[Bucket, bool, int]:
     """(bucket, whether the event may go, how many like it were suppressed before it)."""
     refill = (now_us - bucket.at_us) * per_minute / MINUTE_US

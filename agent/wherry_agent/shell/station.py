@@ -306,6 +306,7 @@ def _settings(config: Config, agent_version: str) -> Settings:
         report_hold_us=int(config.limits.spool_hold_s * 1e6),
         spool_bytes_max=config.limits.spool_bytes_max,
         events_per_minute=config.limits.events_per_minute_max,
+        revisions_per_minute=config.limits.revisions_per_minute_max,
         transfer_progress_us=int(config.link.progress_s_max * 1e6),
         memory_bytes_max=config.limits.memory_bytes_max,
         breaker=_breaker_limits(config.breaker),
