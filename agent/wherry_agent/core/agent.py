@@ -67,7 +67,7 @@ from wherry_agent.core.inputs import (
 from wherry_agent.core.model import ModelState
 from wherry_agent.core.presence import presence
 from wherry_agent.core.record import AgentRecord, Slot, unit_record
-from wherry_agent.core.reports import Reports, Segment
+from wherry_agent.core.reports import Reports, Segment, held_bytes_max
 from wherry_agent.core.state import Agent, Identity, Settings, UnitState
 from wherry_agent.core.transfer import Transfer
 from wherry_agent.core.trial import Trial
@@ -112,6 +112,7 @@ def start(found: Found, moment: Moment) -> Stepped:
             boot_id=found.boot_id,
             boot_count=boot_count,
             hold_us=found.settings.report_hold_us,
+            held_bytes_max=held_bytes_max(found.settings.spool_bytes_max),
             spool_bytes_max=found.settings.spool_bytes_max,
             segments=found.segments,
         ),

@@ -121,6 +121,11 @@ class Reports:
 Result = tuple[Reports, tuple[Effect, ...]]
 
 
+def held_bytes_max(spool_bytes_max: int) -> int:
+    """A segment is written before older ones make room for it, and must not fill the spool."""
+    return min(SEGMENT_BYTES_MAX, spool_bytes_max // 4)
+
+
 def add(reports: Reports, topic: str, payload: bytes, now_us: int) -> Result:
     """A new report, made with `reports.next_sequence` as its number."""
     sequence = reports.next_sequence

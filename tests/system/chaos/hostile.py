@@ -48,18 +48,23 @@ class Hostile(Fault):
 
     meddle: Meddling = lambda said, _way: [said]
     seen: list[tuple[str, Publication]] = field(default_factory=list)
+    swallows_acknowledgements: bool = False  # those of the broker for what the agent says
 
     async def carry(self, data: bytes, passage: Passage, way: str) -> bytes:  # noqa: ARG002
         out = []
         for packet in mqtt.Splitter().feed(data):
             said = mqtt.publication(packet)
             if said is None:
-                if not _is_answer_to_forgery(packet):
+                if not _is_answer_to_forgery(packet) and not self._swallows(packet, way):
                     out.append(packet)
                 continue
             self.seen.append((way, said))
             out += [one.packet() for one in self.meddle(said, way)]
         return b"".join(packet.encoded() for packet in out)
+
+    def _swallows(self, packet: Packet, way: str) -> bool:
+        is_answer = way == DOWN and packet.kind == mqtt.Kind.PUBACK
+        return is_answer and self.swallows_acknowledgements
 
     def last(self, way: str, topic: str) -> Publication:
         """The last publication on a topic that passed."""
