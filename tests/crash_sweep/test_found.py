@@ -3,17 +3,21 @@
 import errno
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from wherry_agent.core import reports
 from wherry_agent.core.effects import SpoolWrite, Wanted
+from wherry_agent.core.inputs import Sampled
 from wherry_agent.shell.blob_store import BlobStore, sha256
+from wherry_agent.telemetry.pack import resources_pack
+from wherry_controller.core import spool
 from wherry_controller.fleet import Organization, trustees
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
-from tests.agent.harbour import Harbour, afloat
+from tests.agent.harbour import SETTINGS, Harbour, afloat
 from tests.agent.sim_disk import SimDisk
 from tests.controller.test_trustees import advance, next_root
 from tests.controller.world import make_world
@@ -146,3 +150,29 @@ def test_a_root_whose_transaction_failed_is_not_believed_in_memory_either(tmp_pa
     world.go(2)
     assert device.trust.root.epoch == 2
     assert device.revision == 1
+
+
+def test_reports_of_an_earlier_start_behind_a_gap_are_released() -> None:
+    """Known from the simulator (everything, seed 405), and met again as soon as the sweep had a
+    small spool: what lay before them had given way, and nobody could say so."""
+    harbour = afloat(settings=replace(SETTINGS, spool_bytes_max=4096)).cut()
+    _voyage(harbour, minutes=10)
+    harbour.boot()
+    _voyage(harbour, minutes=4)
+    earlier = harbour.live.agent.reports.segments[0]
+    assert earlier.boot_id != harbour.live.agent.boot_id
+    assert earlier.last_sequence > earlier.count, "some of them must have given way"
+    harbour.broker.published.clear()
+    harbour.connect()
+    position = spool.START
+    for one in [*harbour.events(), *harbour.telemetry()]:
+        if one.origin.boot_id == earlier.boot_id:
+            position, _ = spool.accept(position, one.origin.sequence, one.origin.oldest)
+    assert position.contiguous == earlier.last_sequence
+
+
+def _voyage(harbour: Harbour, minutes: int) -> None:
+    """Figures twice a minute."""
+    for _ in range(2 * minutes):
+        harbour.live.post(Sampled("self", resources_pack("acme/gw1/self/", {"memory.rss": 2e6})))
+        harbour.tick(30)

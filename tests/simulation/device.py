@@ -76,7 +76,6 @@ class Log:
     failures: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # count, when
     boot_counts: set[int] = field(default_factory=set)
     has_reused_boot: bool = False  # a start that was never durable: its number came again
-    has_dropped: bool = False  # reports gave way: what an earlier boot spooled may wait for ever
     trying: bytes | None = None  # what was loaded for an assignment last
     reports: Reports | None = None  # as invariants saw them last
     trouble_us: int = 0  # when its disk refused something last

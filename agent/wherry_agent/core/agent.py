@@ -307,8 +307,11 @@ def _noticed(turn: Turn, given: Noticed) -> None:
 
 
 def _segment_read(turn: Turn, given: SegmentRead) -> None:
+    missing = spool.missing_before(turn.agent.reports, given.name)
     held, effects = spool.segment_read(turn.agent.reports, given.name, given.data)
     turn.change(reports=held)
+    if missing is not None and any(isinstance(one, Publish) for one in effects):
+        turn.tell_missing(*missing)
     turn.do(*effects)
 
 

@@ -211,6 +211,19 @@ def segment_read(reports: Reports, name: str, data: bytes | None) -> Result:
     return reports, tuple(Publish(one.topic, one.payload) for one in content.reports)
 
 
+def missing_before(reports: Reports, name: str) -> tuple[bytes, int] | None:
+    """(boot, its last sequence before this segment), where the segment is of an earlier boot.
+
+    Segments are sent in order, so all of that is delivered, or gave way. What those reports say
+    about `oldest` was sealed before they did: somebody must say so once more.
+    """
+    segment = next((one for one in reports.segments if one.name == name), None)
+    if segment is None or segment.boot_id == reports.boot_id:
+        return None
+    last = segment.last_sequence - segment.count
+    return (segment.boot_id, last) if last > 0 else None
+
+
 def spool_all(reports: Reports) -> Result:
     """Everything in memory becomes one segment; the oldest segments make room."""
     if not reports.held:

@@ -16,7 +16,7 @@ from wherry_protocol.senml import Record
 
 from wherry_agent.core import reports as spool
 from wherry_agent.core import tokens
-from wherry_agent.core.effects import Effect, Persist, PublishOnce, Say, Tell
+from wherry_agent.core.effects import Effect, Persist, Publish, PublishOnce, Say, Tell
 from wherry_agent.core.inputs import Moment
 from wherry_agent.core.mirror import senml_json
 from wherry_agent.core.state import Agent, UnitState, record_of
@@ -116,6 +116,18 @@ class Turn:
             suppressed=suppressed,
         )
         self._report(event, self.agent.identity.topics.event(self._connection, unit))
+
+    def tell_missing(self, boot_id: bytes, last: int) -> None:
+        """Nobody shall wait for what an earlier boot reported up to `last`.
+
+        It takes the place of that report: whoever has it takes this for a duplicate, and to
+        anybody else the gap is closed. Nothing is held: it is told with each sending again.
+        """
+        origin = replace(self._origin(SELF), boot_id=boot_id, sequence=last, oldest=last)
+        text = f"reports of an earlier start, up to {last}, gave way to newer ones"
+        event = Event(origin=origin, kind=Kind.STORAGE, severity=Severity.WARNING, text=text)
+        payload = seal_mac(event, self.agent.identity.keys.mac_key)
+        self.do(Publish(self.agent.identity.topics.event(self._connection, SELF), payload))
 
     def report_telemetry(self, unit: str, pack: tuple[Record, ...]) -> None:
         """Send a SenML pack as the next report, and once more as JSON where that is wanted."""

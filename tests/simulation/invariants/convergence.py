@@ -64,7 +64,7 @@ def _unsettled_device(world: "World", device: "SimDevice") -> list[str]:
     is_believed = bool(world.controller.db.execute(sql, (name,)).fetchone()[0])
     if not is_believed and not device.log.has_reused_boot:
         found.append(f"{name} is here, and the controller believes it is away")
-    if device.agent.reports.segments and not device.log.has_dropped:
+    if device.agent.reports.segments:
         found.append(f"{name} still holds {len(device.agent.reports.segments)} segments")
     return found
 

@@ -100,7 +100,6 @@ def _released_reports_are_committed(world: "World", device: "SimDevice") -> None
     """A report leaves the device only when the controller has committed it."""
     reports = device.agent.reports
     before, device.log.reports = device.log.reports, reports
-    device.log.has_dropped |= reports.dropped_count > 0
     if reports is before or reports.dropped_count or world.controller.restored_count:
         return
     if before is not None and reports.boot_id == before.boot_id and reports.oldest == before.oldest:
