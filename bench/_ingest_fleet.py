@@ -59,13 +59,13 @@ class Shore:
         device.time_s = int(time.time())
         payloads = []
         for _ in range(count):
-            topic, payload = device.telemetry(self._pack(device, chance))
+            topic, payload = device.telemetry(self.pack_of(device, chance))
             payloads.append(payload)
         login = device.answer.broker
         return {"username": login.username, "password": login.password, "publish": topic,
                 "ack": device.topics.ack(device.name), "payloads": payloads}  # fmt: skip
 
-    def _pack(self, device: FakeDevice, chance: random.Random) -> Any:
+    def pack_of(self, device: FakeDevice, chance: random.Random) -> Any:
         """What an agent sends of one model every minute, made by the agent's own code."""
         latency = sketch_of([int(chance.lognormvariate(13.0, 0.15)) for _ in range(INFERENCES)])
         seen = Performance(

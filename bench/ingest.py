@@ -1,18 +1,22 @@
 """The controller under load: reports per second from a real mosquitto into SQLite.
 
-usage: bench/ingest.py [--devices N] [--reports N] [--known N] [--folder DIR]
+usage: bench/ingest.py [--devices N] [--reports N] [--known N] [--seconds S] [--folder DIR]
 Every report is authenticated, validated, its sketch merged, committed (synchronous=FULL) and
 acknowledged to its device, by `wherry serve` pinned to one processor; the broker and the load run
 on the others. Back-pressure: the load keeps a window of unacknowledged reports open. Latency is
 measured from publish to the acknowledgement's arrival at the device, which follows the commit.
 Beside it the floor: paho receiving the same messages and doing nothing with them, and SQLite
-inserting them with nothing looked at.
+inserting them with nothing looked at. Then the same devices as light ones: the agent's real core,
+all in one process, at half the rate (or what that process and the broker can give on the
+processors that are left; the rate that was reached stands beside it).
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import pickle
+import random
 import shutil
 import socket
 import sqlite3
@@ -30,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from _ingest_fleet import Shore, make_known, make_shore  # noqa: E402
+from _light_fleet import sail  # noqa: E402
 from wherry_controller.store import open_reader  # noqa: E402
 
 from tests.controller.live import SERVE, free_port, wait_for  # noqa: E402
@@ -144,6 +149,39 @@ class Bench:
             sorted_s[len(sorted_s) // 2] * 1e3,
         )
 
+    def light(self, per_s: float, duration_s: float) -> Run:
+        """All devices as light ones, each with the agent's real core."""
+        db = open_reader(self.shore.data.database)
+        chance = random.Random(7)
+        ours, theirs = multiprocessing.Pipe()
+        fleet = multiprocessing.get_context("fork").Process(
+            target=sail,
+            args=(self.shore.devices, self.shore.port, self.others,
+                  lambda device: self.shore.pack_of(device, chance), theirs),
+        )  # fmt: skip
+        fleet.start()
+        try:
+            if not ours.recv():
+                raise SystemExit("bench/ingest.py: the light devices did not all get the time")
+            before: int = db.execute(COUNTED).fetchone()[0]
+            ours.send((per_s, duration_s))
+            found = ours.recv()
+            stored = db.execute(COUNTED).fetchone()[0] - before
+            ours.send("end")
+        finally:
+            fleet.join(10.0)
+            fleet.kill()
+            db.close()
+        sorted_s = sorted(found["latencies_s"])
+        return Run(
+            found["reports"],
+            found["reports"] - stored,
+            found["elapsed_s"],
+            0.0,
+            sorted_s[int(0.99 * len(sorted_s))] * 1e3,
+            sorted_s[len(sorted_s) // 2] * 1e3,
+        )
+
     def receive_only(self, reports: int) -> float:
         """Reports per second of a paho client that acknowledges and does nothing else."""
         keys = self.shore.data.keys
@@ -192,7 +230,9 @@ def restart(bench: Bench, known: int) -> float:
     return elapsed_s
 
 
-def measure(folder: Path, mosquitto: str, devices: int, reports: int, known: int) -> list[Figure]:
+def measure(
+    folder: Path, mosquitto: str, devices: int, reports: int, known: int, seconds: float
+) -> list[Figure]:
     everybody = os.sched_getaffinity(0)
     ours = {min(everybody)}
     shore = make_shore(folder / "acme", free_port(), free_port(), devices)
@@ -205,6 +245,7 @@ def measure(folder: Path, mosquitto: str, devices: int, reports: int, known: int
             bench.run(service.pid, min(reports, 4000))  # everything is loaded
             full = bench.run(service.pid, reports)
             half = bench.run(service.pid, reports // 2, LIMIT_PER_S / 2)
+            light = bench.light(LIMIT_PER_S / 2, seconds)
         finally:
             service.terminate()
             service.wait()
@@ -221,7 +262,10 @@ def measure(folder: Path, mosquitto: str, devices: int, reports: int, known: int
         Figure(f"p99 at {LIMIT_PER_S / 2:g} reports per second", half.p99_ms, "ms", LIMIT_P99_MS),
         Figure(f"p50 at {LIMIT_PER_S / 2:g} reports per second", half.p50_ms, "ms"),
         Figure("rate reached then", half.per_s, "1/s"),
-        Figure("reports lost", full.lost + half.lost, "reports", 0),
+        Figure("reports lost", full.lost + half.lost + light.lost, "reports", 0),
+        Figure(f"{devices} light devices, real agent core: rate", light.per_s, "1/s"),
+        Figure(f"{devices} light devices: p99", light.p99_ms, "ms", LIMIT_P99_MS),
+        Figure(f"{devices} light devices: p50", light.p50_ms, "ms"),
         Figure(f"restart with {known} devices known", restarted_s, "s", LIMIT_RESTART_S),
         Figure("floor: paho receives only, of processor time", received, "1/s"),
         Figure("floor: SQLite inserts only", bare_insert(folder, shore, reports), "1/s"),
@@ -230,16 +274,19 @@ def measure(folder: Path, mosquitto: str, devices: int, reports: int, known: int
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--devices", type=int, default=250)
+    parser.add_argument("--devices", type=int, default=5000)
     parser.add_argument("--reports", type=int, default=40_000)
     parser.add_argument("--known", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=20.0, help="that light devices report for")
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if mosquitto is None:
         raise SystemExit("bench/ingest.py: no mosquitto on PATH; install it")
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
-        figures = measure(Path(name), mosquitto, asked.devices, asked.reports, asked.known)
+        figures = measure(
+            Path(name), mosquitto, asked.devices, asked.reports, asked.known, asked.seconds
+        )
     return report(figures, window=WINDOW, load_average=os.getloadavg())
 
 
