@@ -221,3 +221,22 @@ def test_a_bundle_is_not_blamed_for_a_disk_that_does_not_take_its_confirmation()
     harbour.disk.is_full = False
     harbour.tick(2).tick(2)
     assert harbour.model.outcome is Outcome.CONFIRMED
+
+
+def test_a_boot_number_that_came_again_is_overtaken_once_the_time_is_known() -> None:
+    """A disk that takes nothing for a whole life: what the next life says was taken for old."""
+    harbour = afloat()
+    harbour.disk.is_full = True
+    harbour.director.now_s += 10
+    harbour.boot().connect()
+    for _ in range(5):
+        harbour.wish([]).tick(2)  # much is said
+    first = harbour.reported
+    assert first.sequence > 5
+    assert first.time_s is not None
+    harbour.director.now_s += 10
+    harbour.disk.is_full = False
+    second = harbour.boot().connect().tick(2).reported
+    assert first.boot_count == second.boot_count
+    assert first.boot_id != second.boot_id
+    assert second.sequence > first.sequence

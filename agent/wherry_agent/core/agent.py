@@ -200,8 +200,8 @@ def roll_back(
 
     The agent goes back to the last record of the step that was written (the disk knows it), or to
     `before`. Where a pointer was moved since, its model stays with it (`update`, rules 4 and 7).
-    Numbers that may have gone out are never used twice, and what is subscribed and spooled does
-    not depend on the record.
+    Numbers that may have gone out are never used twice; what is subscribed and spooled, and what
+    the time is, does not depend on the record; and what was to be reported still is.
     """
     written = [(n, one.agent) for n, one in enumerate(done) if isinstance(one, Persist)]
     at, base = written[-1] if written else (0, before)
@@ -212,8 +212,10 @@ def roll_back(
         for name, unit in base.units.items()
     }
     agent = replace(
-        base, units=units, reports=after.reports, transfer=after.transfer, buckets=after.buckets
-    )
+        base, units=units, reports=after.reports, transfer=after.transfer, buckets=after.buckets,
+        revisions=after.revisions,
+        clock=after.clock if after.trust is base.trust else base.clock,
+    )  # fmt: skip
     return agent, tuple(one for one in left if isinstance(one, WITHOUT_RECORD))
 
 
@@ -223,7 +225,7 @@ def _undone(base: UnitState, after: UnitState, moved: set[str]) -> UnitState:
         base,
         memory=memory,
         models={**base.models, **{model: after.models[model] for model in moved}},
-        outgoing=replace(after.outgoing, is_dirty=True),
+        outgoing=replace(base.outgoing, sequence=after.outgoing.sequence, is_dirty=True),
     )
 
 

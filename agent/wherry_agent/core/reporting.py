@@ -6,7 +6,9 @@ Rules:
 2. It is sent again on every connection, and when the director asks everybody; presence is said
    again with it then, since a controller that asks may know nothing. A new root counts as being
    asked: what the director has asked under its keys was refused.
-3. (boot_count, sequence) only rises.
+3. (boot_count, sequence) only rises. A boot whose number never became durable (a disk that takes
+   nothing for a whole life) has its number from the one before; so the sequence is at least the
+   fleet's time, once that is known.
 """
 
 from wherry_protocol.blobs import chunk_count
@@ -34,6 +36,7 @@ from wherry_agent.core.state import PROTOCOL_MAX, PROTOCOL_MIN, Agent, UnitState
 from wherry_agent.core.turn import Turn
 
 INTERVAL_US = 1_000_000
+SEQUENCES_PER_S = 1000  # more than a unit sends, even where everything is urgent
 REASON_MAX = 256
 
 
@@ -57,7 +60,8 @@ def _is_due(unit: UnitState, now_us: int) -> bool:
 
 def _publish(turn: Turn, name: str) -> None:
     unit = turn.unit(name)
-    sequence = unit.outgoing.sequence + 1
+    floor = (turn.now_s or 0) * SEQUENCES_PER_S
+    sequence = max(unit.outgoing.sequence + 1, floor)
     message = build(turn.agent, unit, sequence, turn.now_us)
     due_us = unit.outgoing.due_us
     outgoing = replace(

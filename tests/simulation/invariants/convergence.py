@@ -59,7 +59,7 @@ def _unsettled_device(world: "World", device: "SimDevice") -> list[str]:
             found.append(f"{name} has not answered its assignment")
         elif _says_confirmed(state) and device.loops.serving.get(MODEL) != digest:
             found.append(f"{name} says confirmed and serves something else")
-        found += [] if device.log.has_reused_boot else _unheard(world, device)
+        found += _unheard(world, device)
     sql = "SELECT is_online FROM connections WHERE name = ?"
     is_believed = bool(world.controller.db.execute(sql, (name,)).fetchone()[0])
     if not is_believed and not device.log.has_reused_boot:

@@ -67,7 +67,7 @@ def _quiet_since_us(world: "World", device: "SimDevice") -> int | None:
 def _is_known_to_the_controller(world: "World", device: "SimDevice", row: Unit) -> str | None:  # noqa: ARG001
     """What a device does is in the store."""
     record = device.record_models().get(MODEL)
-    if record is None or device.log.has_reused_boot:
+    if record is None:
         return None
     active = None if record.active is None else record.active.manifest_digest
     known = rows.find_model(world.controller.db, device.name, UNIT, MODEL)
