@@ -80,6 +80,7 @@ class FakeDevice:
     revision: int = 0
     connection_number: int = 0
     nonce: bytes | None = None
+    storage_free_bytes: int | None = None
     time_s: int | None = None
     answer: EnrolAnswer | None = None
     active: dict[str, Served] = field(default_factory=dict)
@@ -147,6 +148,7 @@ class FakeDevice:
             protocol_min=self.protocol[0],
             protocol_max=self.protocol[1],
             hardware_class=self.hardware_class,
+            storage_free_bytes=self.storage_free_bytes,
         )
         topic = self.topics.reported(self.name, self.unit)
         return topic, seal(message, TrustRole.DEVICE, self.signing)

@@ -15,10 +15,10 @@ from tests.controller.device import FakeDevice
 from tests.controller.world import World
 
 
-def enroll(world: World, device: FakeDevice) -> bytes:
+def enroll(world: World, device: FakeDevice, **options: bool) -> bytes:
     return world.do(
         lambda org: enrolment.enroll(
-            org, device.request(), BrokerSettings(), "", "ada", world.now_s
+            org, device.request(), BrokerSettings(), "", "ada", world.now_s, **options
         )
     )[1]
 
@@ -47,8 +47,20 @@ def test_the_same_device_may_ask_again_and_keeps_its_revision(world: World) -> N
     device = world.enroll("gw1")
     before = devices.unit(world.org.db, "gw1", "self").revision
     assert before > 0
-    enroll(world, device)
+    enroll(world, device, is_again=True)
     assert devices.unit(world.org.db, "gw1", "self").revision == before
+
+
+def test_a_device_that_is_enrolled_keeps_its_password_unless_a_new_one_is_asked_for(
+    world: World,
+) -> None:
+    device = world.enroll("gw1")
+    before = devices.connection(world.org.db, "gw1").login_hash
+    with pytest.raises(StateError, match="--again"):
+        enroll(world, device)
+    assert devices.connection(world.org.db, "gw1").login_hash == before
+    enroll(world, device, is_again=True)
+    assert devices.connection(world.org.db, "gw1").login_hash != before
 
 
 def test_a_request_signed_by_another_key_is_refused(world: World) -> None:

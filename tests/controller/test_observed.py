@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from wherry_controller.fleet import targets
 from wherry_controller.store import devices, events
 from wherry_protocol import trust
 from wherry_protocol.keys import SigningKey
@@ -191,3 +192,11 @@ def test_a_stranger_and_a_strange_topic_are_counted_and_dropped(world: World) ->
         ("something/else", b"x"),
     )
     assert sum(dropped(world).values()) == 3
+
+
+def test_a_device_whose_disk_is_full_is_degraded(world: World) -> None:
+    device = world.enroll("gw1")
+    for free_bytes, health in ((1 << 30, "ok"), ((1 << 20) - 1, "degraded"), (1 << 20, "ok")):
+        device.storage_free_bytes = free_bytes
+        world.receive(device.presence(), device.reported())
+        assert [one.health for one in targets.facts(world.org.db)] == [health]

@@ -50,13 +50,15 @@ def unit_path(name: str) -> str:
 def enroll(
     request: Annotated[Path, typer.Argument(help="The file that `wherry-agent enroll` wrote.")],
     answer: Annotated[Path, typer.Option(help="Where to write the answer for the device.")],
+    again: Annotated[bool, typer.Option(help="A new answer for an enrolled device.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Enroll a device; carry the answer back to it.
 
     wherry device enroll pump-17.request --answer pump-17.answer
     """
-    body = {"request": b64encode(read_file(request, "request")).decode()}
+    text = b64encode(read_file(request, "request")).decode()
+    body = {"request": text, "is_again": again}
     try:
         made = ask("POST", "/devices", body=body)
     except DecodeError as error:

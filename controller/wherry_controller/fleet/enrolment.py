@@ -2,8 +2,9 @@
 
 Rules:
 1. The request is signed by the key it brings, so whoever made it holds that key.
-2. A name belongs to the key that took it first; the same device may be answered again (its
-   broker password changes), another key is refused until the name is revoked.
+2. A name belongs to the key that took it first; another key is refused until the name is revoked.
+   The same device is answered again only where that is asked for: its broker password changes,
+   and a device that does not get the new answer is locked out.
 3. The answer is signed by the director, whose key the root in it names.
 """
 
@@ -37,8 +38,10 @@ def enroll(
     ca_pem: str,
     who: str,
     now_s: float,
+    *,
+    is_again: bool = False,
 ) -> tuple[str, bytes]:
-    """(connection, signed answer). Raises StateError for a name that another device has."""
+    """(connection, signed answer). Raises StateError for a name that is taken."""
     request = open_request(data)
     if not request.units or len({u.unit for u in request.units}) != len(request.units):
         raise WherryError("an enrolment needs at least one unit, and each unit's name once")
@@ -46,6 +49,7 @@ def enroll(
     keys = org.keyring.of_connection(org.name, request.connection, request.agreement_key)
     del keys  # derived here only so that a weak key is refused before anything is written
     password = provision.make_password(org.random)
+    _check_name(org, request, is_again)
     _put_connection(org, request, password, who, now_s)
     for asked in request.units:
         _put_unit(org, request.connection, asked.unit, asked.hardware_class)
@@ -73,21 +77,32 @@ def enroll(
     return request.connection, org.direct(answer)
 
 
-def _put_connection(
-    org: Organization, request: EnrolRequest, password: str, who: str, now_s: float
-) -> None:
+def _check_name(org: Organization, request: EnrolRequest, is_again: bool) -> None:
     existing = devices.find_connection(org.db, request.connection)
-    if existing is not None and not existing.is_revoked:
-        if existing.signing_key != request.signing_key:
-            raise StateError(
-                f"device {request.connection!r} is enrolled with another key; "
-                "revoke it first, or choose another name"
-            )
-    elif existing is not None and existing.signing_key == request.signing_key:
+    if existing is None:
+        return
+    is_same = existing.signing_key == request.signing_key
+    if existing.is_revoked and is_same:
         raise StateError(
             f"device {request.connection!r} was revoked; make new keys on it and enroll again",
             Code.FORBIDDEN,
         )
+    if not existing.is_revoked and not is_same:
+        raise StateError(
+            f"device {request.connection!r} is enrolled with another key; "
+            "revoke it first, or choose another name"
+        )
+    if not existing.is_revoked and not is_again:
+        raise StateError(
+            f"device {request.connection!r} is enrolled; ask with --again for a new answer, "
+            "which changes its broker password: the device needs that answer to come back"
+        )
+
+
+def _put_connection(
+    org: Organization, request: EnrolRequest, password: str, who: str, now_s: float
+) -> None:
+    existing = devices.find_connection(org.db, request.connection)
     hashed = mosquitto.password_hash(password, org.random(mosquitto.SALT_BYTES))
     row = Connection(
         name=request.connection,

@@ -9,6 +9,8 @@ from wherry_controller.core.selector import Facts, parse_selector, select
 from wherry_controller.store import devices
 from wherry_controller.store.devices import Connection, Unit, UnitModel
 
+STORAGE_FREE_BYTES_MIN = 1 << 20  # with less a device can take no bundle, and soon no record
+
 
 def health(connection: Connection, unit: Unit, models: list[UnitModel]) -> str:
     """One word for the fleet view."""
@@ -20,7 +22,9 @@ def health(connection: Connection, unit: Unit, models: list[UnitModel]) -> str:
         return "unseen"
     if not connection.is_online:
         return "offline"
-    is_degraded = unit.refusal_code or any(row.code for row in models)
+    free = unit.storage_free_bytes
+    is_full = free is not None and free < STORAGE_FREE_BYTES_MIN
+    is_degraded = is_full or unit.refusal_code or any(row.code for row in models)
     return "degraded" if is_degraded else "ok"
 
 

@@ -25,6 +25,7 @@ class WithReason(Shape):
 
 class Enrolment(Shape):
     request: str = Field(max_length=200_000, description="the device's signed request, base64")
+    is_again: bool = Field(False, description="answer a device that is enrolled already")
 
 
 class Configuration(Shape):

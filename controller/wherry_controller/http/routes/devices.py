@@ -51,7 +51,9 @@ def enroll(body: Enrolment, desk: At, by: By) -> dict[str, Any]:
     broker = desk.settings.broker
     ca_pem = Path(broker.ca_file).read_text() if broker.ca_file else ""
     name, answer = desk.do(
-        lambda org, now_s: enrolment.enroll(org, request, broker, ca_pem, by.name, now_s)
+        lambda org, now_s: enrolment.enroll(
+            org, request, broker, ca_pem, by.name, now_s, is_again=body.is_again
+        )
     )
     return {
         "connection": name,
