@@ -25,12 +25,12 @@ ENGINE_FILES := $(shell find native/csrc protocol/csrc -name '*.[ch]') \
 PACKAGES := wherry_protocol wherry_native wherry_agent wherry_controller
 BENCHES := $(filter-out bench/_%,$(wildcard bench/*.py))
 
-.PHONY: help setup setup-oracles firmware demo test bench simulate docs clean distclean
+.PHONY: help setup setup-oracles firmware demo test bench simulate chaos soak docs clean distclean
 .PHONY: check check-c check-style check-types check-imports check-docs check-tidy
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "also: setup setup-oracles firmware check bench simulate docs clean distclean"
+	@echo "also: setup setup-oracles firmware check bench simulate chaos soak docs clean distclean"
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -72,8 +72,19 @@ demo: setup firmware
 # Two workers, a file to each, so that what a file sets up is set up once; then one by one what
 # measures time (`alone`; pytest ends with 5 where there is no such test).
 test: setup setup-oracles firmware
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone and not chaos" $(PYTEST)
 	@$(BIN)/python -m pytest -m alone $(PYTEST) || [ $$? = 5 ]
+
+# Real processes under real faults: those that `make test` has no time for as well. A seed makes
+# the faults: WHERRY_CHAOS_SEED=7 make chaos
+chaos: setup
+	@$(BIN)/python -m pytest tests/system/chaos $(PYTEST)
+
+# Rollouts and faults without a pause; a table and one JSON object, 1 where something has grown.
+MINUTES := 30
+AGENTS := 60
+soak: setup
+	@$(BIN)/python -m tests.system.chaos.soak --minutes $(MINUTES) --agents $(AGENTS)
 
 bench: setup setup-oracles firmware
 	@failed=""; for program in $(BENCHES); do \

@@ -100,8 +100,16 @@ def test_without_mosquitto_setup_goes_on_and_says_what_follows(machine: Machine)
     assert "falls back to amqtt" in done.stderr
 
 
-def test_with_mosquitto_setup_has_nothing_to_say(machine: Machine) -> None:
+def test_without_faketime_setup_goes_on_and_says_what_is_skipped(machine: Machine) -> None:
     machine.script("wherry-test-cc", "exit 0")
     machine.script("mosquitto", "exit 0")
+    done = machine.setup("machine", sys.executable)
+    assert done.returncode == 0
+    assert "the tests of wall clocks that jump are skipped" in done.stderr
+
+
+def test_with_everything_setup_has_nothing_to_say(machine: Machine) -> None:
+    for name in ("wherry-test-cc", "mosquitto", "faketime"):
+        machine.script(name, "exit 0")
     done = machine.setup("machine", sys.executable)
     assert (done.returncode, done.stderr) == (0, "")

@@ -29,7 +29,8 @@ from tests.conftest import find_mosquitto
 from tests.system.chaos import gauge, weather
 from tests.system.chaos.gauge import Gauges
 from tests.system.chaos.ledger import opened
-from tests.system.chaos.waters import Waters, assert_fleet_is_well, pause, waters
+from tests.system.chaos.waters import GATE, Waters, assert_fleet_is_well, pause, waters
+from tests.system.fleet import TRIAL
 
 SAMPLE_S = 10.0
 ROLLOUT_S_MAX = 600.0
@@ -205,7 +206,8 @@ def soaked(
         mosquitto, folder, names, seed=seed, fleet=fleet, patience_s=300.0,
         period_ms=PERIOD_MS, performance_s=PERFORMANCE_S, hold_s=5.0,
     ) as sea:  # fmt: skip
-        say(f"{agents} agents serve; {minutes:g} minutes begin")
+        sea.ends(sea.fleet.deploy(sea.push(seed=2), "all", {"trial": TRIAL, "gate": GATE}))
+        say(f"{agents} agents serve; {minutes:g} minutes begin")  # and have a way back
         now_s = time.monotonic()
         span_s = minutes * 60
         soak = Soak(

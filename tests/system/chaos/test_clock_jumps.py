@@ -6,9 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.controller.live import wait_for
 from tests.system.chaos.faketime import WallClock, wall_clock
 from tests.system.chaos.waters import PATIENCE_S, Waters, assert_fleet_is_well, pause, waters
+
+pytestmark = pytest.mark.chaos
 
 NAMES = ["gw1", "gw2", "gw3", "gw4"]
 HOUR_S, DAY_S = 3600, 86_400

@@ -12,6 +12,7 @@ from tests.system.chaos.waters import Waters, assert_fleet_is_well, waters
 
 SEED = int(os.environ.get("WHERRY_CHAOS_SEED", "1"))
 NAMES = [f"gw{n}" for n in range(1, 7)]
+LONGER = pytest.mark.chaos
 BALLAST_ROWS = 20_000  # five chunks to fetch, so that faults find them on their way
 
 
@@ -49,20 +50,24 @@ def test_a_canary_ends_well_though_every_kind_of_link_fault_strikes(sea: Waters,
     assert {name for name, _, _ in sea.ledger.accepted} == set(NAMES), "all spooled something"
 
 
-@pytest.mark.parametrize("is_forgetting", [False, True])
+@pytest.mark.parametrize("is_forgetting", [pytest.param(False, marks=LONGER), True])
 def test_a_canary_ends_well_though_the_broker_is_killed(
     sea: Waters, source: Random, is_forgetting: bool
 ):
     rolled_out(sea, 3, partial(weather.broker_dies, sea, source, is_forgetting=is_forgetting))
 
 
-@pytest.mark.parametrize("misfortune", [weather.service_dies, weather.service_hangs])
+@pytest.mark.parametrize(
+    "misfortune", [weather.service_dies, pytest.param(weather.service_hangs, marks=LONGER)]
+)
 def test_a_canary_ends_well_though_the_controller(
     sea: Waters, source: Random, misfortune: weather.Squall
 ):
     rolled_out(sea, 4, lambda: (misfortune(sea, source), misfortune(sea, source))[0])
 
 
-@pytest.mark.parametrize("misfortune", [weather.agents_die, weather.agents_hang])
+@pytest.mark.parametrize(
+    "misfortune", [weather.agents_die, pytest.param(weather.agents_hang, marks=LONGER)]
+)
 def test_a_canary_ends_well_though_devices(sea: Waters, source: Random, misfortune: weather.Squall):
     rolled_out(sea, 5, lambda: (misfortune(sea, source), misfortune(sea, source))[0])

@@ -20,6 +20,8 @@ from tests.system.chaos.waters import (
 )
 from tests.system.fleet import TRIAL
 
+pytestmark = pytest.mark.chaos
+
 NAMES = ["gw1", "gw2"]
 BALLAST_ROWS = 40_000
 

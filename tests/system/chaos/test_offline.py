@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.controller.live import wait_for
 from tests.system.chaos import ledger
 from tests.system.chaos.waters import (
@@ -11,6 +13,8 @@ from tests.system.chaos.waters import (
     assert_fleet_is_well,
     waters,
 )
+
+pytestmark = pytest.mark.chaos
 
 NAME = "gw1"
 SPOOL_BYTES_MAX = 64 * 1024  # the least that may be configured
