@@ -180,6 +180,13 @@ class Proxy:
         self.is_open = True
         self._call(self._cut_half_open)
 
+    def stop_listening(self) -> None:
+        """Nobody is there any more: connections are refused by the system."""
+        self._call(self._server.close)
+
+    def listen_again(self) -> None:
+        self._wait(self._open())
+
     def to_client(self, name: str, data: bytes) -> None:
         """Bytes of our own to every client of that name, as if its server had sent them.
 

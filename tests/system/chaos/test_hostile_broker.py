@@ -27,6 +27,8 @@ from tests.system.chaos.hostile import NAME, Strait, is_chunk, strait
 from tests.system.chaos.mqtt import Publication
 from tests.system.chaos.proxy import DOWN, UP
 
+REFUSED = b"\x20\x02\x00\x01"  # CONNACK: unacceptable protocol version
+
 
 @pytest.fixture(scope="module")
 def sea(mosquitto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strait]:
@@ -348,5 +350,16 @@ def test_malformed_packets_do_not_deafen_the_device(sea: Strait, packet: bytes):
     """They end the connection at worst; once it ended the thread that would have made the next."""
     sea.send(packet)
     bundle = sea.made(f"7.{packet[0]}.0", seed=packet[0])
+    sea.assign(bundle)
+    sea.confirms(bundle)
+
+
+def test_a_broker_that_refuses_the_protocol_and_is_gone_does_not_deafen_the_device(sea: Strait):
+    """paho then connects at once, from where nobody expects that to fail."""
+    sea.proxy.stop_listening()
+    sea.send(REFUSED)
+    wait_until(lambda: "cannot be read" in sea.agent.log, "it fails, and is told", 60)
+    sea.proxy.listen_again()
+    bundle = sea.made("8.0.0", seed=80)
     sea.assign(bundle)
     sea.confirms(bundle)

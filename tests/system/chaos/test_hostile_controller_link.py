@@ -111,6 +111,20 @@ def test_impersonation_attack_with_one_devices_words_on_anothers_topic(
 )
 def test_malformed_packets_do_not_deafen_the_controller(sea: Waters, packet: bytes):
     sea.proxy.to_client(CONTROLLER, packet)
+    hears_again(sea)
+
+
+def test_a_broker_that_refuses_the_protocol_and_is_gone_does_not_deafen_the_controller(sea: Waters):
+    """paho then connects at once, from where nobody expects that to fail."""
+    sea.proxy.stop_listening()
+    sea.proxy.to_client(CONTROLLER, b"\x20\x02\x00\x01")
+    log = sea.live.folder / "serve.log"
+    wait_for(lambda: "cannot be read" in log.read_text(), "it fails, and is told", PATIENCE_S)
+    sea.proxy.listen_again()
+    hears_again(sea)
+
+
+def hears_again(sea: Waters) -> None:
     heard_s = time.time()
 
     def is_heard_again() -> bool:
