@@ -1,12 +1,13 @@
 """How fast the simulator plays: events per second of one core, with real parts and with twins, and
 how long 100,000 devices take to go through one canary.
 
-usage: bench/simulate.py [--seeds N] [--devices N] [--fleet N]
+usage: bench/simulate.py [--seeds N] [--devices N] [--rounds N] [--fleet N]
 
 An event is one entry of the world's queue that was taken out and done: a message that arrives at
 one end of a wire, a tick, a turn or a job of a device, a tick or a turn of the controller, an act
 of a fault or an operator. Invariants are looked at after each, as in every other voyage. Time is
-that of the processor, so that a busy machine does not count.
+that of the processor; of each seed the best round counts, since neighbours on a busy machine take
+caches and clock from it.
 
 In the canary (`tests/simulation/lean`) signatures, codec and store are twins, and what is around
 the cores is a twin too; the agent's core of every device and the rollout core are real. An event is
@@ -37,12 +38,21 @@ CANARY_S_MAX = 60.0
 CANARY_BYTES_MAX = 4 << 30
 
 
-def played(seeds: int, devices: int, parts: tuple[str, ...]) -> tuple[list[Result], float]:
-    """The results of these seeds, and how long the processor took."""
+def played(asked: argparse.Namespace, parts: tuple[str, ...]) -> tuple[list[Result], float]:
+    """The results of these seeds, and how long the processor took for them at best."""
     sail(0, 1, twins=parts)  # what is made once is made before
+    results, best_s = [], 0.0
+    for seed in range(asked.seeds):
+        rounds = [timed(seed, asked.devices, parts) for _ in range(asked.rounds)]
+        results.append(rounds[0][0])
+        best_s += min(processor_s for _, processor_s in rounds)
+    return results, best_s
+
+
+def timed(seed: int, devices: int, parts: tuple[str, ...]) -> tuple[Result, float]:
     began_s = time.process_time()
-    results = [sail(seed, devices, twins=parts) for seed in range(seeds)]
-    return results, time.process_time() - began_s
+    result = sail(seed, devices, twins=parts)
+    return result, time.process_time() - began_s
 
 
 def canary(device_count: int) -> list[Figure]:
@@ -69,11 +79,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/simulate.py")
     parser.add_argument("--seeds", type=int, default=9)
     parser.add_argument("--devices", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fleet", type=int, default=100_000, help="devices in the canary")
     asked = parser.parse_args()
     figures, failed, digests = [], set(), {}
     for name, parts in PARTS.items():
-        results, processor_s = played(asked.seeds, asked.devices, parts)
+        results, processor_s = played(asked, parts)
         events = sum(one.events for one in results)
         failed |= {one.seed for one in results if one.failure is not None}
         digests[name] = [one.digest for one in results]

@@ -19,6 +19,7 @@ from wherry_native.engine import EngineError
 from wherry_native.sketch import PackedSketch
 from wherry_protocol import sketch
 from wherry_protocol.errors import Code, DecodeError
+from wherry_protocol.frozen import quick
 from wherry_protocol.messages.observed import Origin, Telemetry
 from wherry_protocol.names import MODEL, SEMVER
 from wherry_protocol.senml import Record
@@ -36,6 +37,7 @@ COUNTS: Final = frozenset(
 )  # fmt: skip
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Performance:
     """One model's figures since its last report. `energy_j` is per inference; None: not there."""

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from sqlite_utils import Database
+from wherry_protocol.frozen import quick
 
 from wherry_controller.store import rows
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class AssignmentRow:
     """`document` is the encoded Assignment; `owner` says by what right it was made."""

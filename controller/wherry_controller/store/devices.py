@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 from wherry_protocol.errors import NotFoundError
+from wherry_protocol.frozen import quick
 
 from wherry_controller.store import rows
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Connection:
     """One enrolled agent. `labels` is a JSON object; `login_hash` is what a broker stores."""
@@ -27,6 +29,7 @@ class Connection:
     presence_s: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What runs models. `revision` is the newest that was persisted for it, sent or not."""
@@ -80,6 +83,7 @@ class WatchedUnit:
         return f"{self.connection}/{self.unit}"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UnitModel:
     """One model on one unit, as last reported; `phase`, `outcome` and `code` are wire values."""

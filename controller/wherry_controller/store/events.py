@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from sqlite_utils import Database
+from wherry_protocol.frozen import quick
 
 from wherry_controller.store import rows
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class EventRow:
     """`kind`, `severity` and `code` are wire values; `fields` is a JSON object."""

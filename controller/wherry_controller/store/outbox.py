@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from sqlite_utils import Database
+from wherry_protocol.frozen import quick
 
 from wherry_controller.store import rows
 
@@ -22,6 +23,7 @@ class Priority(IntEnum):
     CHUNK = 3
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
     """`payload` is None for a chunk, empty to clear a retained message."""

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 from wherry_protocol.errors import NotFoundError
+from wherry_protocol.frozen import quick
 from wherry_protocol.version import Version
 
 from wherry_controller.store import rows
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BundleRow:
     """`signatures` is the detached COSE_Sign; `image_signatures` is CBOR, see fleet/registry."""

@@ -7,7 +7,7 @@ had not.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, Final
@@ -119,21 +119,26 @@ _text: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan
 
 def _plain(value: Any) -> Any:
     """JSON values of our own data: bytes as hex, enums by value, sets sorted."""
-    if type(value) in AS_IT_IS:  # nearly everything, and it comes with every event
+    kind = type(value)
+    if kind in AS_IT_IS:  # nearly everything, and it comes with every event
         return value
+    if kind is tuple or kind is list:
+        return [item if type(item) in AS_IT_IS else _plain(item) for item in value]
+    if kind is bytes:
+        return value.hex()
+    if kind is set or kind is frozenset:
+        return sorted(value)
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
     if is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name, _ in _fields_of(type(value))}
+        return _plain_items((name, getattr(value, name)) for name, _ in _fields_of(kind))
+    if isinstance(value, Mapping):
+        return _plain_items((str(key), item) for key, item in value.items())
     return value
+
+
+def _plain_items(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: item if type(item) in AS_IT_IS else _plain(item) for name, item in items}
 
 
 def _sparse(value: Any) -> dict[str, Any]:
