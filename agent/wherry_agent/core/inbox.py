@@ -7,6 +7,8 @@ Rules:
    waits for its turn, whoever sends them.
 3. A desired document that cannot be judged yet is kept, and looked at again when the time, the
    root chain or a stop has changed. Only the last one is kept.
+4. While a document is refused, the broker is asked for it again, ever more rarely: what was
+   damaged on its way was delivered, to the broker's mind.
 """
 
 from collections.abc import Callable
@@ -36,6 +38,7 @@ from wherry_agent.core.tokens import Bucket
 from wherry_agent.core.turn import Turn
 
 SECOND_US = 1_000_000
+ASK_US_MIN, ASK_US_MAX = 30 * SECOND_US, 3600 * SECOND_US
 ROOTS_MAX = 64  # as many as the record and an enrolment answer hold
 
 
@@ -129,7 +132,8 @@ def _in_its_turn(turn: Turn, believed: Believed) -> Believed | Refusal:
 
 
 def tick(turn: Turn) -> None:
-    """A document that waits for its turn may have it now."""
+    """Rules 2 and 4 as time goes on."""
+    _ask_again(turn)
     bucket, per_minute = turn.agent.revisions, turn.agent.settings.revisions_per_minute
     if bucket is None or not tokens.is_there_one(bucket, turn.now_us, per_minute):
         return
@@ -139,8 +143,22 @@ def tick(turn: Turn) -> None:
             take_document(turn, name, unit.document)
 
 
+def _ask_again(turn: Turn) -> None:
+    """Rule 4. A subscription brings the retained document."""
+    for name, unit in list(turn.agent.units.items()):
+        if unit.ask_us is None or turn.now_us < unit.ask_us or not turn.agent.is_connected:
+            continue
+        wait_us = min(2 * unit.ask_wait_us, ASK_US_MAX)
+        turn.put(replace(unit, ask_us=turn.now_us + wait_us, ask_wait_us=wait_us))
+        identity = turn.agent.identity
+        turn.do(Subscribe((identity.topics.desired(identity.connection, name),)))
+
+
 def _refuse_document(turn: Turn, unit_name: str, refusal: Refusal) -> None:
     unit = turn.unit(unit_name)
+    if unit.ask_us is None:
+        unit = replace(unit, ask_us=turn.now_us + ASK_US_MIN, ask_wait_us=ASK_US_MIN)
+        turn.put(unit)
     if refusal != unit.refusal:
         turn.put(replace(unit, refusal=refusal))
         turn.touch(unit_name)
@@ -158,7 +176,7 @@ def _follow_document(turn: Turn, unit_name: str, believed: Believed) -> None:
         is_isolated=desired.is_isolated,
     )
     is_first = unit.desired is None
-    turn.put(replace(unit, memory=memory, desired=desired, refusal=None))
+    turn.put(replace(unit, memory=memory, desired=desired, refusal=None, ask_us=None))
     _take_class(turn, unit_name, desired)
     _renew_keys(turn, desired)
     turn.persist()

@@ -111,6 +111,8 @@ class UnitState:
     document: bytes | None = None  # the last one received, believed or not
     desired: Desired | None = None  # the last one believed
     refusal: Refusal | None = None
+    ask_us: int | None = None  # when the document is asked for again, while one is refused
+    ask_wait_us: int = 0
     outgoing: Outgoing = Outgoing()
 
     @property

@@ -230,6 +230,24 @@ def test_duplication_of_everything_changes_nothing(sea: Strait):
     assert sea.serving() == "4.2.0"
 
 
+@pytest.mark.chaos
+def test_a_document_that_was_damaged_on_its_way_is_asked_for_again(sea: Strait):
+    """Once, and nobody hangs up: to the broker's mind it was delivered."""
+    damaged: list[Publication] = []
+
+    def damage_first(said: Publication, way: str) -> list[Publication]:
+        if way == DOWN and said.topic == sea.topic("desired") and not damaged:
+            damaged.append(said)
+            return [replace(said, payload=said.payload[:-1] + bytes([said.payload[-1] ^ 1]))]
+        return [said]
+
+    sea.meddle(damage_first)
+    bundle = sea.made("4.5.0", seed=17)
+    sea.assign(bundle)
+    sea.refuses(Code.SIGNATURE)
+    sea.confirms(bundle)
+
+
 def test_indefinite_freeze_attack_withholds_every_new_document(sea: Strait):
     """That it is told once trust is stale is held in virtual time (`tests/agent`)."""
     topics = (sea.topic("desired"), sea.director.topics.time)
