@@ -25,12 +25,12 @@ ENGINE_FILES := $(shell find native/csrc protocol/csrc -name '*.[ch]') \
 PACKAGES := wherry_protocol wherry_native wherry_agent wherry_controller
 BENCHES := $(filter-out bench/_%,$(wildcard bench/*.py))
 
-.PHONY: help setup setup-oracles firmware demo test bench simulate chaos soak docs clean distclean
+.PHONY: help setup setup-oracles firmware demo test bench simulate crash-sweep chaos soak docs clean distclean
 .PHONY: check check-c check-style check-types check-imports check-docs check-tidy
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "also: setup setup-oracles firmware check bench simulate chaos soak docs clean distclean"
+	@echo "also: setup setup-oracles firmware check bench simulate crash-sweep chaos soak docs clean distclean"
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -99,6 +99,12 @@ FIRST_SEED := 0
 simulate: setup
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --devices $(DEVICES) \
 	  --first-seed $(FIRST_SEED) --scenario "$(SCENARIO)" --jobs $(or $(JOBS),2)
+
+# Every scenario of agent, firmware and controller is stopped at every durable operation, and once
+# more on its way back; SUBJECT and SCENARIO name some of them.
+crash-sweep: setup firmware
+	@$(BIN)/python -m tests.crash_sweep --subject "$(SUBJECT)" --scenario "$(SCENARIO)" \
+	  --jobs $(or $(JOBS),2)
 
 # The generated parts of the documents: tables of messages, diagrams of state machines.
 docs: setup

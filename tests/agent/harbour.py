@@ -226,6 +226,7 @@ class Harbour:
     answered: tuple[bytes | None, int, int] | None = None  # once per report, as a controller does
     questions: list[Ask] = field(default_factory=list)
     configured: list[Configure] = field(default_factory=list)
+    make_runtime: Callable[..., Runtime] = Runtime
 
     def __post_init__(self) -> None:
         self.random = random.Random(3)
@@ -253,7 +254,7 @@ class Harbour:
         )
         agent, effects = core.start(found, self.moment())
         self.host = SimHost(store, self._tell)
-        self.runtime = Runtime(
+        self.runtime = self.make_runtime(
             agent,
             store,
             self.broker,

@@ -42,8 +42,6 @@ class World:
     retained: dict[str, bytes] = field(default_factory=dict)
     told: list[Outbound] = field(default_factory=list)
     devices: dict[str, FakeDevice] = field(default_factory=dict)
-    step_count: int = 0  # commits and publications so far
-    crash_at: int | None = None  # the process dies right after this step
 
     @property
     def org(self) -> Organization:
@@ -52,16 +50,7 @@ class World:
     def do(self, command: Callable[[Organization], T]) -> T:
         result = self.fleet.do(command, self.now_s)
         self.told += self.fleet.take_asked()
-        self._step()
         return result
-
-    def _step(self) -> bool:
-        """Count a step; whether the process died after it and was started again."""
-        self.step_count += 1
-        if self.step_count != self.crash_at:
-            return False
-        self.restart()
-        return True
 
     def restart(self) -> None:
         """A new process over the same files."""
@@ -82,8 +71,6 @@ class World:
 
     def receive(self, *messages: Message) -> list[Outbound]:
         answers = self.fleet.receive([Inbound(*m) for m in messages], self.now_s)
-        if self._step():
-            return []  # committed, and lost with the process
         self.told += answers
         return answers
 
@@ -104,14 +91,7 @@ class World:
             for message in due:
                 self.told.append(message)
                 self._keep(message)
-                if self._step():
-                    break  # on the broker, and its acknowledgement lost with the process
-            else:
-                self._sent(due)
-
-    def _sent(self, due: list[Outbound]) -> None:
-        self.fleet.sent([(m.topic, m.version or 0) for m in due])
-        self._step()
+            self.fleet.sent([(m.topic, m.version or 0) for m in due])
 
     def _keep(self, message: Outbound) -> None:
         if message.is_retained and message.payload:
@@ -128,7 +108,6 @@ class World:
                     self.receive(device.reported())
             self.now_s += 1.0
             self.fleet.tick(self.now_s)
-            self._step()
         self.publish()
 
     def versions(self, model: str = "digits") -> dict[str, str]:

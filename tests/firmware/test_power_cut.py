@@ -1,5 +1,5 @@
-"""Power goes with, or in the midst of, every flash operation of a whole update: a verified image
-always boots afterwards, and the same update then succeeds."""
+"""The program cuts its own power where it is told: a verified image boots afterwards, and the same
+update then succeeds. Every flash operation of every scenario is cut in `tests/crash_sweep`."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ OLD, NEW = (
 )
 DIGESTS = {parse_image(image).digest: shift for shift, image in ((1, OLD), (2, NEW))}
 SLOT_BYTES = 16384
-OPERATIONS_MAX = 100
+OPERATIONS = (1, 5, 12, 20, 28, 29, 30, 31)  # erasures, writes; the records come last
 
 
 def update(device: Device, image: bytes) -> None:
@@ -73,69 +73,19 @@ def cut_once(firmware: Path, flash: Path, options: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("tear", [[], ["--tear"]], ids=["after", "in the midst of"])
-def test_a_verified_image_boots_after_a_power_cut_at_every_flash_operation(
+def test_a_verified_image_boots_after_the_program_has_cut_its_own_power(
     firmware: Path, settled: Path, tmp_path: Path, tear: list[str]
 ) -> None:
     flash = tmp_path / "flash"
-    outcomes = []
-    for operation in range(1, OPERATIONS_MAX):
+    actions = set()
+    for operation in OPERATIONS:
         shutil.copy(settled, flash)
-        if not cut_once(firmware, flash, ["--cut-after", str(operation), *tear]):
-            break
+        assert cut_once(firmware, flash, ["--cut-after", str(operation), *tear])
         with Device(firmware, flash) as device:
-            outcomes.append((running_shift(device), device.ask(statistics()).boot_action))
+            assert running_shift(device) in (1, 2)
+            actions.add(device.ask(statistics()).boot_action)
             update(device, NEW)
             device.ask(reset())
             assert running_shift(device) == 2, f"after a cut at operation {operation}"
-    else:
-        pytest.fail(f"more than {OPERATIONS_MAX} flash operations")
-    assert len(outcomes) > 15, "the update must have been cut at many places"
-    assert {shift for shift, _ in outcomes} == {1, 2}
-    assert {"run", "try", "revert"} <= {action for _, action in outcomes}
-
-
-@pytest.mark.parametrize("tear", [[], ["--tear"]], ids=["after", "in the midst of"])
-def test_a_new_device_can_be_set_up_after_a_power_cut_at_every_flash_operation(
-    firmware: Path, tmp_path: Path, tear: list[str]
-) -> None:
-    trust = provisioning(tmp_path, [key.public for key in KEYS[:2]], 2)
-    for operation in range(1, OPERATIONS_MAX):
-        flash = tmp_path / f"flash{operation}"
-        options = ["--slot-size", str(SLOT_BYTES), *trust]
-        if not cut_once(firmware, flash, [*options, "--cut-after", str(operation), *tear]):
-            break
-        with Device(firmware, flash, *options) as device:
-            update(device, NEW)
-            device.ask(reset())
-            assert running_shift(device) == 2
-    else:
-        pytest.fail(f"more than {OPERATIONS_MAX} flash operations")
-    assert operation > 5
-
-
-def fill_state_log(device: Device, flash: Path) -> None:
-    """Tries and reverts until both sectors of the state log are full."""
-    for _ in range(300):
-        for step in (try_image(parse_image(NEW).digest), reset(), reset()):
-            device.ask(step)
-            if flash.read_bytes()[3 * 4096 - 16 : 3 * 4096] != b"\xff" * 16:
-                return
-    pytest.fail("the state log never filled")
-
-
-@pytest.mark.parametrize("tear", [[], ["--tear"]], ids=["after", "in the midst of"])
-@pytest.mark.parametrize("operation", [1, 2, 3])
-def test_a_full_state_log_turns_round_whatever_is_cut(
-    firmware: Path, settled: Path, tmp_path: Path, operation: int, tear: list[str]
-) -> None:
-    flash = tmp_path / "flash"
-    shutil.copy(settled, flash)
-    with Device(firmware, flash) as device:
-        device.upload(NEW, 1024)
-        fill_state_log(device, flash)
-    assert cut_once(firmware, flash, ["--cut-after", str(operation), *tear])
-    with Device(firmware, flash) as device:
-        assert running_shift(device) in (1, 2)
-        update(device, NEW)
-        device.ask(reset())
-        assert running_shift(device) == 2
+    assert "run" in actions
+    assert actions & {"try", "revert"}
