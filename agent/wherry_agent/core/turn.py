@@ -28,15 +28,14 @@ TEXT_MAX = 512
 class Turn:
     """`agent` and `effects` of the input that is being handled at `moment`."""
 
+    __slots__ = ("_is_ours", "agent", "effects", "moment", "now_us")
+
     def __init__(self, agent: Agent, moment: Moment) -> None:
         self.agent = agent
         self._is_ours = False  # the agent is a copy that nobody else has seen
         self.moment = moment
+        self.now_us = moment.now_us
         self.effects: list[Effect] = []
-
-    @property
-    def now_us(self) -> int:
-        return self.moment.now_us
 
     @property
     def now_s(self) -> int | None:
