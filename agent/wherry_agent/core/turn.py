@@ -4,7 +4,7 @@ The only mutable thing in the core. It lives from `agent.step`'s beginning to it
 from outside a step is a function from (state, input, moment) to (state, effects).
 """
 
-from typing import Any, cast
+from typing import Any
 
 from wherry_protocol.codec import Message
 from wherry_protocol.errors import Code
@@ -28,11 +28,12 @@ TEXT_MAX = 512
 class Turn:
     """`agent` and `effects` of the input that is being handled at `moment`."""
 
-    __slots__ = ("_is_ours", "agent", "effects", "moment", "now_us")
+    __slots__ = ("_is_ours", "_units", "agent", "effects", "moment", "now_us")
 
     def __init__(self, agent: Agent, moment: Moment) -> None:
         self.agent = agent
         self._is_ours = False  # the agent is a copy that nobody else has seen
+        self._units: dict[str, UnitState] = {}  # of that copy
         self.moment = moment
         self.now_us = moment.now_us
         self.effects: list[Effect] = []
@@ -52,7 +53,8 @@ class Turn:
         changes, and until it ends nobody else sees any of them.
         """
         if not self._is_ours:
-            self.agent = replace(self.agent, units=dict(self.agent.units))
+            self._units = dict(self.agent.units)
+            self.agent = replace(self.agent, units=self._units)
             self._is_ours = True
         for name, value in changes.items():
             object.__setattr__(self.agent, name, value)
@@ -61,7 +63,7 @@ class Turn:
         """The unit's new state."""
         if not self._is_ours:
             self.change()
-        cast("dict[str, UnitState]", self.agent.units)[unit.memory.unit] = unit
+        self._units[unit.memory.unit] = unit
 
     def do(self, *effects: Effect) -> None:
         self.effects.extend(effects)
