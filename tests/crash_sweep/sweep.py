@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-LEADING = 6  # second cuts right after the start, where recovery works, are never skipped
+LEADING = 7  # operations of a recovery that get more than their share of second cuts
 
 
 class Broken(Exception):  # noqa: N818  (a finding, not an error of the program)
@@ -194,13 +194,13 @@ def points(subject: Subject, count: int, share: Share) -> Iterator[tuple[int, Cu
 
 
 def seconds(subject: Subject, count: int, number: int, count_max: int) -> list[Cut]:
-    """Where the second cut falls: always into the first operations of the recovery, and into
-    others that differ from cut point to cut point, so that over all of them each is hit."""
-    if not subject.second_ways:
+    """Where the second cut falls: one into the first operations of the recovery, where it works,
+    the others evenly over the rest; both move on from cut point to cut point, until each is hit."""
+    if not subject.second_ways or count == 0 or count_max == 0:
         return []
-    leading = list(range(1, min(count, LEADING) + 1))[:count_max]
-    rest = range(len(leading) + 1, count + 1)
-    step = max(1, -(-len(rest) // max(1, count_max - len(leading))))
-    places = [*leading, *(rest[number % step :: step] if count_max > len(leading) else [])]
+    places = {1 + number % min(count, LEADING)}
+    if count_max > 1:
+        step = max(1, -(-count // (count_max - 1)))
+        places |= set(range(1 + number % step, count + 1, step))
     ways = subject.second_ways
-    return [Cut(at, ways[(at + number) % len(ways)]) for at in places]
+    return [Cut(at, ways[(at + number) % len(ways)]) for at in sorted(places)]

@@ -10,17 +10,21 @@ import pytest
 from wherry_agent.core import reports
 from wherry_agent.core.effects import SpoolWrite, Wanted
 from wherry_agent.core.inputs import Sampled
+from wherry_agent.shell import identity_files, transport
 from wherry_agent.shell.blob_store import BlobStore, sha256
 from wherry_agent.telemetry.pack import resources_pack
 from wherry_controller.core import spool
 from wherry_controller.fleet import Organization, trustees
 from wherry_protocol.errors import Code
+from wherry_protocol.messages.enrolment import BrokerLogin
 from wherry_protocol.messages.reported import Outcome
 
+from tests.agent.director import Director
 from tests.agent.harbour import SETTINGS, Harbour, afloat
 from tests.agent.sim_disk import SimDisk
 from tests.controller.test_trustees import advance, next_root
 from tests.controller.world import make_world
+from tests.crash_sweep.enrolment import PLAIN, SECURE, UNITS
 
 
 def _fail_once(harbour: Harbour, at: int) -> None:
@@ -176,3 +180,28 @@ def _voyage(harbour: Harbour, minutes: int) -> None:
     for _ in range(2 * minutes):
         harbour.live.post(Sampled("self", resources_pack("acme/gw1/self/", {"memory.rss": 2e6})))
         harbour.tick(30)
+
+
+def test_tls_is_not_left_out_for_an_enrolment_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Enrolment, again-without-tls, 17:stop: what the new answer allows was written first, and the
+    process ended before the answer: the device could not reach its former broker any more."""
+    director, folder = Director(), tmp_path / "state"
+    right = identity_files._write_private
+
+    def keep(login: BrokerLogin) -> None:
+        request = identity_files.make_request(folder, "gw1", UNITS, {}, "test")
+        identity_files.keep_answer(folder, director.enrol(request, login)[1])
+
+    def write(path: Path, data: bytes) -> None:
+        if path.name == identity_files.ENROLMENT:
+            raise OSError(errno.EIO, "the process ends here")
+        right(path, data)
+
+    keep(SECURE)
+    monkeypatch.setattr(identity_files, "_write_private", write)
+    with pytest.raises(OSError, match="ends here"):
+        keep(PLAIN)
+    assert identity_files.read_enrolment(folder)[0].broker == SECURE
+    assert (folder / transport.FILE).read_text().strip() == transport.TLS

@@ -87,8 +87,10 @@ def keep_answer(state_dir: Path, data: bytes) -> EnrolAnswer:
     if answer.nonce != expected:
         raise TrustError("the answer belongs to another request", Code.REPLAY)
     needed = transport.TLS if answer.broker.is_tls else transport.PLAIN
-    _write_private(state_dir / transport.FILE, f"{needed}\n".encode())
+    # Until the answer is there and after, TLS is never left out for one that needs it.
+    _write_private(state_dir / transport.FILE, f"{transport.TLS}\n".encode())
     _write_private(state_dir / ENROLMENT, data)
+    _write_private(state_dir / transport.FILE, f"{needed}\n".encode())
     return answer
 
 

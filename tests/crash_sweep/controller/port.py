@@ -7,6 +7,7 @@ Rules:
 3. A disk without room (`pages_max`) refuses a few transactions, then somebody makes room.
 """
 
+import atexit
 import copy
 import random
 import shutil
@@ -245,6 +246,7 @@ def new_place() -> Path:
 def founded() -> Port:
     """One release key and no device; the store's pages are small, so that they are many."""
     place = new_place()
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     data = DataDir(place / "data")
     made = found(data, Charter("acme", "ada"), START_S)
     with closing(sqlite3.connect(data.database)) as db:
