@@ -86,21 +86,43 @@ def opened(database: Path) -> sqlite3.Connection:
 
 
 def missing(database: Path, accepted: Mapping[Key, SpooledReport]) -> list[Key]:
-    """The accepted reports that the store does not have."""
+    """The accepted reports that the store does not have.
+
+    Where old rows have given way to newer ones, a report that was committed is not looked for.
+    """
     with closing(opened(database)) as db:
         stored = {bytes(row[0]) for row in db.execute("SELECT payload FROM reports")}
-        events = stored_events(db)
+        events, committed = stored_events(db), positions(db)
+        pruned = {table for table in ("reports", "events") if is_pruned(db, table)}
     lost = []
     for key, report in sorted(accepted.items()):
         if report.topic.endswith("/telemetry"):
-            if report.payload not in stored:
-                lost.append(key)
+            is_there, table = report.payload in stored, "reports"
         else:
-            found = event_key(report)
+            found, table = event_key(report), "events"
             events[found] -= 1
-            if events[found] < 0:
-                lost.append(key)
+            is_there = events[found] >= 0
+        if not is_there and not (table in pruned and is_committed(committed, key)):
+            lost.append(key)
     return lost
+
+
+Positions = dict[tuple[str, bytes], tuple[int, frozenset[int]]]
+
+
+def positions(db: sqlite3.Connection) -> Positions:
+    """How far each boot's reports are committed."""
+    rows = db.execute("SELECT connection, boot_id, contiguous, ahead FROM spools")
+    return {(row[0], bytes(row[1])): (row[2], frozenset(json.loads(row[3]))) for row in rows}
+
+
+def is_committed(committed: Positions, key: Key) -> bool:
+    contiguous, ahead = committed.get(key[:2], (0, frozenset()))
+    return key[2] <= contiguous or key[2] in ahead
+
+
+def is_pruned(db: sqlite3.Connection, table: str) -> bool:
+    return int(db.execute(f"SELECT coalesce(min(id), 1) FROM {table}").fetchone()[0]) > 1
 
 
 def stored_events(db: sqlite3.Connection) -> Counter[EventKey]:

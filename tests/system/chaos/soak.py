@@ -59,7 +59,8 @@ class Soak:
     ended: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     stuck: list[str] = field(default_factory=list)
-    reports_before: dict[str, int] = field(default_factory=dict)
+    say: Callable[[str], None] = lambda _: None
+    trouble: str = ""  # what was not well at the end
     _over: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -72,7 +73,10 @@ class Soak:
         finally:
             self._over.set()
             sampling.join()
-        assert_fleet_is_well(self.sea)
+        try:
+            assert_fleet_is_well(self.sea)
+        except AssertionError as error:
+            self.trouble = str(error)
 
     def _one_rollout(self) -> None:
         version = self.sea.push(seed=self.source.randrange(1, 5))
@@ -87,6 +91,15 @@ class Soak:
             self._strike()
             pause(self.source.uniform(1.0, 6.0))
         self.ended[shown["state"]] += 1
+        self.say(f"{version} {shown['state']}; {self._resident()}")
+
+    def _resident(self) -> str:
+        """For people who watch."""
+        found = [
+            statistics.mean(self.gauges.last(names, "rss_bytes") or [0.0]) / 2**20
+            for names in (self.steady, [SERVICE])
+        ]
+        return "resident MiB: agents {:.1f}, controller {:.1f}".format(*found)
 
     def _strike(self) -> None:
         squalls: list[weather.Squall] = [
@@ -161,6 +174,7 @@ def _of_rollouts(soak: Soak) -> list[Figure]:
         Figure("rollouts that succeeded", soak.ended["succeeded"], "", 1, is_minimum=True),
         Figure("rollouts that ended otherwise", wrong, "", 0),
         Figure("rollouts that were stuck", len(soak.stuck), "", 0),
+        Figure("fleets that were not well at the end", int(bool(soak.trouble)), "", 0),
         Figure("faults", sum(soak.struck.values()), ""),
         Figure("accepted reports that were looked for", len(soak.sea.ledger.accepted), ""),
     ]
@@ -199,7 +213,7 @@ def soaked(
     mosquitto: str, folder: Path, *, minutes: float, agents: int, seed: int,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Soak, list[Figure]]:  # fmt: skip
-    """Run it. Raises AssertionError where the fleet is not well at the end."""
+    """Run it; what was not well at the end is a figure, too."""
     names = [f"gw{n:02d}" for n in range(1, agents + 1)]
     fleet = {"reports_keep": REPORTS_KEEP, "events_keep": EVENTS_KEEP, "time_interval_s": 30}
     with waters(
@@ -211,7 +225,7 @@ def soaked(
         now_s = time.monotonic()
         span_s = minutes * 60
         soak = Soak(
-            sea, Random(seed), now_s + span_s, now_s + span_s * WARM_SHARE, names[::2]
+            sea, Random(seed), now_s + span_s, now_s + span_s * WARM_SHARE, names[::2], say=say
         )  # fmt: skip
         soak.run()
         return soak, figures(soak, sea.database)
@@ -236,6 +250,8 @@ def main() -> int:
         verdict = {None: "", True: "holds", False: "DOES NOT HOLD"}[one.holds]
         limit = "" if one.limit is None else f"limit {one.limit:g}"
         print(f"{one.name:44} {one.value:>12,} {one.unit:6} {limit:14} {verdict}")
+    if soak.trouble:
+        print(f"not well: {soak.trouble}")
     print(f"faults: {json.dumps(soak.struck)}; stuck: {soak.stuck}; on {machine()}")
     return report(found, minutes=asked.minutes, agents=asked.agents, seed=asked.seed)
 
