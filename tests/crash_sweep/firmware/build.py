@@ -10,6 +10,8 @@ from typing import Any
 
 from cffi import FFI
 
+from tests.firmware.conftest import build
+
 ROOT = Path(__file__).resolve().parents[3]
 CORE = ROOT / "firmware-sim" / "core"
 ENGINE = ROOT / "native" / "csrc"
@@ -73,6 +75,8 @@ def _core(mistakes: Sequence[Mistake]) -> list[Path]:
 @cache
 def library(mistakes: tuple[Mistake, ...] = ()) -> tuple[Any, Any]:
     """(ffi, the board's functions)."""
+    if not (CURVE / "monocypher.c").exists():
+        build(ROOT, "all")  # fetches it
     includes = [f"-I{folder}" for folder in (CORE, ENGINE / "include", ENGINE)]
     includes += ["-isystem", str(CURVE)]
     options = ["-std=c11", "-O2", "-fPIC", "-shared", *includes]
