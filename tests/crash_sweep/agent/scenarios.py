@@ -143,7 +143,7 @@ def unconfirmed_starts(bay: Bay) -> Iterator[Leg]:
     bay.doing[bay["new"].digest] = {}
     bay.want("new")
     yield until(_tries_or_has_reverted, "new is on trial")
-    for _ in range(5):  # a start whose record could not be written is not counted
+    for _ in range(6):  # a start whose record could not be written is not counted
         if not _has_reverted(bay):
             bay.pull_plug("kept")
             yield until(_tries_or_has_reverted, "it has started again")
@@ -151,7 +151,8 @@ def unconfirmed_starts(bay: Bay) -> Iterator[Leg]:
 
 
 def _has_reverted(bay: Bay) -> bool:
-    record = bay.record()
+    """For good: what could not be written is tried once more after the next night."""
+    record = bay.log.durable("digits")
     return bool(record and record.outcome is Outcome.REVERTED)
 
 
