@@ -61,6 +61,7 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
     meta.put(org.db, "rollouts.count", rollout_id.rpartition("-")[2])
     row = RolloutRow(rollout_id, order.model, rollout.digest, rollout.state.value, 1, now_s, now_s)
     kept.add(org.db, row)
+    org.open_ids = None
     kept.put_parts(org.db, rollout_id, all_parts(rollout))
     org.rollouts[rollout_id] = rollout
     org.record(

@@ -49,6 +49,7 @@ class Organization:
     rollouts: dict[str, Rollout] = field(default_factory=dict)  # as kept, or ahead if in `dirty`
     dirty: set[str] = field(default_factory=set)
     topics: Topics = field(init=False)
+    open_ids: tuple[str, ...] | None = None  # of the open rollouts as kept; None: to be read
     control_counted_s: dict[str, float] = field(default_factory=dict)  # by rollout
     asked: list[Outbound] = field(default_factory=list)  # to be sent once it is committed
     _keys: dict[bytes, ConnectionKeys] = field(default_factory=dict)

@@ -64,7 +64,10 @@ def load(org: Organization, rollout_id: str) -> Rollout:
 
 
 def open_ones(org: Organization) -> list[Rollout]:
-    return [load(org, row.id) for row in kept.open_ones(org.db)]
+    """Those that can still touch a device, as they were kept last; every message asks."""
+    if org.open_ids is None:
+        org.open_ids = tuple(row.id for row in kept.open_ones(org.db))
+    return [load(org, rollout_id) for rollout_id in org.open_ids]
 
 
 def tell(org: Organization, rollout_id: str, event: Event, now_s: float) -> Rollout:
@@ -87,7 +90,10 @@ def keep(org: Organization, now_s: float) -> None:
     for rollout_id in sorted(org.dirty):
         rollout = org.rollouts[rollout_id]
         kept.put_parts(org.db, rollout_id, changes(rollout))
-        kept.update(org.db, rollout_id, rollout.state.value, rollout.state in OPEN, now_s)
+        is_open = rollout.state in OPEN
+        kept.update(org.db, rollout_id, rollout.state.value, is_open, now_s)
+        if org.open_ids is not None and is_open != (rollout_id in org.open_ids):
+            org.open_ids = None
     org.dirty.clear()
     ended = [i for i, rollout in org.rollouts.items() if rollout.state not in OPEN]
     for rollout_id in ended[:-ENDED_IN_MEMORY_MAX]:
@@ -99,6 +105,7 @@ def forget(org: Organization) -> None:
     """The transaction failed: what is in memory is ahead of what is kept."""
     org.rollouts.clear()
     org.dirty.clear()
+    org.open_ids = None
 
 
 def observe(org: Organization, changed: Iterable[UnitModel], now_s: float) -> None:
