@@ -65,7 +65,7 @@ def test_rollback_attack_replays_an_old_desired_document(sea: Strait):
     follows(sea, "2.0.0", seed=2)
     sea.forge(sea.topic("desired"), old)
     wait_until(lambda: Code.ROLLBACK in sea.codes(), "the refusal is told", 60)
-    assert sea.reported.refusal_code is Code.ROLLBACK
+    wait_until(lambda: sea.reported.refusal_code is Code.ROLLBACK, "it is reported", 60)
     assert sea.serving() == "2.0.0"
 
 
