@@ -92,13 +92,15 @@ bench: setup setup-oracles firmware
 	if [ -n "$$failed" ]; then echo "bench: limits do not hold or no figure in:$$failed" >&2; \
 	  exit 1; fi
 
-# The whole fleet in virtual time, one voyage per seed; SCENARIO names one of them.
+# The whole fleet in virtual time, one voyage per seed; SCENARIO names one of them, TWINS=signatures,codec
+# plays these parts by twins, for speed.
 SEEDS := 1000
 DEVICES := 200
 FIRST_SEED := 0
 simulate: setup
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --devices $(DEVICES) \
-	  --first-seed $(FIRST_SEED) --scenario "$(SCENARIO)" --jobs $(or $(JOBS),2)
+	  --first-seed $(FIRST_SEED) --scenario "$(SCENARIO)" --jobs $(or $(JOBS),2) \
+	  $(if $(TWINS),--twins $(TWINS))
 
 # Every scenario of agent, firmware and controller is stopped at every durable operation, and once
 # more on its way back; SUBJECT and SCENARIO name some of them.
