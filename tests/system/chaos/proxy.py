@@ -19,6 +19,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from random import Random
@@ -146,6 +147,7 @@ class Proxy:
         self.is_open = True  # while false, new connections are cut at once
         self.passages: list[Passage] = []
         self.accepted: dict[str, int] = {}  # name -> how many passages it has had
+        self.accepted_s: dict[str, float] = {}  # name -> when the last one came, monotonic
         self._faults: dict[str, tuple[Fault, ...]] = {}
 
     # --- from outside
@@ -272,6 +274,7 @@ class Proxy:
     ) -> None:
         self.passages.append(passage)
         self.accepted[passage.name] = self.accepted.get(passage.name, 0) + 1
+        self.accepted_s[passage.name] = time.monotonic()
         ways = [
             asyncio.ensure_future(self._pump(passage, UP, reader, passage.server, first)),
             asyncio.ensure_future(self._pump(passage, DOWN, upstream, passage.client)),
