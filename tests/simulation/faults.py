@@ -220,14 +220,32 @@ def change_weather(world: "World", source: Random) -> None:
 
 @fault
 def restart_broker(world: "World", source: Random) -> None:
-    """With everything, with what it saved last, with half of it, or with nothing."""
-    _restart(world, source.choice(list(Memory)), source.randint(1, 30))
+    """With everything."""
+    _restart(world, Memory.ALL, source.randint(1, 30))
+
+
+@fault
+def broker_forgets_sessions(world: "World", source: Random) -> None:
+    """It comes back with its retained messages."""
+    _restart(world, Memory.RETAINED, source.randint(1, 30))
+
+
+@fault
+def broker_forgets_messages(world: "World", source: Random) -> None:
+    """It comes back with its sessions."""
+    _restart(world, Memory.SESSIONS, source.randint(1, 30))
 
 
 @fault
 def broker_forgets(world: "World", source: Random) -> None:
     """It comes back with nothing."""
     _restart(world, Memory.NOTHING, source.randint(1, 30))
+
+
+@fault
+def broker_returns_to_its_save(world: "World", source: Random) -> None:
+    """It was killed, and comes back with what it had saved in the last minute."""
+    _restart(world, Memory.SAVED, source.randint(1, 30))
 
 
 def _restart(world: "World", memory: Memory, after_s: int) -> None:

@@ -244,7 +244,16 @@ def ask_for_reports(world: "World", source: Random) -> None:  # noqa: ARG001
 @operation
 def rotate_root(world: "World", source: Random) -> None:
     """The next root; sometimes with a new epoch, sometimes with a new director key."""
-    kind = source.choice(ROTATIONS)
+    _rotate(world, source.choice(ROTATIONS))
+
+
+@operation
+def replace_director(world: "World", source: Random) -> None:  # noqa: ARG001
+    """The next root names another director key."""
+    _rotate(world, "new director")
+
+
+def _rotate(world: "World", kind: str) -> None:
     world.note("operator", f"signs a root with {kind}")
     world.authority.next_root(
         has_new_epoch=kind == "new epoch", has_new_director=kind == "new director",

@@ -21,7 +21,9 @@ DEVICE_FAULTS = (
     "cut_power_every_night", "cut_power_in_every_trial", "cut_power_in_an_install", "fill_disk",
     "fail_writes", "freeze_device",
 )  # fmt: skip
-NETWORK_FAULTS = ("cut_device", "partition", "half_open", "change_weather", "restart_broker")
+NETWORK_FAULTS = ("cut_device", "partition", "half_open", "change_weather", "restart_broker",
+                  "broker_returns_to_its_save", "broker_forgets_sessions",
+                  "broker_forgets_messages")  # fmt: skip
 HOSTILE = ("replay_old_messages", "forge_messages", "withhold")
 CONTROLLER_FAULTS = ("kill_controller", "cut_controller", "fill_store", "jump_clock")
 DEPLOYS = ("deploy_good", "deploy_bad", "canary_good", "canary_bad", "two_at_once", "insist")
@@ -39,6 +41,14 @@ def some(
 def one(source: Random, name: str, span_s: tuple[int, int]) -> Disturbance:
     at_us = source.randint(span_s[0] * SECOND_US, span_s[1] * SECOND_US)
     return Disturbance(at_us, name, source.getrandbits(32))
+
+
+def at_these(source: Random, begin_s: int, steps: Sequence[tuple[str, int]]) -> Plan:
+    """Each of these so many seconds after the beginning."""
+    return [
+        Disturbance((begin_s + wait_s) * SECOND_US, name, source.getrandbits(32))
+        for name, wait_s in steps
+    ]
 
 
 def first(source: Random) -> Plan:
@@ -143,9 +153,7 @@ def stopped(source: Random) -> Plan:
     who_stops = source.choice(("stop_everything", "isolate"))
     steps = [("deploy_good", 0), (who_stops, source.randint(1, 3)), ("isolate", 3)]
     steps += [("kill_device", source.randint(4, 15)) for _ in range(8)]
-    for name, wait_s in steps:
-        plan.append(Disturbance((at_s + wait_s) * SECOND_US, name, source.getrandbits(32)))
-    return plan
+    return [*plan, *at_these(source, at_s, steps)]
 
 
 def wrong_clock(source: Random) -> Plan:
@@ -171,6 +179,21 @@ def restored_in_a_rotation(source: Random) -> Plan:
     ]  # fmt: skip
 
 
+def new_director(source: Random) -> Plan:
+    """The director's key is replaced while some have not heard yet what the old one has signed."""
+    at_s = source.randint(60, 120)
+    steps = [("long_absence", 0), ("long_absence", 1), ("deploy_good", 5), ("replace_director", 15)]
+    return [*first(source), *at_these(source, at_s, steps), *some(source, DEVICE_FAULTS, 3)]
+
+
+def dead_controller(source: Random) -> Plan:
+    """The controller dies again and again while it waits for devices that are away."""
+    at_s = source.randint(60, 120)
+    steps = [("long_absence", 0), ("long_absence", 1), ("deploy_good", 5)]
+    steps += [("kill_controller", source.randint(10, 170)) for _ in range(6)]
+    return [*first(source), *at_these(source, at_s, steps)]
+
+
 def canary(source: Random) -> Plan:
     """One version by stages, and little else."""
     names = ("canary_good", "canary_bad")
@@ -190,7 +213,8 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         power_cuts, bad_weather, hostile_broker, shaky_controller, indecision, new_keys,
         old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary,
-        everything, leaky_broker, stopped, wrong_clock, restored_in_a_rotation,
+        everything, leaky_broker, stopped, wrong_clock, restored_in_a_rotation, new_director,
+        dead_controller,
     )
 }  # fmt: skip
 

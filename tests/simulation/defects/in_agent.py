@@ -8,6 +8,7 @@ from typing import Any
 
 from wherry_agent.core import (
     acceptance,
+    agent,
     boot,
     clock,
     desired,
@@ -267,3 +268,25 @@ def confirm_without_a_record(switch: Switch) -> None:
 def ignore_figures(switch: Switch) -> None:
     """Nobody looks at a trial: it ends by its time only, and reverts good bundles."""
     switch.row(update.TRANSITIONS, (Phase.TRIAL, Figures), update.ignore)
+
+
+@defect("full_disks")
+def take_back_what_was_written(switch: Switch) -> None:
+    """Where a record fails the whole step is undone, with the records that it has written."""
+    right = agent.roll_back
+
+    def roll_back(before: Any, after: Any, done: Any, left: Any) -> Any:
+        return right(before, after, tuple(one for one in done if isinstance(one, Swap)), left)
+
+    switch.set(agent, "roll_back", roll_back)
+
+
+@defect("full_disks")
+def leave_the_pointer_where_it_went(switch: Switch) -> None:
+    """A way back whose record failed is forgotten, and the pointer has moved."""
+    right = agent.roll_back
+
+    def roll_back(before: Any, after: Any, done: Any, left: Any) -> Any:
+        return right(before, after, tuple(one for one in done if not isinstance(one, Swap)), left)
+
+    switch.set(agent, "roll_back", roll_back)

@@ -178,3 +178,15 @@ def forget_a_rollout_at_a_restart(switch: Switch) -> None:
         org.dirty.clear()
 
     switch.set(rollouts, "keep", keep)
+
+
+@defect("dead_controller")
+def count_the_time_of_a_dead_process(switch: Switch) -> None:
+    """Deadlines run on while nobody could listen."""
+    switch.set(rollouts, "process_started", lambda org: None)
+
+
+@defect("new_director")
+def keep_what_the_former_director_signed(switch: Switch) -> None:
+    """After new keys only new documents are signed with them."""
+    switch.set(devices, "make_all_due", lambda db: None)

@@ -49,9 +49,8 @@ def _the_record_says_what_serves(world: "World", device: "SimDevice") -> None:  
     phases = device.agent.units[UNIT].models
     for model, record in device.record_models().items():
         active = None if record.active is None else record.active.manifest_digest
-        # In a trial whose way back could not be written the pointer is ahead, until it can.
-        is_idle = model in phases and phases[model].phase is Phase.IDLE
-        if is_idle and device.loops.serving.get(model) != active:
+        is_there = model in phases and phases[model].phase in (Phase.IDLE, Phase.TRIAL)
+        if is_there and device.loops.serving.get(model) != active:
             broken(f"{device.name}: the record says that another bundle serves {model}")
 
 
