@@ -474,13 +474,13 @@ class SimDevice:
         self.wire.carry("up", one.topic, len(one.payload), arrive)
 
     def subscribe(self, topics: tuple[str, ...]) -> None:
-        if self.is_connected and topics:
-            name = self.client_id
-            count = len(topics)
-            self.wire.carry(
-                "up", "subscriptions", count, lambda: self.world.broker.subscribe(name, topics)
-            )
+        def arrive() -> None:
+            self.world.broker.subscribe(self.client_id, topics)
             self.world.truth.subscribed.add(self.name)
+            self.has_acted = True  # the broker has, for it: there is something to look at
+
+        if self.is_connected and topics:
+            self.wire.carry("up", "subscriptions", len(topics), arrive)
 
     def unsubscribe(self, topics: tuple[str, ...]) -> None:
         if self.is_connected and topics:
