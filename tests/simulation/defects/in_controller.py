@@ -18,7 +18,7 @@ from wherry_controller.store import audit, devices, outbox
 from tests.simulation.defects import Switch, defect
 
 
-@defect("bad_weather")
+@defect("dead_controller")
 def count_silence_as_success(switch: Switch) -> None:
     for phase in IN_FLIGHT:
         switch.row(MEMBER_TRANSITIONS, (phase, Signal.DEADLINE), Member.CONFIRMED)
