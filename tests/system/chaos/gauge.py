@@ -1,8 +1,9 @@
 """What running processes take of the machine, as /proc tells it, and whether that has grown."""
 
 import os
+import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,24 +37,23 @@ def files(folder: Path) -> int:
 
 @dataclass
 class Gauges:
-    """Readings by process. What leaks raises the least value of a span, whatever comes and goes
-    meanwhile, so counts are compared by `min`; memory by the median."""
+    """Readings by process. Spans are compared by their medians: what is there for a moment (a
+    request), or away for one (a connection that was cut), does not count; what leaks does."""
 
     readings: dict[str, list[Reading]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, name: str, reading: Reading) -> None:
         self.readings[name].append(reading)
 
-    def growth(
-        self, names: Iterable[str], what: str, warm_s: float, of: Callable[..., float]
-    ) -> list[float]:
-        """Of each process: `of` the last third of the time since then, over the first third's."""
+    def growth(self, names: Iterable[str], what: str, warm_s: float) -> list[float]:
+        """Of each process: the median of the last third of the time since, over the first's."""
         found = []
         for name in names:
             values = [getattr(one, what) for one in self.readings[name] if one.at_s >= warm_s]
             third = len(values) // 3
             if third:
-                found.append(of(values[-third:]) / of(values[:third]) - 1.0)
+                before = statistics.median(values[:third])
+                found.append(statistics.median(values[-third:]) / before - 1.0)
         return found
 
     def last(self, names: Iterable[str], what: str) -> list[float]:

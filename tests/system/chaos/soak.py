@@ -154,11 +154,11 @@ def figures(soak: Soak, database: Path) -> list[Figure]:
     """What was measured, with its limits."""
     found = []
     for who, names in (("agent", soak.steady), ("controller", [SERVICE])):
-        memory = soak.gauges.growth(names, "rss_bytes", soak.warm_s, statistics.median)
+        memory = soak.gauges.growth(names, "rss_bytes", soak.warm_s)
         grown = {"resident memory, mean": (statistics.mean(memory), GROWTH_MAX),
                  "resident memory, worst": (max(memory), None)}  # fmt: skip
         for what in ("thread_count", "descriptor_count", "file_count"):
-            grown[what] = (max(soak.gauges.growth(names, what, soak.warm_s, min)), 0.0)
+            grown[what] = (max(soak.gauges.growth(names, what, soak.warm_s)), 0.0)
         found += [
             Figure(f"{who}: growth of {what}", round(value, 4), "ratio", limit)
             for what, (value, limit) in grown.items()
