@@ -158,7 +158,17 @@ class Quay:
         self.at_sea(lambda world: world.go(seconds))
 
     def jump(self, seconds: float) -> None:
-        """Much time passes, and no device says a word."""
+        """Much time at once."""
+
+        def run(world: World) -> None:
+            world.now_s += seconds
+            world.fleet.tick(world.now_s)
+
+        self.at_sea(run)
+        self.go()
+
+    def be_quiet(self, seconds: float) -> None:
+        """Time passes, and no device says a word."""
         self.at_sea(lambda world: let_pass(world, seconds))
         self.go()
 

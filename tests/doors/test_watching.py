@@ -163,7 +163,7 @@ def test_a_device_that_is_not_heard_for_three_reports_alerts_and_its_return_is_t
     quay.report(names[:1])
     assert not [n for n in quay.notices() if "nothing heard" in n]
     quay.report(names[:1])
-    quay.jump(15.0)
+    quay.be_quiet(15.0)
     silent = [n for n in quay.notices() if "nothing heard" in n]
     assert len(silent) == 1
     assert names[1] in silent[0]
@@ -176,9 +176,9 @@ def test_a_device_that_was_told_to_report_rarely_is_silent_later(quay: Quay) -> 
     quay.cli("device", "configure", "--target", "all", "--performance-s", "600",
              "--resources-s", "600")  # fmt: skip
     quay.report([name], 600.0)
-    quay.jump(900.0)
+    quay.be_quiet(900.0)
     assert not [n for n in quay.notices() if "nothing heard" in n]
-    quay.jump(1000.0)
+    quay.be_quiet(1000.0)
     assert [n for n in quay.notices() if "nothing heard" in n]
 
 
