@@ -137,7 +137,7 @@ class Soak:
             at_s = time.monotonic()
             service = self.sea.live.service
             if service is not None:
-                self._read(SERVICE, service.pid, self.sea.live.folder / "broker", at_s)
+                self._read(SERVICE, service.pid, self.sea.live.folder, at_s)
             for name, agent in list(self.sea.agents.items()):
                 process = agent.process
                 if process is not None:
