@@ -182,6 +182,8 @@ class Sequence:
     def to_wire(self, value: Any, where: str) -> Any:
         if len(value) > self.count_max:
             raise ValueError(f"{where}: {len(value)} items, at most {self.count_max}")
+        if not where:  # nobody asks for places
+            return [self.of.to_wire(item, "") for item in value]
         return [self.of.to_wire(item, f"{where}[{i}]") for i, item in enumerate(value)]
 
     def from_wire(self, raw: Any, where: str, strict: bool) -> Any:

@@ -110,7 +110,8 @@ def to_map(message: Message, where: str) -> dict[int, Any]:
         value = getattr(message, column.attribute)
         if column.default is not MISSING and value == column.default:
             continue
-        wire[column.key] = column.type.to_wire(value, f"{where}.{column.attribute}")
+        place = f"{where}.{column.attribute}" if where else ""
+        wire[column.key] = column.type.to_wire(value, place)
     return wire
 
 
@@ -157,4 +158,8 @@ class Nested:
 
 def encode(message: Message) -> bytes:
     """The message's one encoding. Raises ValueError where a value breaks its own bounds."""
-    return dumps(to_map(message, type(message).__name__))
+    try:
+        wire = to_map(message, "")
+    except ValueError:  # once more, to say where
+        wire = to_map(message, type(message).__name__)
+    return dumps(wire)
