@@ -46,8 +46,9 @@ def files(folder: Path) -> int:
 
 @dataclass
 class Gauges:
-    """Readings by process. Spans are compared by their medians: what is there for a moment (a
-    request), or away for one (a connection that was cut), does not count; what leaks does."""
+    """Readings by process. The first and the last third of a time are compared: memory by its
+    medians; counts by the least of the last over the greatest of the first, since connections,
+    requests and spool segments come and go, and what leaks stays."""
 
     readings: dict[str, list[Reading]] = field(default_factory=lambda: defaultdict(list))
 
@@ -55,14 +56,16 @@ class Gauges:
         self.readings[name].append(reading)
 
     def growth(self, names: Iterable[str], what: str, warm_s: float) -> list[float]:
-        """Of each process: the median of the last third of the time since, over the first's."""
+        """Of each process that has been read often enough since then; 0.05 is 5 %."""
+        is_memory = what == "rss_bytes"
+        before = statistics.median if is_memory else max
+        after = statistics.median if is_memory else min
         found = []
         for name in names:
             values = [getattr(one, what) for one in self.readings[name] if one.at_s >= warm_s]
             third = len(values) // 3
             if third:
-                before = statistics.median(values[:third])
-                found.append(statistics.median(values[-third:]) / before - 1.0)
+                found.append(after(values[-third:]) / before(values[:third]) - 1.0)
         return found
 
     def last(self, names: Iterable[str], what: str) -> list[float]:

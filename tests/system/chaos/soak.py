@@ -160,7 +160,7 @@ def figures(soak: Soak, database: Path) -> list[Figure]:
         for what in ("thread_count", "descriptor_count", "file_count"):
             grown[what] = (max(soak.gauges.growth(names, what, soak.warm_s)), 0.0)
         found += [
-            Figure(f"{who}: growth of {what}", round(value, 4), "ratio", limit)
+            Figure(f"{who}: growth of {what}", round(max(0.0, value), 4), "ratio", limit)
             for what, (value, limit) in grown.items()
         ]
         mib = statistics.mean(soak.gauges.last(names, "rss_bytes")) / 2**20
