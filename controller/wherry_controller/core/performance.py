@@ -38,6 +38,7 @@ COUNTS: Final = frozenset(
 
 
 @quick
+@quick
 @dataclass(frozen=True, slots=True)
 class Performance:
     """One model's figures since its last report. `energy_j` is per inference; None: not there."""

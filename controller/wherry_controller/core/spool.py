@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from wherry_protocol.frozen import quick
+
 AHEAD_MAX: Final = 4096
 
 
@@ -26,6 +28,7 @@ class Verdict(Enum):
     TOO_FAR = 3
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Position:
     """Everything up to `contiguous` is committed, and of what follows, `ahead`."""

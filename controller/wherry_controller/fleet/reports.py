@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from wherry_protocol.errors import Code, LimitError
+from wherry_protocol.frozen import quick
 from wherry_protocol.messages.observed import Ack, Event, Origin, Telemetry
 from wherry_protocol.sealed import open_mac, seal_mac
 
@@ -29,6 +30,7 @@ CLOCK_AHEAD_S_MAX = 60.0  # a report from further in the future counts as receiv
 SpoolKey = tuple[str, bytes]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a report said, for whoever watches: rollouts and the standing guard."""

@@ -11,6 +11,7 @@ from wherry_controller.store import rows
 
 
 @quick
+@quick
 @dataclass(frozen=True, slots=True)
 class Connection:
     """One enrolled agent. `labels` is a JSON object; `login_hash` is what a broker stores."""
@@ -68,6 +69,7 @@ class Unit:
         return f"{self.connection}/{self.unit}"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class WatchedUnit:
     """What the standing guard needs of a unit; intervals are those that it reports at."""

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
+from wherry_protocol.frozen import quick
 
 from wherry_controller.core.windows import Window, WindowKey
 from wherry_controller.store import rows
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ReportRow:
     """One authentic telemetry message; `payload` is as it came, a COSE_Mac0 around a Telemetry."""

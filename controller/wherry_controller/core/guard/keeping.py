@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from wherry_protocol.errors import DecodeError
+from wherry_protocol.frozen import quick
 
 from wherry_controller.core.guard.standing import Figure, Level, Watch
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class KeptWatch:
     """A Watch of one model on one unit; `levels` is `errors=2 latency=1`, or empty."""

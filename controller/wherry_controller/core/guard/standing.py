@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final
 
+from wherry_protocol.frozen import quick
 from wherry_protocol.replacing import replace
 
 from wherry_controller.core.guard.limits import GuardLimits, Terms
@@ -38,6 +39,7 @@ class Figure(Enum):
     SILENCE = "silence"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Window:
     """One report of one unit on one model. None: the figure cannot be had."""
@@ -113,6 +115,7 @@ class RollBack:
 Action = Raised | Cleared | HoldRollouts | RollBack
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Watch:
     """The guard's memory of one (unit, model)."""
@@ -125,6 +128,7 @@ class Watch:
     rolled_back: bytes | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One figure's level now, and the sentence for it."""
@@ -190,16 +194,16 @@ def _read_window(
 
 def _read_errors(watch: Watch, window: Window, limits: GuardLimits) -> Reading:
     rate = window.errors / window.inferences
+    if rate < limits.error_watch:
+        return Reading(Figure.ERRORS, Level.OK, "")  # people are told of what is not
     text = f"error rate {rate:.4f} of {window.inferences}"
     if rate > limits.error_rollback and watch.bad_s >= limits.error_rollback_s:
         text += f", above {limits.error_rollback:g} for {watch.bad_s:g} s"
         return Reading(Figure.ERRORS, Level.ROLLBACK, text)
     if rate > limits.error_alert:
         return Reading(Figure.ERRORS, Level.ALERT, f"{text}, above {limits.error_alert:g}")
-    if rate >= limits.error_watch:
-        text += f", should be below {limits.error_watch:g}"
-        return Reading(Figure.ERRORS, Level.WATCH, text)
-    return Reading(Figure.ERRORS, Level.OK, text)
+    text += f", should be below {limits.error_watch:g}"
+    return Reading(Figure.ERRORS, Level.WATCH, text)
 
 
 def limit(value: float, ratio: float) -> float:
