@@ -175,7 +175,7 @@ def sail(devices: list[FakeDevice], port: int, processors: set[int], pack: Pack,
     fleet = LightFleet([launch(device, port) for device in devices], pack)
     is_ready = fleet.settle(READY_S_MAX)
     gc.collect()
-    gc.freeze()  # thousands of agents in one process: looking through them for cycles takes a second
+    gc.freeze()  # looking through thousands of agents for cycles takes a second
     commands.send(is_ready)
     per_s, duration_s = commands.recv()
     began_s = time.monotonic()

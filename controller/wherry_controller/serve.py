@@ -61,7 +61,7 @@ def make_writer(data: DataDir, settings: Settings, clock: Clock = time.time) -> 
         org, _ = open_organization(data, clock(), os.urandom)
         return Fleet(org)
 
-    def open_link(inbox: "queue.Queue[Any]") -> Link:
+    def open_link(inbox: "queue.SimpleQueue[Any]") -> Link:
         name = mosquitto.role_username(settings.organization, mosquitto.CONTROLLER)
         password = provision.password_path(data, mosquitto.CONTROLLER).read_text().strip()
         link = Link(settings.organization, settings.broker, (name, password), inbox)

@@ -58,9 +58,9 @@ class Writer:
     """
 
     open_fleet: Callable[[], Fleet]
-    open_link: Callable[["queue.Queue[Any]"], Link | None]
+    open_link: Callable[["queue.SimpleQueue[Any]"], Link | None]
     clock: Callable[[], float] = time.time
-    inbox: "queue.Queue[Any]" = field(default_factory=queue.Queue)
+    inbox: "queue.SimpleQueue[Any]" = field(default_factory=queue.SimpleQueue)
     counters: Counters = field(default_factory=Counters)
     ready: "Future[None]" = field(default_factory=Future)
     is_link_up: bool = False
@@ -127,10 +127,9 @@ class _Loop:
         end_s = min(time.monotonic() + TICK_S, self.next_tick_s)
         items: list[Any] = []
         try:
-            while len(items) < BATCH_MAX:
-                wait_s = max(0.0, end_s - time.monotonic())
-                items.append(self.writer.inbox.get(timeout=wait_s))
-                end_s = 0.0  # the first one has come: only what is there already goes with it
+            items.append(self.writer.inbox.get(timeout=max(0.0, end_s - time.monotonic())))
+            while len(items) < BATCH_MAX:  # only what is there already goes with the first one
+                items.append(self.writer.inbox.get_nowait())
         except queue.Empty:
             pass
         return items

@@ -25,7 +25,7 @@ from tests.controller.world import START_S, World, make_world
 class Deck:
     """The link's place, with a broker that takes everything and acknowledges when told to."""
 
-    inbox: "queue.Queue[Any]"
+    inbox: "queue.SimpleQueue[Any]"
     is_up: bool = True
     acknowledged: list[int] = field(default_factory=list)
     published: list[Outbound] = field(default_factory=list)
@@ -90,7 +90,7 @@ def ship(tmp_path: Path) -> Iterator[Ship]:
     def open_fleet() -> Fleet:
         return Fleet(open_organization(DataDir(folder), START_S)[0])
 
-    def open_link(inbox: "queue.Queue[Any]") -> Any:
+    def open_link(inbox: "queue.SimpleQueue[Any]") -> Any:
         decks.append(Deck(inbox))
         return decks[0]
 

@@ -49,7 +49,8 @@ class Batch:
 
     org: Organization
     now_s: float
-    spools: dict[SpoolKey, Position] = field(default_factory=dict)
+    spools: dict[SpoolKey, Position] = field(default_factory=dict)  # those that have moved
+    spools_before: dict[SpoolKey, Position] = field(default_factory=dict)
     windows: dict[tuple[WindowKey, int], Window] = field(default_factory=dict)
     resources: dict[tuple[str, str], dict[str, float | str]] = field(default_factory=dict)
     raw: list[ReportRow] = field(default_factory=list)
@@ -57,9 +58,12 @@ class Batch:
     _connections: dict[str, Connection] = field(default_factory=dict)
 
     def expect(self, connections: Collection[str]) -> None:
-        """Read these connections' rows at once."""
+        """Read the rows of these connections at once, before any of their reports is taken."""
         for row in devices.connections_named(self.org.db, connections):
             self._connections[row.name] = row
+        for spooled in rows.spools_of(self.org.db, connections):
+            place = Position(spooled.contiguous, frozenset(json.loads(spooled.ahead)))
+            self.spools_before[spooled.connection, spooled.boot_id] = place
 
     def connection(self, name: str) -> Connection:
         """Who may report under that name. Raises NotFoundError."""
@@ -118,7 +122,7 @@ class Batch:
 
     def _is_new(self, origin: Origin) -> bool:
         key = (origin.connection, origin.boot_id)
-        position = self.spools.get(key) or self._stored(key)
+        position = self.spools.get(key) or self.spools_before.get(key, spool.START)
         after, verdict = spool.accept(position, origin.sequence, origin.oldest)
         self.spools[key] = after
         if verdict is Verdict.TOO_FAR:
@@ -128,12 +132,6 @@ class Batch:
                 Code.OUT_OF_BOUNDS,
             )
         return verdict is Verdict.NEW
-
-    def _stored(self, key: SpoolKey) -> Position:
-        found = rows.spool(self.org.db, *key)
-        if found is None:
-            return spool.START
-        return Position(found[0], frozenset(json.loads(found[1])))
 
     def _time_of(self, origin: Origin) -> float:
         """When it was, on the fleet's clock: the device's word unless it lies in the future."""

@@ -72,7 +72,11 @@ class Link:
     """One connection to the broker. `publish` and `acknowledge` may be called by the writer."""
 
     def __init__(
-        self, org: str, broker: BrokerSettings, login: tuple[str, str], inbox: "queue.Queue[Any]"
+        self,
+        org: str,
+        broker: BrokerSettings,
+        login: tuple[str, str],
+        inbox: "queue.SimpleQueue[Any]",
     ) -> None:
         self._inbox = inbox
         self._topics = Topics(org)

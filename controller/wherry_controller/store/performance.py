@@ -73,11 +73,19 @@ def newest_reports(
     return rows.many(db, ReportRow, "reports", tail, [*args, limit])[::-1]
 
 
-def spool(db: Database, connection: str, boot_id: bytes) -> tuple[int, str] | None:
-    """(contiguous, sequences ahead of it as JSON) of one boot of a connection."""
-    sql = "SELECT contiguous, ahead FROM spools WHERE connection = ? AND boot_id = ?"
-    found: tuple[int, str] | None = db.execute(sql, (connection, boot_id)).fetchone()
-    return found
+@dataclass(frozen=True, slots=True)
+class SpoolRow:
+    """How far one boot's reports are committed; `ahead` is JSON."""
+
+    connection: str
+    boot_id: bytes
+    contiguous: int
+    ahead: str
+
+
+def spools_of(db: Database, connections: Iterable[str]) -> list[SpoolRow]:
+    """Every boot of these connections that is kept."""
+    return rows.among(db, SpoolRow, "spools", "connection", connections)
 
 
 def put_spools(db: Database, found: Iterable[tuple[str, bytes, int, str, float]]) -> None:

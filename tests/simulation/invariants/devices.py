@@ -105,8 +105,8 @@ def _released_reports_are_committed(world: "World", device: "SimDevice") -> None
         return
     if reports.oldest == 1:
         return
-    found = rows.spool(world.controller.db, device.name, reports.boot_id)
-    contiguous = 0 if found is None else found[0]
+    kept = rows.spools_of(world.controller.db, [device.name])
+    contiguous = max((one.contiguous for one in kept if one.boot_id == reports.boot_id), default=0)
     if contiguous < reports.oldest - 1:
         broken(f"{device.name} let go of reports up to {reports.oldest - 1}, committed are "
                f"{contiguous}")  # fmt: skip
