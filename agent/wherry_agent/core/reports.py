@@ -2,7 +2,7 @@
 
 Rules, in order:
 1. All reports of a connection share one sequence per boot, from 1. A report's bytes never change.
-2. Only the director's signed ack releases a report; the broker's PUBACK does not.
+2. Only the controller's authenticated ack releases a report; the broker's PUBACK does not.
 3. What is unacknowledged for `hold_us`, or more than `held_bytes_max`, or held when the agent
    stops, is written to the spool as one segment; a connected device hardly writes.
 4. The spool is bounded: the oldest segment is dropped, and every dropped report is counted.

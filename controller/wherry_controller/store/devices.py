@@ -224,11 +224,6 @@ def all_models(db: Database) -> list[UnitModel]:
     return rows.many(db, UnitModel, "unit_models", "ORDER BY connection, unit, model")
 
 
-def heard(db: Database, connection: str, unit: str, now_s: float) -> None:
-    """The unit gave a sign of life."""
-    all_heard(db, [(connection, unit)], now_s)
-
-
 def all_heard(db: Database, units: Iterable[tuple[str, str]], now_s: float) -> None:
     """These (connection, unit) gave a sign of life."""
     sql = "UPDATE units SET seen_s = ? WHERE connection = ? AND unit = ?"
