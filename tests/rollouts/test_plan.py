@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from wherry_controller.core.rollouts.limits import PRESETS
 from wherry_controller.core.rollouts.plan import Plan, parse_plan
+from wherry_controller.core.rollouts.stages import fitted
 from wherry_controller.core.rollouts.strategies import DAY_S
 from wherry_protocol.errors import WherryError
 
@@ -34,6 +35,31 @@ def test_the_named_ladders_are_those_of_the_operators_guide() -> None:
         (10_000, 7),
     ]
     assert all(stage.is_gated for stage in (*rolling.stages, *canary.stages))
+
+
+def test_linear_is_5_percent_more_every_24_hours() -> None:
+    stages = parsed('strategy = "linear"').stages
+    assert [stage.share_bp for stage in stages] == list(range(500, 10_001, 500))
+    assert [stage.not_before_s for stage in stages] == [day * DAY_S for day in range(20)]
+
+
+def test_a_ladder_that_ends_before_the_whole_stops_there_and_goes_on_when_widened() -> None:
+    plan = parsed(
+        'strategy = "linear"\n[parameters]\ninitial = 0.1\ntarget = "30%"\nincrement = 0.15\n'
+        "increment_interval_hours = 1"
+    )
+    assert [s.share_bp for s in plan.stages] == [1_000, 2_500, 3_000, 10_000]
+    assert [s.not_before_s for s in plan.stages] == [0.0, 3_600.0, 7_200.0, 10_800.0]
+    assert plan.subset_bp == 3_000
+    assert "parameters.increment = 15% (5%)" in plan.overrides
+
+
+@pytest.mark.parametrize(("size", "shares"), [(99, 5), (100, 6)])
+def test_one_percent_goes_first_in_a_fleet_of_a_hundred(size: int, shares: int) -> None:
+    stages = fitted(parsed('strategy = "pilot"').stages, size)
+    assert (len(stages), stages[-1].not_before_s / DAY_S) == (shares, shares + 1)
+    if shares == 6:
+        assert (stages[0].share_bp, stages[0].soak_s) == (100, DAY_S)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +129,28 @@ def test_every_override_is_taken_and_listed_with_what_it_replaces() -> None:
         ('stages = [{share = "50%"}]', "last stage's share must be 100%"),
         ('stages = [{share = "50%"}, {share = "50%"}]', "stage 2: its share must be above"),
         ('stages = [{share = "100%", is_gated = 1}]', "is_gated is 1"),
+        ('strategy = "linear"\n[parameters]\nstep = 1', "parameters of linear: unknown step"),
+        ('strategy = "linear"\n[parameters]\nincrement = 5', "share 5 is neither"),
+        ('strategy = "linear"\n[parameters]\nincrement = "0.5%"', "191 steps, at most 100"),
+        (
+            'strategy = "linear"\n[parameters]\ninitial = "50%"\ntarget = 0.2',
+            "target is below initial",
+        ),
+        ('strategy = "pilot"\n[parameters]\nladder = "direct"', "one of canary, linear, rolling"),
+        ('strategy = "pilot"\n[parameters]\ninitial = 0.05', "below the canary ladder's first"),
+        ("[parameters]\nx = 1", "parameters of direct: unknown x (known: none)"),
+        ("on_call = 3", "on_call must be a text of at most 128"),
+        ('stages = [{share = "100%", action = "fly"}]', "stage 1: action 'fly' is unknown"),
+        ('stages = [{share = "100%", action = "switch"}]', "after a warm or shadow stage"),
+        ('stages = [{share = "100%", action = "decommission"}]', "and not the only one"),
+        (
+            'stages = [{share = "50%", action = "warm"}, {share = "100%", action = "switch"}]',
+            "of at least its share",
+        ),
+        (
+            'stages = [{share = "50%"}, {share = "50%", action = "warm"}, {share = "100%"}]',
+            "of one action stand together",
+        ),
         ('subset = "0%"', "share '0%'"),
         ("max_failed = -1", "max_failed is -1, must be a number in 0..1e+06"),
         ("max_failed = 1.5", "max_failed is 1.5, must be a whole number"),

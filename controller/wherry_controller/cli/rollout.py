@@ -1,13 +1,11 @@
 """`wherry rollout …`, `wherry deploy`, `wherry rollback`: models onto fleets and back."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from wherry_protocol.errors import FailedError
 
 from wherry_controller.cli.client import ask
-from wherry_controller.cli.files import read_toml
 from wherry_controller.cli.output import (
     JsonOption,
     ReasonOption,
@@ -17,39 +15,44 @@ from wherry_controller.cli.output import (
     time_text,
 )
 from wherry_controller.cli.registry import split_reference
+from wherry_controller.cli.rollout_plan import (
+    AttemptOption,
+    BatchOption,
+    FileOption,
+    ForceOption,
+    NotesOption,
+    OnCallOption,
+    ParameterOption,
+    PresetOption,
+    StrategyOption,
+    SubsetOption,
+    plan_of,
+)
 from wherry_controller.cli.rollout_view import rollout_text
 from wherry_controller.cli.rollout_watch import watched
 
 app = typer.Typer(help="Create, watch and steer rollouts.")
 Reference = Annotated[str, typer.Argument(help="NAME:VERSION.")]
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id.")]
-PresetOption = Annotated[
-    str | None, typer.Option(help="Gate: conservative, balanced or aggressive (the tolerant one).")
-]
-FileOption = Annotated[Path | None, typer.Option("--file", help="A rollout file (TOML).")]
-AttemptOption = Annotated[
-    int | None,
-    typer.Option(help="1, 2, …: try again where it failed before.", min=1, max=1_000_000),
-]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show which devices each stage would add; do nothing.")
 ]
 WaitOption = Annotated[bool, typer.Option(help="Wait until it ends or pauses.")]
 
 
-def _plan(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
-    """The file's table with the options given beside it."""
-    table = {} if file is None else read_toml(file, "rollout file")
-    return table | {key: value for key, value in given.items() if value is not None}
-
-
 def deploy(
     reference: Reference,
     target: TargetOption,
-    subset: Annotated[str | None, typer.Option(help="Part of the target, like 25%.")] = None,
+    subset: SubsetOption = None,
+    strategy: StrategyOption = None,
+    parameter: ParameterOption = None,
     preset: PresetOption = None,
     file: FileOption = None,
     attempt: AttemptOption = None,
+    batch_size: BatchOption = None,
+    on_call: OnCallOption = None,
+    notes: NotesOption = None,
+    force: ForceOption = False,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     wait: WaitOption = True,
     dry_run: DryRunOption = False,
@@ -64,13 +67,30 @@ def deploy(
     if open_one is not None:
         made = ask("POST", f"/rollouts/{open_one}/widen", body={"subset": subset, "reason": reason})
     else:
-        plan = _plan(file, {"subset": subset, "preset": preset, "attempt": attempt})
-        body = {"model": model, "version": version, "target": target, "plan": plan}
+        given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes)
+        plan = plan_of(file, given, parameter)
+        body = {"model": model, "version": version, "target": target, "plan": plan, "force": force}
         if dry_run:
             _preview(body)
             return
         made = ask("POST", "/rollouts", body=body | {"reason": reason})
     _follow(made, wait)
+
+
+def _given(
+    strategy: str | None, preset: str | None, subset: str | None, attempt: int | None,
+    batch_size: int | None, on_call: str | None, notes: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What options say of a rollout file's keys."""
+    return {
+        "strategy": strategy,
+        "preset": preset,
+        "subset": subset,
+        "attempt": attempt,
+        "parallel_max": batch_size,
+        "on_call": on_call,
+        "notes": notes,
+    }
 
 
 def _preview(body: dict[str, Any]) -> None:
@@ -107,10 +127,15 @@ def create(
     reference: Reference,
     target: TargetOption,
     file: FileOption = None,
-    strategy: Annotated[str | None, typer.Option(help="direct, rolling or canary.")] = None,
+    strategy: StrategyOption = None,
+    parameter: ParameterOption = None,
     preset: PresetOption = None,
-    subset: Annotated[str | None, typer.Option(help="Part of the target, like 25%.")] = None,
+    subset: SubsetOption = None,
     attempt: AttemptOption = None,
+    batch_size: BatchOption = None,
+    on_call: OnCallOption = None,
+    notes: NotesOption = None,
+    force: ForceOption = False,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     draft: Annotated[bool, typer.Option(help="Leave it for an approver to start.")] = False,
     wait: WaitOption = False,
@@ -119,12 +144,12 @@ def create(
 ) -> None:
     """Make a rollout and start it.
 
-    wherry rollout create pump-anomaly:1.1.0 --target all --strategy canary
+    wherry rollout create pump-anomaly:1.1.0 --target all --strategy linear
     """
     model, version = split_reference(reference)
-    given = {"strategy": strategy, "preset": preset, "subset": subset, "attempt": attempt}
-    plan = _plan(file, given)
-    body = {"model": model, "version": version, "target": target, "plan": plan}
+    given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes)
+    plan = plan_of(file, given, parameter)
+    body = {"model": model, "version": version, "target": target, "plan": plan, "force": force}
     if dry_run:
         _preview(body)
         return
@@ -237,7 +262,7 @@ def rollback(
     if to_previous == (to_version is not None):
         raise typer.BadParameter("give either --to-previous or --to-version")
     body = {"model": model, "target": target, "to_version": to_version, "reason": reason}
-    done = ask("POST", "/rollback", body=body | {"plan": _plan(file, {})})
+    done = ask("POST", "/rollback", body=body | {"plan": plan_of(file, {})})
     lines = [f"{unit}: back to {version}" for unit, version in done["sent"].items()]
     lines += [f"{unit}: stays, {why}" for unit, why in done["passed"].items()]
     show(done, "\n".join(lines))

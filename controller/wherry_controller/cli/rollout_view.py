@@ -24,7 +24,9 @@ def rollout_text(view: dict[str, Any]) -> str:
     lines = [headline(view), f"  {_bar(view)} {_share(view)}"]
     if view["reason"]:
         lines.append(f"  why: {view['reason']}")
-    lines.append(f"  {view['strategy']}, preset {view['preset']}, by {view['created_by']}")
+    lines.append(f"  {view['strategy']}, preset {view['preset']}, {_people(view)}")
+    if view["notes"]:
+        lines.append(f"  notes: {view['notes']}")
     lines += [f"  instead of the preset's: {text}" for text in view["overrides"]]
     lines += [f"  {check['verdict']:<13}{_check(check)}" for check in view["checks"]]
     for title, key in (("failed", "failed"), ("silent", "silent"), ("not back", "not_back")):
@@ -33,6 +35,15 @@ def rollout_text(view: dict[str, Any]) -> str:
     lines += _named("skipped", skipped)
     lines += [f"  waits for {what}" for what in view["waiting_for"]]
     return "\n".join(lines)
+
+
+def _people(view: dict[str, Any]) -> str:
+    """Where it goes, who made and approved it, whom to call."""
+    said = [f"for {view['environment']}"] if view["environment"] else []
+    said.append(f"by {view['created_by']}")
+    said += [f"approved by {view['approved_by']}"] if view["approved_by"] else []
+    said += [f"on call {view['on_call']}"] if view["on_call"] else []
+    return ", ".join(said)
 
 
 def _check(check: dict[str, Any]) -> str:

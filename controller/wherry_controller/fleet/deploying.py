@@ -28,7 +28,10 @@ from wherry_controller.store.rollouts import RolloutRow
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A rollout as asked for; `plan` is the table of a rollout file."""
+    """A rollout as asked for; `plan` is the table of a rollout file.
+
+    `is_forced`: to all of production at once, which needs a reason.
+    """
 
     model: str
     version: str
@@ -36,6 +39,7 @@ class Order:
     plan: dict[str, Any]
     reason: str
     is_started: bool
+    is_forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
     """
     if order.is_started and trustees.is_stopped(org):
         raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
+    if order.is_forced and not order.reason.strip():
+        raise WherryError("forcing a rollout needs a reason", Code.INVALID)
     rollout = drafted(org, order, who, now_s)
     rollout_id = rollout.rollout_id
     meta.put(org.db, "rollouts.count", rollout_id.rpartition("-")[2])
@@ -68,7 +74,8 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
         now_s, who, "rollout.create", rollout_id, order.reason, target=order.target,
         model=order.model, version=order.version, strategy=rollout.plan.strategy,
         preset=rollout.plan.preset, units=len(rollout.members),
-        overrides=list(rollout.plan.overrides),
+        overrides=list(rollout.plan.overrides), environment=rollout.plan.environment,
+        is_forced=order.is_forced,
     )  # fmt: skip
     if order.is_started:
         start(org, rollout_id, who, order.reason, now_s)
@@ -88,6 +95,7 @@ def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
         created_by=who,
         now_s=now_s,
         claimed=_claimed(org, order.model),
+        is_forced=order.is_forced,
     )
 
 
@@ -116,7 +124,8 @@ def _candidates(org: Organization, order: Order, rollout_id: str, now_s: float) 
     for facts in targets.chosen(org.db, order.target, now_s, rollout_id.encode()):
         row = devices.find_model(org.db, facts.connection, facts.unit, order.model)
         running = None if row is None else row.active_digest
-        found.append(Candidate(facts.name, facts.hardware_class, running))
+        environment = facts.labels.get("env", "")
+        found.append(Candidate(facts.name, facts.hardware_class, running, environment))
     return found
 
 

@@ -81,6 +81,7 @@ class NewRollout(Shape):
     plan: dict[str, Any] = Field(default_factory=dict)
     reason: str = Field("", max_length=256)
     start: bool = Field(True, description="false leaves it a draft that an approver starts")
+    force: bool = Field(False, description="to all of production at once; needs a reason")
 
 
 class Widening(Shape):

@@ -52,6 +52,7 @@ def _audited(rollout: Rollout, event: Command, action: str) -> Effect:
 def approve(rollout: Rollout, event: Approve, _now_s: float) -> Effects:
     """Somebody who may lets it start."""
     enter(rollout, State.APPROVED, f"approved by {event.operator}")
+    rollout.progress.approved_by = event.operator
     return [_audited(rollout, event, "approve")]
 
 

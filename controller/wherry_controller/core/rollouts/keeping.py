@@ -21,13 +21,13 @@ from wherry_controller.core.rollouts.limits import GateLimits
 from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.pools import Key, Pool, Pools
+from wherry_controller.core.rollouts.stages import Action, Stage
 from wherry_controller.core.rollouts.state import (
     ClassTerms,
     Progress,
     Rollout,
     State,
 )
-from wherry_controller.core.rollouts.strategies import Stage
 
 FORMAT: Final = 1
 PLAN: Final = "plan"
@@ -213,12 +213,16 @@ def _plan(values: dict[str, Any]) -> Plan:
     return Plan(
         **{
             **values,
-            "stages": tuple(Stage(**stage) for stage in values["stages"]),
+            "stages": tuple(_stage(stage) for stage in values["stages"]),
             "gate": GateLimits(**gate),
             "trial": TrialLimits(**values["trial"]),
             "overrides": tuple(values["overrides"]),
         }
     )
+
+
+def _stage(values: dict[str, Any]) -> Stage:
+    return Stage(**{**values, "action": Action(values.get("action", Action.SWAP.value))})
 
 
 def _terms(values: dict[str, Any]) -> dict[str, ClassTerms]:

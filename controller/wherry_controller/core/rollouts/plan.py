@@ -1,8 +1,11 @@
 """The plan of a rollout: strategy, stages, gate, trial and limits, as read from a TOML file.
 
-    strategy = "canary"            # or [[stages]] with share, soak_s, not_before_s, is_gated
+    strategy = "linear"            # or [[stages]] with share, soak_s, not_before_s, is_gated, ...
     preset = "balanced"
     subset = "25%"
+    on_call = "ada, 555-0100"      # and notes: who is to be called, and what is to be known
+    [parameters]
+    increment = "10%"              # any parameter of the strategy
     [gate]
     requests_min = 200             # any number of the preset
     [trial]
@@ -13,20 +16,18 @@ listed in `overrides`, so that a report can show it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from wherry_protocol.codec import encode
-from wherry_protocol.errors import Code, WherryError
 from wherry_protocol.messages.desired import TrialLimits
 
 from wherry_controller.core.rollouts.limits import CHECKS, DEFAULT_PRESET, PRESETS, GateLimits
-from wherry_controller.core.rollouts.strategies import STRATEGIES, Stage
+from wherry_controller.core.rollouts.stages import SECONDS_MAX, Stage, parse_stages
+from wherry_controller.core.rollouts.strategies import STRATEGIES, parameters_of
+from wherry_controller.core.rollouts.tables import inner, invalid, known, numbers, one_of, text
 from wherry_controller.core.subset import WHOLE_BP, parse_share
 
-STAGES_MAX: Final = 100
-SECONDS_MAX: Final = 366 * 86_400.0
 TRIAL: Final = TrialLimits(
     good_inferences_min=100,
     trial_s_min=10.0,
@@ -63,6 +64,10 @@ class Plan:
     attempt: int = 0
     inference_deadline_us: int = 0
     overrides: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # of the strategy, all of them
+    environment: str = ""  # the label `env` of its units, as they were selected
+    on_call: str = ""  # whom to call about it
+    notes: str = ""
 
 
 # key in the file -> (lowest, highest); counts are whole numbers
@@ -102,8 +107,11 @@ KINDS: Final[dict[type, str]] = {
     int: "a whole number of at least 0",
     float: "a number of at least 0",
 }
-STAGE_KEYS: Final = ("share", "soak_s", "not_before_s", "is_gated")
-KEYS: Final = ("strategy", "stages", "preset", "subset", "gate", "trial", *SECONDS, *COUNTS)
+TEXTS: Final = {"on_call": 128, "notes": 1_024}  # longest, in characters
+KEYS: Final = (
+    "strategy", "parameters", "stages", "preset", "subset", "gate", "trial",
+    *SECONDS, *COUNTS, *TEXTS,
+)  # fmt: skip
 
 
 def parse_plan(table: Mapping[str, Any]) -> Plan:
@@ -111,29 +119,45 @@ def parse_plan(table: Mapping[str, Any]) -> Plan:
 
     Raises WherryError(INVALID).
     """
-    _known("rollout file", table, KEYS)
-    preset = _preset(table.get("preset", DEFAULT_PRESET))
-    strategy, stages = _stages(table)
+    known("rollout file", table, KEYS)
+    preset = one_of("preset", table.get("preset", DEFAULT_PRESET), tuple(PRESETS))
+    strategy, stages, given = _stages(table)
     plan = Plan(
         strategy,
         stages,
         preset,
-        _gate(PRESETS[preset], _table(table, "gate")),
-        _trial(_table(table, "trial")),
-        parse_share(table.get("subset", "100%")),
-        **_numbers("rollout file", table, SECONDS, COUNTS),
+        _gate(PRESETS[preset], inner(table, "gate")),
+        _trial(inner(table, "trial")),
+        _subset(table, strategy, given),
+        parameters=given,
+        **numbers("rollout file", table, SECONDS, COUNTS),
+        **_texts(table),
     )
     return replace(plan, overrides=_overrides(plan))
+
+
+def _texts(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: text(key, table[key], size) for key, size in TEXTS.items() if key in table}
 
 
 def _overrides(plan: Plan) -> tuple[str, ...]:
     default = Plan(plan.strategy, plan.stages)
     found = [
+        *_parameter_differences(plan),
         *_differences("", plan, default, (*SECONDS, *COUNTS)),
         *_differences("gate.", plan.gate, PRESETS[plan.preset], _names(GateLimits)),
         *_differences("trial.", plan.trial, TRIAL, _names(TrialLimits)),
     ]
     return tuple(found)
+
+
+def _parameter_differences(plan: Plan) -> list[str]:
+    wanted = STRATEGIES[plan.strategy].parameters if plan.strategy in STRATEGIES else {}
+    return [
+        f"parameters.{name} = {one.shown(plan.parameters[name])} ({one.shown(one.default)})"
+        for name, one in wanted.items()
+        if plan.parameters[name] != one.default
+    ]
 
 
 def _differences(prefix: str, value: object, default: object, names: tuple[str, ...]) -> list[str]:
@@ -152,63 +176,42 @@ def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
-def _preset(name: object) -> str:
-    if not isinstance(name, str) or name not in PRESETS:
-        raise _invalid(f"preset {name!r} is unknown, must be one of {', '.join(PRESETS)}")
-    return name
-
-
-def _stages(table: Mapping[str, Any]) -> tuple[str, tuple[Stage, ...]]:
+def _stages(table: Mapping[str, Any]) -> tuple[str, tuple[Stage, ...], dict[str, Any]]:
     if "stages" not in table:
-        name = table.get("strategy", "direct")
-        if not isinstance(name, str) or name not in STRATEGIES:
-            raise _invalid(f"strategy {name!r} is unknown, must be one of {', '.join(STRATEGIES)}")
-        return name, STRATEGIES[name]()
-    if "strategy" in table:
-        raise _invalid("a rollout file has either strategy or stages, not both")
-    rows = table["stages"]
-    if not isinstance(rows, list) or not 1 <= len(rows) <= STAGES_MAX:
-        raise _invalid(f"stages must be a list of 1 to {STAGES_MAX} tables")
-    stages = tuple(_stage(f"stage {number}", row) for number, row in enumerate(rows, 1))
-    for number, (before, after) in enumerate(pairwise(stages), 2):
-        if after.share_bp <= before.share_bp:
-            raise _invalid(f"stage {number}: its share must be above that of stage {number - 1}")
-    if stages[-1].share_bp != WHOLE_BP:
-        raise _invalid("the last stage's share must be 100% (use subset to stop before)")
-    return "stages", stages
+        name = one_of("strategy", table.get("strategy", "direct"), tuple(STRATEGIES))
+        given = parameters_of(name, inner(table, "parameters"))
+        return name, STRATEGIES[name].make(given), given
+    if "strategy" in table or "parameters" in table:
+        raise invalid("a rollout file has either strategy or stages, not both")
+    return "stages", parse_stages(table["stages"]), {}
 
 
-def _stage(where: str, row: object) -> Stage:
-    if not isinstance(row, Mapping) or "share" not in row:
-        raise _invalid(f"{where} must be a table with a share")
-    _known(where, row, STAGE_KEYS)
-    is_gated = row.get("is_gated", True)
-    if not isinstance(is_gated, bool):
-        raise _invalid(f"{where}: is_gated is {is_gated!r}, must be true or false")
-    limits = {"soak_s": (0.0, SECONDS_MAX), "not_before_s": (0.0, SECONDS_MAX)}
-    times = _numbers(where, row, limits, {})
-    return Stage(parse_share(row["share"]), is_gated=is_gated, **times)
+def _subset(table: Mapping[str, Any], strategy: str, given: Mapping[str, Any]) -> int:
+    """Where it stops: the file's subset, or what the strategy's own parameter says."""
+    subset_bp = parse_share(table.get("subset", "100%"))
+    stops_at = STRATEGIES[strategy].stops_at if strategy in STRATEGIES else ""
+    return min(subset_bp, given[stops_at]) if stops_at else subset_bp
 
 
 def _gate(preset: GateLimits, table: Mapping[str, Any]) -> GateLimits:
-    _known("gate", table, (*GATE, *GATE_COUNTS, "require"))
-    gate = replace(preset, **_numbers("gate", table, GATE, GATE_COUNTS))
+    known("gate", table, (*GATE, *GATE_COUNTS, "require"))
+    gate = replace(preset, **numbers("gate", table, GATE, GATE_COUNTS))
     if "require" not in table:
         return gate
     require = table["require"]
     if not isinstance(require, list) or not all(name in CHECKS for name in require):
-        raise _invalid(f"gate: require is {require!r}, must be a list of {', '.join(CHECKS)}")
+        raise invalid(f"gate: require is {require!r}, must be a list of {', '.join(CHECKS)}")
     return replace(gate, require=tuple(name for name in CHECKS if name in require))
 
 
 def _trial(table: Mapping[str, Any]) -> TrialLimits:
-    _known("trial", table, _names(TrialLimits))
+    known("trial", table, _names(TrialLimits))
     values = {name: _like(name, table[name], getattr(TRIAL, name)) for name in table}
     trial = replace(TRIAL, **values)
     try:
         encode(trial)
     except ValueError as error:
-        raise _invalid(f"trial: {error}") from error
+        raise invalid(f"trial: {error}") from error
     return trial
 
 
@@ -219,46 +222,5 @@ def _like(name: str, value: Any, default: Any) -> Any:
     else:
         fits = isinstance(value, int | type(default)) and not isinstance(value, bool)
     if not fits or value < 0:
-        raise _invalid(f"trial: {name} is {value!r}, must be {KINDS[type(default)]}")
+        raise invalid(f"trial: {name} is {value!r}, must be {KINDS[type(default)]}")
     return type(default)(value)
-
-
-def _numbers(
-    where: str,
-    table: Mapping[str, Any],
-    reals: Mapping[str, tuple[float, float]],
-    counts: Mapping[str, tuple[int, int]],
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, (low, high) in reals.items():
-        if key in table:
-            found[key] = float(_bounded(f"{where}: {key}", table[key], low, high))
-    for key, (least, most) in counts.items():
-        if key in table:
-            if not isinstance(table[key], int):
-                raise _invalid(f"{where}: {key} is {table[key]!r}, must be a whole number")
-            found[key] = _bounded(f"{where}: {key}", table[key], least, most)
-    return found
-
-
-def _bounded(where: str, value: object, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise _invalid(f"{where} is {value!r}, must be a number in {low:g}..{high:g}")
-    return value
-
-
-def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = table.get(key, {})
-    if not isinstance(value, Mapping):
-        raise _invalid(f"{key} is {value!r}, must be a table")
-    return value
-
-
-def _known(where: str, table: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
-    unknown = sorted(set(table) - set(allowed))
-    if unknown:
-        raise _invalid(f"{where}: unknown {', '.join(unknown)} (known: {', '.join(allowed)})")
-
-
-def _invalid(text: str) -> WherryError:
-    return WherryError(text, Code.INVALID)

@@ -78,6 +78,7 @@ class Progress:
     control_silent: int = 0
     reverting_s: float | None = None
     returns_sent: int = 0
+    approved_by: str = ""
 
 
 @dataclass(slots=True)

@@ -1,51 +1,167 @@
-"""Strategies as data: each is a function that returns a list of stages.
+"""Strategies as data: each is a function from its parameters to a list of stages.
 
-A stage opens a share of the members (nested, so a later stage contains the earlier ones), not
-before its time since the rollout's start, and is left when its members have settled, its soak
-has passed, and its gate (where it has one) has passed.
+A rollout file says `strategy = "linear"` and, where it wants other numbers than the strategy's
+own, a table `[parameters]`. A new strategy is a row of STRATEGIES.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from wherry_controller.core.subset import WHOLE_BP
+from wherry_controller.core.rollouts.stages import STAGES_MAX, Stage
+from wherry_controller.core.rollouts.tables import bounded, invalid, known, one_of
+from wherry_controller.core.subset import WHOLE_BP, parse_share
 
 DAY_S: Final = 86_400.0
-ROLLING_DWELL_S: Final = 300.0
-CANARY_SOAK_S: Final = 300.0
+HOUR_S: Final = 3_600.0
+SOAK_S: Final = 300.0
 CANARY_LADDER: Final = ((500, 1), (1_000, 2), (2_500, 3), (5_000, 5), (WHOLE_BP, 7))
+HOURS: Final = (0.01, 8_784.0)
+
+Given = Mapping[str, Any]  # the parameters, all of them, checked
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One step. `share_bp` of the members; times in seconds."""
+class Share:
+    """A parameter that is a part of the fleet: `25%` or 0.25; basis points inside."""
 
-    share_bp: int
-    soak_s: float = 0.0  # after its members have settled
-    not_before_s: float = 0.0  # since the rollout's start
-    is_gated: bool = True
+    default: int
+
+    def read(self, _where: str, value: Any) -> int:
+        return parse_share(value)
+
+    def shown(self, value: Any) -> str:
+        return f"{value / 100:g}%"
 
 
-def direct() -> tuple[Stage, ...]:
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A parameter that is a number within bounds."""
+
+    default: float
+    low: float
+    high: float
+
+    def read(self, where: str, value: Any) -> float:
+        return float(bounded(where, value, self.low, self.high))
+
+    def shown(self, value: Any) -> str:
+        return f"{value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A parameter that is one of some words."""
+
+    default: str
+    words: tuple[str, ...]
+
+    def read(self, where: str, value: Any) -> str:
+        return one_of(where, value, self.words)
+
+    def shown(self, value: Any) -> str:
+        return str(value)
+
+
+Parameter = Share | Number | Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A way to spread a version: what it is for, its parameters, and the stages they make."""
+
+    summary: str
+    make: Callable[[Given], tuple[Stage, ...]]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    stops_at: str = ""  # the parameter that is the subset at which it stops
+
+
+def direct(_given: Given) -> tuple[Stage, ...]:
     """Everyone at once; success is what each device proves."""
     return (Stage(WHOLE_BP, is_gated=False),)
 
 
-def rolling() -> tuple[Stage, ...]:
-    """A quarter, 300 s of observation against the gate, then all."""
-    return (Stage(2_500, ROLLING_DWELL_S), Stage(WHOLE_BP, ROLLING_DWELL_S))
+def rolling(given: Given) -> tuple[Stage, ...]:
+    """A part, a time of observation against the gate, then all."""
+    shares = (given["initial"], WHOLE_BP) if given["initial"] < WHOLE_BP else (WHOLE_BP,)
+    return tuple(Stage(share_bp, given["dwell_s"]) for share_bp in shares)
 
 
-def canary() -> tuple[Stage, ...]:
+def canary(given: Given) -> tuple[Stage, ...]:
     """5, 10, 25, 50 and 100 % on days 1, 2, 3, 5 and 7."""
+    day_s = given["day_hours"] * HOUR_S
     return tuple(
-        Stage(share_bp, CANARY_SOAK_S, (day - 1) * DAY_S) for share_bp, day in CANARY_LADDER
+        Stage(share_bp, min(SOAK_S, day_s), (day - 1) * day_s) for share_bp, day in CANARY_LADDER
     )
 
 
-STRATEGIES: Final[dict[str, Callable[[], tuple[Stage, ...]]]] = {
-    "direct": direct,
-    "rolling": rolling,
-    "canary": canary,
+def linear(given: Given) -> tuple[Stage, ...]:
+    """Equal steps at equal intervals."""
+    initial, step, interval_s = (
+        given["initial"], given["increment"], given["increment_interval_hours"] * HOUR_S,
+    )  # fmt: skip
+    shares = [*range(initial, given["target"], step), given["target"]]
+    if given["target"] < initial:
+        raise invalid("linear: target is below initial")
+    shares += [WHOLE_BP] if given["target"] < WHOLE_BP else []
+    if len(shares) > STAGES_MAX:
+        raise invalid(f"linear: {len(shares)} steps, at most {STAGES_MAX}; take a larger increment")
+    soak_s = min(SOAK_S, interval_s)
+    return tuple(Stage(share, soak_s, n * interval_s) for n, share in enumerate(shares))
+
+
+def pilot(given: Given) -> tuple[Stage, ...]:
+    """A small part for a day before the ladder, where the fleet is large enough for it."""
+    ladder = STRATEGIES[given["ladder"]]
+    later_s = given["hours"] * HOUR_S
+    stages = ladder.make({name: one.default for name, one in ladder.parameters.items()})
+    first = Stage(given["initial"], later_s, fleet_min=int(given["fleet_min"]))
+    if stages[0].share_bp <= first.share_bp:
+        raise invalid(f"pilot: initial must be below the {given['ladder']} ladder's first share")
+    return (first, *(replace(s, not_before_s=s.not_before_s + later_s) for s in stages))
+
+
+STRATEGIES: Final[dict[str, Strategy]] = {
+    "direct": Strategy("everybody at once: development and tests", direct),
+    "rolling": Strategy(
+        "a quarter, 300 s against the gate, then all",
+        rolling,
+        {"initial": Share(2_500), "dwell_s": Number(300.0, 0.0, 31 * DAY_S)},
+    ),
+    "canary": Strategy(
+        "5, 10, 25, 50 and 100 % on days 1, 2, 3, 5 and 7",
+        canary,
+        {"day_hours": Number(24.0, *HOURS)},
+    ),
+    "linear": Strategy(
+        "5 % more every 24 hours",
+        linear,
+        {
+            "initial": Share(500),
+            "target": Share(WHOLE_BP),
+            "increment": Share(500),
+            "increment_interval_hours": Number(24.0, *HOURS),
+        },
+        stops_at="target",
+    ),
+    "pilot": Strategy(
+        "1 % for 24 hours before the canary, in a fleet of 100 units and more",
+        pilot,
+        {
+            "initial": Share(100),
+            "hours": Number(24.0, *HOURS),
+            "fleet_min": Number(100.0, 1.0, 1e7),
+            "ladder": Choice("canary", ("canary", "linear", "rolling")),
+        },
+    ),
 }
+
+
+def parameters_of(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter of a strategy, checked. Raises WherryError(INVALID)."""
+    wanted = STRATEGIES[name].parameters
+    known(f"parameters of {name}", table, tuple(wanted))
+    return {
+        key: one.read(f"parameters: {key}", table[key]) if key in table else one.default
+        for key, one in wanted.items()
+    }

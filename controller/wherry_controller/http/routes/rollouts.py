@@ -28,7 +28,7 @@ def create(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     needs_approver = desk.settings.fleet.needs_approver and by.role < Role.APPROVER
     order = deploying.Order(
         body.model, body.version, body.target, body.plan, body.reason,
-        is_started=body.start and not needs_approver,
+        is_started=body.start and not needs_approver, is_forced=body.force,
     )  # fmt: skip
     rollout_id = desk.do(lambda org, now_s: deploying.create(org, order, by.name, now_s))
     return views.rollout(desk.reader, rollout_id, desk.clock())
@@ -37,7 +37,9 @@ def create(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
 @router.post("/rollouts/preview", operation_id="rollouts.preview")
 def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     """A dry run: which units each stage would add, in order. Nothing is kept."""
-    order = deploying.Order(body.model, body.version, body.target, body.plan, body.reason, False)
+    order = deploying.Order(
+        body.model, body.version, body.target, body.plan, body.reason, False, body.force
+    )
     rollout = desk.do(lambda org, now_s: deploying.drafted(org, order, by.name, now_s))
     return {"id": rollout.rollout_id, "stages": stages_of(rollout)}
 

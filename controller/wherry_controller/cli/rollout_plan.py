@@ -1,0 +1,56 @@
+"""Options that say how a rollout goes: a rollout file, and what is given beside it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wherry_controller.cli.files import read_toml
+
+STRATEGY_HELP = (
+    "direct, rolling, canary, linear or pilot; a rollout file may have stages of its own."
+)
+StrategyOption = Annotated[str | None, typer.Option(help=STRATEGY_HELP)]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", help="NAME=VALUE of the strategy, like increment=10%; repeat it."),
+]
+PresetOption = Annotated[
+    str | None, typer.Option(help="Gate: conservative, balanced or aggressive (the tolerant one).")
+]
+SubsetOption = Annotated[str | None, typer.Option(help="Part of the target, like 25%.")]
+FileOption = Annotated[Path | None, typer.Option("--file", help="A rollout file (TOML).")]
+AttemptOption = Annotated[
+    int | None,
+    typer.Option(help="1, 2, …: try again where it failed before.", min=1, max=1_000_000),
+]
+BatchOption = Annotated[
+    int | None,
+    typer.Option("--batch-size", help="Devices under way at a time; 0: all.", min=0, max=1_000_000),
+]
+OnCallOption = Annotated[str | None, typer.Option(help="Whom to call about it.")]
+NotesOption = Annotated[str | None, typer.Option(help="What is to be known about it.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Even to all of production at once; needs a reason.")
+]
+
+
+def plan_of(
+    file: Path | None, given: dict[str, Any], parameters: list[str] | None = None
+) -> dict[str, Any]:
+    """The file's table with the options given beside it. Raises what `read_toml` raises."""
+    table = {} if file is None else read_toml(file, "rollout file")
+    table |= {key: value for key, value in given.items() if value is not None}
+    if parameters:
+        table["parameters"] = table.get("parameters", {}) | dict(map(_parameter, parameters))
+    return table
+
+
+def _parameter(text: str) -> tuple[str, str | float]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise typer.BadParameter(f"--parameter {text}: must be NAME=VALUE")
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value

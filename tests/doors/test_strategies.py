@@ -1,0 +1,108 @@
+"""Strategies as an operator asks for them: their steps, their parameters, where they may go."""
+
+from typing import Any
+
+import pytest
+
+from tests.doors.quay import DIRECT, Quay
+
+DAY_S = 86_400.0
+RARELY = {"performance_s": 14_400, "resources_s": 14_400}
+ERRORS: dict[str, Any] = {"require": ["errors"]}
+
+
+def fleet(quay: Quay, count: int = 8, **options: Any) -> list[str]:
+    """Devices on 1.0.0 that report every four hours, and 1.1.0 in the registry."""
+    names = [f"gw{n}" for n in range(count)]
+    quay.enroll(*names, **options)
+    quay.push("1.0.0")
+    made = quay.rest("POST", "/rollouts", order("1.0.0", DIRECT) | {"force": True, "reason": "new"})
+    quay.go(3)
+    assert quay.rollout(made)["state"] == "succeeded"
+    quay.push("1.1.0")
+    return names
+
+
+def order(version: str, plan: dict[str, Any], target: str = "all") -> dict[str, Any]:
+    return {"model": "digits", "version": version, "target": target, "plan": plan}
+
+
+def on_new(quay: Quay) -> int:
+    return list(quay.versions().values()).count("1.1.0")
+
+
+def test_linear_gives_a_step_to_one_more_part_each_interval(quay: Quay) -> None:
+    for name in fleet(quay, 10):
+        quay.rest("PATCH", f"/devices/{name}/self", RARELY)
+    made = quay.deploy(
+        "1.1.0", strategy="linear", gate=ERRORS,
+        parameters={"initial": "10%", "increment": 0.3, "increment_interval_hours": 24},
+    )  # fmt: skip
+    assert made["stages"] == 4
+    by_day = []
+    for _ in range(4):
+        quay.go(3)
+        by_day.append(on_new(quay))
+        quay.sail(6, DAY_S / 6)
+    assert by_day == [1, 4, 7, 10]
+    assert quay.rollout(made)["state"] == "succeeded"
+
+
+def test_the_parameters_of_a_strategy_are_options_and_what_differs_is_listed(quay: Quay) -> None:
+    fleet(quay, 4)
+    made = quay.cli(
+        "rollout", "create", "digits:1.1.0", "--target", "all", "--strategy", "linear",
+        "--parameter", "increment=50%", "--parameter", "initial=0.25",
+    )  # fmt: skip
+    assert made["stages"] == 3
+    assert "parameters.increment = 50% (5%)" in made["overrides"]
+    bad = ("deploy", "digits:1.1.0", "--target", "all", "--strategy", "linear")
+    refused = quay.wherry(*bad, "--parameter", "increment=5")
+    assert refused.status != 0
+    assert "neither a percentage" in refused.err
+
+
+def test_production_gets_nothing_everywhere_at_once_unless_it_is_forced_with_a_reason(
+    quay: Quay,
+) -> None:
+    fleet(quay, 4, labels={"env": "production"})
+    quay.enroll("lab", labels={"env": "staging"})
+    said = quay.refused("POST", "/rollouts", order("1.1.0", DIRECT))
+    assert "4 of them (first gw0/self) are labelled env=production" in said
+    assert "canary" in said
+    single = {"stages": [{"share": "100%"}]}
+    assert "env=production" in quay.refused("POST", "/rollouts", order("1.1.0", single))
+    assert "reason" in quay.refused("POST", "/rollouts", order("1.1.0", DIRECT) | {"force": True})
+    staged = quay.deploy("1.1.0", "label:env=staging")
+    quay.go(3)
+    assert (quay.rollout(staged)["state"], on_new(quay)) == ("succeeded", 1)
+    command = ("deploy", "digits:1.1.0", "--target", "label:env=production", "--no-wait")
+    assert quay.wherry(*command, "--force").status != 0
+    forced = quay.cli(*command, "--force", "--reason", "the plant stands still")
+    assert forced["environment"] == "production"
+    [row] = [r for r in quay.audited() if r["reason"] == "the plant stands still"
+             and r["action"] == "rollout.create"]  # fmt: skip
+    assert row["details"]["is_forced"] is True
+
+
+def test_a_rollout_names_who_made_it_who_approved_it_and_whom_to_call(quay: Quay) -> None:
+    fleet(quay, 2, labels={"env": "staging"})
+    command = ("rollout", "create", "digits:1.1.0", "--target", "all", "--draft")
+    made = quay.cli(*command, "--on-call", "ada, 555-0100", "--notes", "valve 3 is open")
+    assert (made["state"], made["environment"], made["approved_by"]) == ("draft", "staging", "")
+    quay.rest("POST", f"/rollouts/{made['id']}/approve", {"reason": "read"})
+    text = quay.wherry("rollout", "show", made["id"]).out
+    for said in ("for staging", "on call ada, 555-0100", "notes: valve 3 is open", "approved by"):
+        assert said in text
+
+
+@pytest.mark.parametrize("strategy", ["direct", "rolling", "canary", "linear", "pilot"])
+def test_every_strategy_can_be_previewed_for_what_its_stages_add(quay: Quay, strategy: str) -> None:
+    fleet(quay, 3)
+    command = ("deploy", "digits:1.1.0", "--target", "all", "--strategy", strategy, "--dry-run")
+    stages = quay.cli(*command)["stages"]
+    assert sorted(unit for stage in stages for unit in stage) == [
+        "gw0/self",
+        "gw1/self",
+        "gw2/self",
+    ]
