@@ -52,6 +52,7 @@ class Code(IntEnum):
     OVER_ENERGY = 308
     POLICY = 309
     PENALTY = 310
+    NO_SHADOW = 311  # the unit cannot run two models on one input
 
     # 4xx: a model that turned out bad
     ERROR_RATE = 400
@@ -78,6 +79,9 @@ class Code(IntEnum):
     FAILED = 605
     MISSING_EXTRA = 606
     STOPPED = 607
+    WINDOW_CLOSED = 608  # installed; the swap waits for its window
+    WINDOW_OVER = 609  # the window passed before the unit could swap
+    DEFERRED = 610  # the device's owner has put the swap off
 
 
 class WherryError(Exception):
@@ -171,6 +175,9 @@ _BY_HUNDRED: dict[int, type[WherryError]] = {
 _BY_CODE: dict[Code, type[WherryError]] = {
     Code.CONFLICT: StateError,
     Code.STOPPED: StateError,
+    Code.WINDOW_CLOSED: StateError,
+    Code.WINDOW_OVER: StateError,
+    Code.DEFERRED: StateError,
     Code.NOT_FOUND: NotFoundError,
     Code.FORBIDDEN: ForbiddenError,
     Code.UNREACHABLE: UnreachableError,

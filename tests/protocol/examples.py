@@ -28,7 +28,15 @@ from wherry_protocol.manifest import (
     Tensor,
 )
 from wherry_protocol.manifest import Kind as BundleKind
-from wherry_protocol.messages.desired import Assignment, Desired, ImageSignature, Mode, TrialLimits
+from wherry_protocol.messages.desired import (
+    Assignment,
+    Desired,
+    ImageSignature,
+    Mode,
+    SlotRelease,
+    SwapWindow,
+    TrialLimits,
+)
 from wherry_protocol.messages.enrolment import BrokerLogin, EnrolAnswer, EnrolRequest, UnitRequest
 from wherry_protocol.messages.observed import (
     Ack,
@@ -62,6 +70,7 @@ from wherry_protocol.messages.rpc import (
     VerifyRequest,
 )
 from wherry_protocol.messages.trust import FleetTime, ReportRequest, RoleKeys, Root, Stop, TrustRole
+from wherry_protocol.replacing import replace
 from wherry_protocol.senml import Record
 from wherry_protocol.sketch import sketch_of
 
@@ -142,6 +151,20 @@ ASSIGNMENT = Assignment(
     image_signatures=(ImageSignature(key=RELEASE_KEY.public, signature=bytes(64)),),
     deadline_us=20_000,
 )
+SHADOWING = replace(
+    ASSIGNMENT,
+    mode=Mode.SHADOW,
+    shadow_sample_bp=2_500,
+    window=SwapWindow(
+        not_before_s=NOW_S,
+        not_after_s=NOW_S + 7 * 86_400,
+        days=0b110_0000,
+        start_minute=22 * 60,
+        end_minute=4 * 60,
+        offset_minutes=-90,
+        defer_until_s=NOW_S + 86_400,
+    ),
+)
 ORIGIN = Origin(
     org="acme",
     connection="pump-17",
@@ -167,9 +190,10 @@ INSTRUCTIONS: tuple[Any, ...] = (
         revision=7,
         issued_s=NOW_S,
         expires_s=NOW_S + 86_400,
-        assignments=(ASSIGNMENT,),
+        assignments=(ASSIGNMENT, SHADOWING),
         blob_keys={MANIFEST_DIGEST: bytes(40)},
         hardware_class=HARDWARE,
+        releases=(SlotRelease(model="digits", manifest_digest=bytes(32), is_purged=True),),
     ),
     Request(
         org="acme",
@@ -215,6 +239,8 @@ REPORTED = Reported(
             active=SlotReport(manifest_digest=MANIFEST_DIGEST, version="1.0.0"),
             code=Code.LATENCY,
             reason="mean latency 4100 us, at most 3000 us",
+            candidate_mode=Mode.SHADOW,
+            is_previous_loaded=True,
         ),
     ),
     missing=(MissingChunks(digest=MANIFEST_DIGEST, chunks=(0, 3)),),

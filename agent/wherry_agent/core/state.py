@@ -26,7 +26,7 @@ from wherry_agent.core.transfer import Transfer
 
 _topics = lru_cache(maxsize=8)(Topics)  # checked once, not for every message
 PROTOCOL_MIN: Final = 1
-PROTOCOL_MAX: Final = 1
+PROTOCOL_MAX: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 A new document has a new revision, persisted in the same transaction as the outbox row that
 carries it. A unit that has never said which protocol it speaks is sent nothing, and an assignment
-whose engine it does not offer is left out until it does.
+whose engine it does not offer, or which takes a newer protocol than it speaks, is left out until it
+does.
 """
 
 from functools import lru_cache
@@ -11,7 +12,12 @@ from wherry_protocol.blobs import wrap_key
 from wherry_protocol.codec import decode
 from wherry_protocol.errors import LimitError
 from wherry_protocol.manifest import Manifest
-from wherry_protocol.messages.desired import Assignment, Desired, TelemetryConfig
+from wherry_protocol.messages.desired import (
+    Assignment,
+    Desired,
+    TelemetryConfig,
+    protocol_of,
+)
 from wherry_protocol.messages.limits import BLOBS_MAX, DESIRED_BYTES_MAX, MANIFEST_BYTES_MAX
 from wherry_protocol.replacing import replace
 
@@ -26,6 +32,11 @@ PROTOCOL = 1  # the one that this controller speaks
 def speaks_our_protocol(unit: Unit) -> bool:
     low, high = unit.protocol_min, unit.protocol_max
     return low is not None and high is not None and low <= PROTOCOL <= high
+
+
+def understands(unit: Unit, assignment: Assignment) -> bool:
+    """False for what the unit could not even read."""
+    return (unit.protocol_max or 0) >= protocol_of(assignment)
 
 
 def runs_abi(unit: Unit, abi: int) -> bool:
@@ -87,8 +98,9 @@ def _offered(org: Organization, unit: Unit) -> list[Assignment]:
     found = []
     for row in assignments.of_unit(org.db, unit.connection, unit.unit):
         manifest = manifest_of(registry.bundle(org.db, row.bundle_digest).manifest)
-        if runs_abi(unit, manifest.engine_abi):
-            found.append(decode(Assignment, row.document))
+        assignment = decode(Assignment, row.document)
+        if runs_abi(unit, manifest.engine_abi) and understands(unit, assignment):
+            found.append(assignment)
     return found
 
 

@@ -3,6 +3,7 @@
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import sha256
+from typing import Final
 
 from wherry_protocol.codec import (
     Bool,
@@ -30,6 +31,10 @@ from wherry_protocol.messages.limits import (
     UnixSeconds,
 )
 from wherry_protocol.names import ConnectionName, ModelName, OrgName, UnitName
+
+DAY_MINUTES: Final = 24 * 60
+EVERY_DAY: Final = 0b111_1111
+SAMPLES_ALL_BP: Final = 10_000
 
 
 class Mode(IntEnum):
@@ -70,11 +75,32 @@ class ImageSignature:
 
 
 @part
+class SwapWindow:
+    """When a unit may swap to what it has installed. A revert and a stop never wait for it.
+
+    Not before and not after these times (0: not limited), and on `days` (Monday 1 … Sunday 64)
+    from `start_minute` to `end_minute` of the day, which may lie beyond midnight: the day is the
+    one on which it opens. The zone is `offset_minutes` east of UTC, or the unit's own.
+    Until `defer_until_s` at most the device's owner may put the swap off; 0: may not.
+    """
+
+    not_before_s: int = field(1, UnixSeconds, default=0)
+    not_after_s: int = field(2, UnixSeconds, default=0)
+    days: int = field(3, Int(1, EVERY_DAY), default=EVERY_DAY)
+    start_minute: int = field(4, Uint(DAY_MINUTES - 1), default=0)
+    end_minute: int = field(5, Uint(DAY_MINUTES), default=DAY_MINUTES)
+    offset_minutes: int = field(6, Int(-840, 840), default=0)
+    is_local: bool = field(7, Bool(), default=False)
+    defer_until_s: int = field(8, UnixSeconds, default=0)
+
+
+@part
 class Assignment:
     """What a unit shall run for one model; identified by its content (`assignment_id`).
 
     `signatures` is the detached COSE_Sign over the manifest. `attempt` makes a deliberate second
     try of the same bundle a new assignment, so that a remembered rejection does not answer it.
+    `shadow_sample_bp` is how many of 10,000 inputs a shadow runs on.
     """
 
     model: str = field(1, ModelName)
@@ -88,12 +114,29 @@ class Assignment:
         8, Sequence(Nested(ImageSignature), 16), default=()
     )
     deadline_us: int = field(9, Uint(), default=0)  # a slower inference is an error; 0: no limit
+    shadow_sample_bp: int = field(10, Uint(SAMPLES_ALL_BP), default=SAMPLES_ALL_BP)
+    window: SwapWindow | None = field(11, Nested(SwapWindow), default=None)
 
 
 @lru_cache(maxsize=256)
 def assignment_id(assignment: Assignment) -> bytes:
     """SHA-256 of the assignment's encoding: 32 bytes. Remembered, since every step asks again."""
     return sha256(encode(assignment)).digest()
+
+
+def protocol_of(assignment: Assignment) -> int:
+    """The protocol that a unit must speak to read this assignment and to do what it says."""
+    is_plain = assignment.window is None and assignment.shadow_sample_bp == SAMPLES_ALL_BP
+    return 1 if is_plain and assignment.mode is not Mode.SHADOW else 2
+
+
+@part
+class SlotRelease:
+    """A bundle that the unit may unload; its bytes stay on disk unless `is_purged`."""
+
+    model: str = field(1, ModelName)
+    manifest_digest: bytes = field(2, Digest)
+    is_purged: bool = field(3, Bool(), default=False)
 
 
 @part
@@ -110,7 +153,7 @@ class Desired:
     """The whole wish for one unit; a higher revision replaces it, models not named stay.
 
     `blob_keys` maps the digest of each needed blob (manifests too) to its content key, wrapped
-    for this connection.
+    for this connection. `releases` never touch what is active or on trial.
     """
 
     org: str = field(1, OrgName)
@@ -126,3 +169,6 @@ class Desired:
     telemetry: TelemetryConfig = field(11, Nested(TelemetryConfig), default=TelemetryConfig())
     is_isolated: bool = field(12, Bool(), default=False)
     chunk_window: int = field(13, Int(1, 8), default=8)
+    releases: tuple[SlotRelease, ...] = field(
+        14, Sequence(Nested(SlotRelease), ASSIGNMENTS_MAX), default=()
+    )

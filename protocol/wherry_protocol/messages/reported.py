@@ -15,6 +15,7 @@ from wherry_protocol.codec import (
     part,
 )
 from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.limits import (
     ASSIGNMENTS_MAX,
     BootId,
@@ -67,7 +68,11 @@ class SlotReport:
 
 @part
 class ModelReport:
-    """One model on the unit. `assignment_id` is what `phase`, `outcome` and `code` speak of."""
+    """One model on the unit. `assignment_id` is what `phase`, `outcome` and `code` speak of.
+
+    `candidate_mode` is there with a candidate that is ready: warm or shadow.
+    `is_previous_loaded`: one pointer leads back.
+    """
 
     model: str = field(1, ModelName)
     phase: Phase = field(2, Open(Phase))
@@ -81,6 +86,8 @@ class ModelReport:
     progress_permille: int = field(10, Uint(1000), default=0)
     good_inferences: int = field(11, Uint(), default=0)
     start_count: int = field(12, Uint(), default=0)
+    candidate_mode: Mode | None = field(13, Open(Mode), default=None)
+    is_previous_loaded: bool = field(14, Bool(), default=False)
 
 
 @part
