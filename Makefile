@@ -47,7 +47,8 @@ $(VENV)/.requirements: requirements/dev.txt .ci/setup
 # because setuptools does not see every header.
 $(VENV)/.installed: $(VENV)/.requirements pyproject.toml $(wildcard setup.py) $(ENGINE_FILES)
 	@echo "setup: installing wherry in place"
-	@rm -rf build/temp.* build/lib.* native/wherry_native/_engine.*so protocol/*/codec/_quick.*so
+	@rm -rf build/temp.* build/lib.* native/wherry_native/_engine.*so protocol/*/codec/_quick.*so \
+	  protocol/*/_frozen.*so
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -148,7 +149,8 @@ check-c: setup
 
 clean:
 	rm -rf build dist *.egg-info native/wherry_native/_engine.*so \
-	  protocol/wherry_protocol/codec/_quick.*so .pytest_cache .mypy_cache \
+	  protocol/wherry_protocol/codec/_quick.*so protocol/wherry_protocol/_frozen.*so \
+	  .pytest_cache .mypy_cache \
 	  .ruff_cache .hypothesis .import_linter_cache $(VENV)/.installed
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 

@@ -12,8 +12,14 @@ setup(
             libraries=["m"],
             extra_compile_args=["-std=c11", "-O2", "-g0", "-fvisibility=hidden"],
             py_limited_api=True,
-        )
+        ),
+        Extension(
+            "wherry_protocol._frozen",
+            ["protocol/csrc/frozen.c"],
+            extra_compile_args=["-std=c11", "-O2", "-g0", "-fvisibility=hidden"],
+            py_limited_api=True,
+        ),
     ],
-    # Both bindings use Python's stable ABI: one wheel for 3.11 and everything after it.
+    # All bindings use Python's stable ABI: one wheel for 3.11 and everything after it.
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )
