@@ -22,7 +22,9 @@ def view(state: str, **changes: Any) -> dict[str, Any]:
         "id": "pump-1.1.0-2", "state": state, "stage": 2, "stages": 5, "opened": 3,
         "reason": "because", "strategy": "canary", "preset": "balanced", "created_by": "ada",
         "subset": 1.0, "overrides": [], "checks": [], "failed": {}, "silent": {}, "not_back": {},
-        "waiting_for": [], "units": [], "is_open": state in ("running", "paused"),
+        "skipped": {}, "waiting_for": [], "ladder": [], "earliest_end_s": None, "seen_s": 0,
+        "environment": "", "on_call": "", "notes": "", "approved_by": "",
+        "is_open": state in ("running", "paused"),
         "members": {"confirmed": 1, "trial": 2, "pending": 9},
     } | changes  # fmt: skip
 
@@ -32,10 +34,25 @@ def test_a_rollout_is_shown_with_all_that_an_operator_asks() -> None:
         view(
             "running",
             overrides=["trial_s_min = 1.0 (10.0)"],
-            checks=[{"verdict": "fail", "check": "latency", "class": "mcu", "text": "too slow"}],
+            checks=[
+                {"verdict": "fail", "check": "latency", "class": "mcu", "text": "too slow"},
+                {
+                    "verdict": "pass",
+                    "check": "errors",
+                    "class": "",
+                    "text": "0.1 %",
+                    "figures": {"evidence": 3.21, "evidence_max": 100.0},
+                },
+            ],
             failed={"gw1/self": "GOLDEN_MISMATCH"},
             waiting_for=["10 s of soak"],
-            units=[{"unit": "gw2/self", "phase": "skipped", "reason": "no budget"}],
+            skipped={"gw2/self": "no budget"},
+            ladder=[
+                {"share": 0.05, "units": 1, "state": "done", "opens_s": None, "ready_s": None},
+                {"share": 0.1, "units": 2, "state": "open", "opens_s": 0.0, "ready_s": 10.0},
+                {"share": 1.0, "units": 12, "state": "ahead", "opens_s": 7200.0, "ready_s": 7500.0},
+            ],
+            earliest_end_s=7500,
         )
     )
     assert text.splitlines() == [
@@ -44,10 +61,13 @@ def test_a_rollout_is_shown_with_all_that_an_operator_asks() -> None:
         "  why: because",
         "  canary, preset balanced, by ada",
         "  instead of the preset's: trial_s_min = 1.0 (10.0)",
+        "  stages: 5 % (1) done  [10 % (2)]  100 % (12) in 2 h 0 min",
         "  fail         latency (mcu): too slow",
+        "  pass         errors: 0.1 % [evidence of harm 3.2 of 100]",
         "  failed: gw1/self: GOLDEN_MISMATCH",
         "  skipped: gw2/self: no budget",
         "  waits for 10 s of soak",
+        "  ends in 2 h 5 min at the earliest, 1970-01-01 02:05:00 UTC",
     ]
 
 
@@ -88,7 +108,7 @@ class Restarting(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self.path.endswith("/watch"):
-            self._answer(json.dumps(view("running")).encode())
+            self._answer(json.dumps(view("running" if self.streams else "succeeded")).encode())
             return
         views = self.streams.pop(0)
         if views is None:  # dies before it answers

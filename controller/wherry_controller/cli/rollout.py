@@ -114,7 +114,8 @@ def _widenable(model: str, version: str) -> str | None:
 def _follow(made: dict[str, Any], wait: bool) -> None:
     """Show it, after it ended or paused where `wait` says so. Raises FailedError."""
     if wait and made["state"] not in ("draft", "approved"):
-        made = watched(made["id"]) or made
+        watched(made["id"])
+        made = ask("GET", f"/rollouts/{made['id']}")
     show(made, rollout_text(made))
     if wait and made["state"] in ("reverting", "reverted", "aborted"):
         raise FailedError(f"rollout {made['id']} is {made['state']}: {made['reason']}")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from wherry_controller.cli.output import time_text
+
 BAR_WIDTH = 24
 SHOWN_MAX = 10
 UNDER_WAY = ("offered", "fetching", "staged", "trial")
@@ -20,7 +22,7 @@ def headline(view: dict[str, Any]) -> str:
 
 
 def rollout_text(view: dict[str, Any]) -> str:
-    """State, progress, checks with their figures, who failed, what it waits for."""
+    """State, ladder, progress, checks with their evidence, who failed, why it waits, time left."""
     lines = [headline(view), f"  {_bar(view)} {_share(view)}"]
     if view["reason"]:
         lines.append(f"  why: {view['reason']}")
@@ -28,12 +30,18 @@ def rollout_text(view: dict[str, Any]) -> str:
     if view["notes"]:
         lines.append(f"  notes: {view['notes']}")
     lines += [f"  instead of the preset's: {text}" for text in view["overrides"]]
+    if len(view["ladder"]) > 1:
+        lines.append(f"  stages: {'  '.join(_rung(rung, view) for rung in view['ladder'])}")
     lines += [f"  {check['verdict']:<13}{_check(check)}" for check in view["checks"]]
-    for title, key in (("failed", "failed"), ("silent", "silent"), ("not back", "not_back")):
+    for title, key in (("failed", "failed"), ("silent", "silent"), ("not back", "not_back"),
+                       ("skipped", "skipped")):  # fmt: skip
         lines += _named(title, view[key])
-    skipped = {unit["unit"]: unit["reason"] for unit in view["units"] if unit["phase"] == "skipped"}
-    lines += _named("skipped", skipped)
     lines += [f"  waits for {what}" for what in view["waiting_for"]]
+    if view["earliest_end_s"] is not None:
+        lines.append(
+            f"  ends in {span_text(view['earliest_end_s'] - view['seen_s'])} at the earliest, "
+            f"{time_text(view['earliest_end_s'])} UTC"
+        )
     return "\n".join(lines)
 
 
@@ -46,10 +54,41 @@ def _people(view: dict[str, Any]) -> str:
     return ", ".join(said)
 
 
+def _rung(rung: dict[str, Any], view: dict[str, Any]) -> str:
+    """A stage: what is done, what is open, and when the next ones open at the earliest."""
+    name = f"{rung['share'] * 100:g} % ({rung['units']})"
+    if rung["state"] == "ahead" and rung["opens_s"] is not None:
+        return f"{name} in {span_text(rung['opens_s'] - view['seen_s'])}"
+    return {"done": f"{name} done", "open": f"[{name}]", "ahead": name}[rung["state"]]
+
+
+def span_text(seconds: float) -> str:
+    """How long, in its two largest units.
+
+    >>> span_text(93_784), span_text(59.4)
+    ('1 d 2 h', '59 s')
+    """
+    left = max(0, round(seconds))
+    found: list[str] = []
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or found:
+            found.append(f"{count} {name}")
+    return " ".join(found[:2]).removesuffix(" 0 s") or "0 s"
+
+
 def _check(check: dict[str, Any]) -> str:
-    """Its name, and its class unless the text has it already."""
+    """Its name, its class unless the text has it already, and how much evidence there is."""
     shown = f" ({check['class']})" if check["class"] and check["class"] not in check["text"] else ""
-    return f"{check['check']}{shown}: {check['text']}"
+    return f"{check['check']}{shown}: {check['text']}{_evidence(check.get('figures', {}))}"
+
+
+def _evidence(figures: dict[str, Any]) -> str:
+    """Of a sequential test: how far it is from stopping the rollout."""
+    evidence, needed = figures.get("evidence"), figures.get("evidence_max")
+    if evidence is None or needed is None or evidence >= needed:
+        return ""
+    return f" [evidence of harm {evidence:.2g} of {needed:g}]"
 
 
 def _bar(view: dict[str, Any]) -> str:

@@ -24,6 +24,8 @@ COLOURS: Final = {
     r"(?m)^  inconclusive\b": "yellow",
     r"(?<=\[)#+": "green",
     r"x+(?=[x.>]*\])": "red",
+    r"\[\d\S* % \(\d+\)\]": "bold",
+    r"(?m)^  ends in .*": "dim",
 }
 
 

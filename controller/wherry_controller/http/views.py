@@ -18,7 +18,15 @@ from wherry_protocol.messages.rpc import InferReply, LogsReply, StatusReply, Ver
 from wherry_protocol.senml import Record
 
 from wherry_controller.core.audit_chain import AuditRow
-from wherry_controller.core.rollouts import member_row, restore, waiting_for
+from wherry_controller.core.rollouts import (
+    OPEN,
+    Rollout,
+    earliest_end_s,
+    ladder,
+    member_row,
+    restore,
+    waiting_for,
+)
 from wherry_controller.core.rollouts import report as rollout_report
 from wherry_controller.core.windows import Window
 from wherry_controller.fleet import targets
@@ -152,16 +160,27 @@ def rollouts(db: Database, limit: int) -> list[dict[str, Any]]:
 
 
 def rollout(db: Database, rollout_id: str, now_s: float) -> dict[str, Any]:
+    """As kept, with every unit."""
     row = kept.get(db, rollout_id)
     state = restore(kept.parts(db, rollout_id))
-    return rollout_report(state) | {
-        "id": rollout_id,
-        "is_open": bool(row.is_open),
+    return rollout_summary(state, now_s) | {
         "created_s": row.created_s,
         "updated_s": row.updated_s,
+        "units": [member_row(member) for member in state.members.values()],
+    }
+
+
+def rollout_summary(state: Rollout, now_s: float) -> dict[str, Any]:
+    """What is watched: counts, ladder, checks, who failed, what it waits for; no list of units."""
+    end_s = earliest_end_s(state, now_s)
+    return rollout_report(state) | {
+        "id": state.rollout_id,
+        "is_open": state.state in OPEN,
         "created_by": state.created_by,
         "waiting_for": waiting_for(state, now_s),
-        "units": [member_row(member) for member in state.members.values()],
+        "ladder": [plain(rung) for rung in ladder(state, now_s)],
+        "earliest_end_s": None if end_s is None else round(end_s),
+        "seen_s": round(now_s),
     }
 
 

@@ -8,6 +8,7 @@ from wherry_controller.core.rollouts.claims import Authority, Claim, Holding, is
 from wherry_controller.core.rollouts.clock import clock_was_set
 from wherry_controller.core.rollouts.decide import decide
 from wherry_controller.core.rollouts.drafting import Candidate, draft
+from wherry_controller.core.rollouts.forecast import earliest_end_s, ladder
 from wherry_controller.core.rollouts.judging import may_be_silent
 from wherry_controller.core.rollouts.keeping import all_parts, changes, from_json, restore, to_json
 from wherry_controller.core.rollouts.plan import Plan, parse_plan
@@ -28,8 +29,10 @@ __all__ = [
     "clock_was_set",
     "decide",
     "draft",
+    "earliest_end_s",
     "from_json",
     "is_granted",
+    "ladder",
     "may_be_silent",
     "member_row",
     "parse_plan",

@@ -12,7 +12,8 @@ NAMES_MAX: Final = 1_000
 
 def report(rollout: Rollout) -> dict[str, Any]:
     """The rollout as JSON values; lists of names hold at most NAMES_MAX."""
-    members = rollout.members.values()
+    offered = rollout.order[: rollout.progress.offer_index]
+    touched = [rollout.members[unit] for unit in offered]
     return {
         "rollout": rollout.rollout_id,
         "model": rollout.model,
@@ -33,9 +34,10 @@ def report(rollout: Rollout) -> dict[str, Any]:
         "opened": rollout.progress.opened_count,
         "members": {phase.value: rollout.counts[phase] for phase in MemberPhase},
         "returns": {state.value: rollout.returns[state] for state in Return},
-        "failed": _named(m for m in members if m.phase in FAILED or m.has_relapsed),
-        "silent": _named(m for m in members if m.phase is MemberPhase.SILENT),
-        "late": _named(m for m in members if m.is_late),
+        "failed": _named(m for m in touched if m.phase in FAILED or m.has_relapsed),
+        "silent": _named(m for m in touched if m.phase is MemberPhase.SILENT),
+        "late": _named(m for m in touched if m.is_late),
+        "skipped": _named(_skipped(rollout)),
         "not_back": dict(sorted(lost_units(rollout).items())[:NAMES_MAX]),
         "checks": [check_row(check) for check in rollout.checks],
     }
@@ -44,6 +46,13 @@ def report(rollout: Rollout) -> dict[str, Any]:
 def _named(members: Any) -> dict[str, str]:
     chosen = sorted((member.unit, member.reason or member.phase.value) for member in members)
     return dict(chosen[:NAMES_MAX])
+
+
+def _skipped(rollout: Rollout) -> list[Member]:
+    """Whoever was left out, also before its turn came."""
+    if not rollout.counts[MemberPhase.SKIPPED]:
+        return []
+    return [m for m in rollout.members.values() if m.phase is MemberPhase.SKIPPED]
 
 
 def lost_units(rollout: Rollout) -> dict[str, str]:

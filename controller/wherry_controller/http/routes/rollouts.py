@@ -1,7 +1,7 @@
 """Rollouts and the way back: created, watched, steered."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
@@ -16,10 +16,13 @@ from wherry_controller.http import streams, views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
 from wherry_controller.http.shapes import NewRollout, Rollback, Widening, WithReason
+from wherry_controller.store import rollouts as kept
 
 router = APIRouter(tags=["rollouts"])
 At = Annotated[Desk, Depends(desk_of)]
 By = Annotated[Caller, Depends(authorize)]
+LARGE: Final = 1_000  # devices
+LARGE_LOOK_S: Final = 1.0
 
 
 @router.post("/rollouts", operation_id="rollouts.create", status_code=201)
@@ -58,11 +61,8 @@ def show(rollout_id: str, desk: At) -> dict[str, Any]:
 
 @router.get("/rollouts/{rollout_id}/watch", operation_id="rollouts.watch")
 async def watch(rollout_id: str, request: Request, desk: At) -> StreamingResponse:
-    """Server-sent events: the rollout's view whenever it changes, until it ends."""
-
-    def look() -> dict[str, Any]:
-        return views.rollout(desk.reader, rollout_id, desk.clock())
-
+    """Server-sent events: the rollout's summary whenever it changes, until it ends."""
+    look = _watcher(desk, rollout_id)
     await run_in_threadpool(look)  # a rollout that does not exist is a 404, not a stream
 
     async def events() -> AsyncIterator[str]:
@@ -72,6 +72,30 @@ async def watch(rollout_id: str, request: Request, desk: At) -> StreamingRespons
                 return
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+def _watcher(desk: Desk, rollout_id: str) -> Callable[[], dict[str, Any]]:
+    """Looks at a rollout; a summary costs what was opened, so a large one is made once a second."""
+    seen: dict[str, Any] = {}
+
+    def look() -> dict[str, Any]:
+        nonlocal seen
+        is_large = sum(seen.get("members", {}).values()) > LARGE
+        if not is_large or not 0 <= desk.clock() - seen["seen_s"] < LARGE_LOOK_S:
+            seen = _summary(desk, rollout_id)
+        return seen
+
+    return look
+
+
+def _summary(desk: Desk, rollout_id: str) -> dict[str, Any]:
+    """Of an open rollout from the writer's memory, since restoring a large one takes seconds."""
+    if kept.get(desk.reader, rollout_id).is_open:
+        return desk.do(
+            lambda org, now_s: views.rollout_summary(rollouts.load(org, rollout_id), now_s)
+        )
+    shown = views.rollout(desk.reader, rollout_id, desk.clock())
+    return {key: value for key, value in shown.items() if key != "units"}
 
 
 def _command(desk: Desk, rollout_id: str, make: Callable[[], told.Event]) -> dict[str, Any]:

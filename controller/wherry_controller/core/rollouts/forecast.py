@@ -1,0 +1,61 @@
+"""What a rollout has before it: its ladder of stages, and when it can end at the earliest.
+
+Rules:
+1. Nothing is promised: every time here holds only if devices settle at once and gates pass.
+2. A stage that the subset cuts is the last one; a rollout that does not run has no end.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from wherry_controller.core.rollouts.state import Rollout, State
+from wherry_controller.core.subset import count_of
+
+DONE: Final = "done"
+OPEN: Final = "open"
+AHEAD: Final = "ahead"
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One stage. `units` counts all that are open by then; times are Unix seconds, the earliest
+    possible ones while they are ahead."""
+
+    share: float
+    units: int
+    state: str
+    opens_s: float | None
+    ready_s: float | None
+
+
+def ladder(rollout: Rollout, now_s: float) -> tuple[Rung, ...]:
+    """The stages, with what is known of their times."""
+    progress, stages = rollout.progress, rollout.plan.stages
+    is_going = rollout.state in (State.RUNNING, State.PAUSED) and progress.started_s is not None
+    started_s = now_s if progress.started_s is None else progress.started_s
+    at_s = now_s
+    found: list[Rung] = []
+    for index, stage in enumerate(stages):
+        share_bp = min(stage.share_bp, progress.subset_bp)
+        units = count_of(share_bp, len(rollout.order))
+        if rollout.state is State.SUCCEEDED or index < progress.stage_index:
+            found.append(Rung(share_bp / 10_000, units, DONE, None, None))
+        else:
+            is_open = index == progress.stage_index and progress.stage_opened_s is not None
+            opened_s = progress.stage_opened_s if is_open else None
+            opens_s = max(at_s, started_s + stage.not_before_s) if opened_s is None else opened_s
+            settled_s = progress.settled_s if is_open else None
+            settles_s = max(at_s, opens_s) if settled_s is None else settled_s
+            at_s = max(at_s, settles_s + stage.soak_s)
+            times = (opens_s, at_s) if is_going else (opened_s, None)
+            found.append(Rung(share_bp / 10_000, units, OPEN if is_open else AHEAD, *times))
+        if stage.share_bp >= progress.subset_bp:
+            break
+    return tuple(found)
+
+
+def earliest_end_s(rollout: Rollout, now_s: float) -> float | None:
+    """When the last stage can be left at the earliest (rule 1); None where that is not in sight."""
+    if rollout.state is not State.RUNNING:
+        return None
+    return ladder(rollout, now_s)[-1].ready_s
