@@ -3,16 +3,15 @@
 A step of a core is a chain of small changes to large values. The standard library copies them
 field by field through a frozen `__init__`, which was a tenth of all that an agent did. Here
 `protocol/csrc/frozen.c` copies the words of a value at once, and only what changes is set again.
-`replace_plainly` is its specification.
+`replace_plainly` is its specification, and does its work where it was not compiled.
 
     >>> replace(FleetClock(nonce=bytes(16)), floor_s=7).floor_s
     7
 """
 
 import dataclasses
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from wherry_protocol._frozen import describe_by, replace
 from wherry_protocol.frozen import open_class
 
 T = TypeVar("T")
@@ -38,4 +37,12 @@ def _slots(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, getattr(cls, field.name)) for field in dataclasses.fields(cls))
 
 
-describe_by(_slots)
+if TYPE_CHECKING:
+    from wherry_protocol._frozen import replace
+else:
+    try:
+        from wherry_protocol._frozen import describe_by, replace
+    except ImportError:
+        replace = replace_plainly
+    else:
+        describe_by(_slots)

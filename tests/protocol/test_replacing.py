@@ -39,6 +39,10 @@ def test_the_copy_is_the_same_but_for_the_changes(copy, value, changes):
     assert made is not value
 
 
+def test_it_is_compiled_where_tests_run():
+    assert replace is not replace_plainly, "make setup"
+
+
 @BOTH
 def test_what_is_replaced_stays_as_it_was(copy):
     before = dataclasses.replace(LIMITS)
