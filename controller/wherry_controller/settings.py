@@ -63,6 +63,13 @@ class FleetSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """What the registry asks of a version."""
+
+    needs_notes: bool = False  # every rollout needs release notes, not only one of a new MAJOR
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
 
@@ -70,9 +77,15 @@ class Settings:
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
 
 
-SECTIONS: Final = {"broker": BrokerSettings, "http": HttpSettings, "fleet": FleetSettings}
+SECTIONS: Final = {
+    "broker": BrokerSettings,
+    "http": HttpSettings,
+    "fleet": FleetSettings,
+    "registry": RegistrySettings,
+}
 BOUNDS: Final = {
     "port": (1, 65_535),
     "body_bytes_max": (1024, 64 << 20),

@@ -121,6 +121,12 @@ PARAMETERS: Final[Mapping[Op, tuple[str, ...]]] = {
 }
 """Names of an operator's parameters, in the order of the image."""
 
+NUMERIC_PARAMETERS: Final = (
+    "multiplier", "shift", "multiplier_a", "shift_a", "multiplier_b", "shift_b", "left_shift",
+    "diff_min", "act_min", "act_max", "value",
+)  # fmt: skip
+"""Parameters that belong to quantization; the others are the architecture's options."""
+
 
 class ProgramFormatError(ValueError):
     """A description that cannot be written, or bytes that are no program; one sentence."""

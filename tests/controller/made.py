@@ -11,6 +11,7 @@ from wherry_protocol.manifest import (
     Budget,
     Contract,
     DType,
+    Evaluation,
     Kind,
     Manifest,
     Policy,
@@ -33,6 +34,8 @@ def make_bundle(
     policy: Policy | None = None,
     program_bytes: int = 150_000,
     backbone: str = "",
+    notes: str = "",
+    evaluations: tuple[Evaluation, ...] = (),
 ) -> Bundle:
     """A bundle whose program has two pieces, signed by `keys`; a `backbone` names the first."""
     seed = sha256(f"{model} {version}".encode()).digest()
@@ -47,6 +50,7 @@ def make_bundle(
         version=version,
         author="test",
         description="bytes",
+        release_notes=notes,
         contract=Contract(inputs=(tensor,), outputs=(tensor,)),
         engine_abi=abi,
         program_digest=sha256(head + tail).digest(),
@@ -59,6 +63,7 @@ def make_bundle(
         budgets=dict.fromkeys(classes, BUDGET),
         security_floor=floor,
         policy=policy or Policy(),
+        evaluations=evaluations,
     )
     data = encode(manifest)
     signatures = b""

@@ -175,11 +175,18 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry registry push pump-anomaly-1.0.0.wherry", says="is kept"),
     run("wherry registry list", says="pump-anomaly"),
     run("wherry registry show pump-anomaly:1.0.0", says="50"),
+    run("wherry model compatibility pump-anomaly:1.0.0 --target all", says="pump-17/self"),
     run("wherry registry pull pump-anomaly:1.0.0 --output pump-anomaly-1.0.0.wherry"),
     # To the device, further, and back.
     run("wherry deploy pump-anomaly:1.0.0 --target all", says="succeeded"),
     run("wherry device ask pump-17 verify --model pump-anomaly", says="answered after"),
     do(push_next),
+    run("wherry model version check pump-anomaly-1.0.0.wherry --class linux-x86_64 --engine-abi 1",
+        says="runs on"),
+    run("wherry model version compare pump-anomaly-1.0.0.wherry pump-anomaly-1.1.0.wherry",
+        says="the changes need PATCH"),
+    run("wherry model version update pump-anomaly-1.1.0.wherry --minor --against "
+        "pump-anomaly-1.0.0.wherry", says="unsigned"),
     run("wherry rollout create pump-anomaly:1.1.0 --target label:site=oslo --strategy canary"),
     watch("wherry rollout watch pump-anomaly-1.1.0-2", says="running", status=130),
     run("wherry rollout list", says=AT),

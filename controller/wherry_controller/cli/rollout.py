@@ -16,6 +16,7 @@ from wherry_controller.cli.output import (
 )
 from wherry_controller.cli.registry import split_reference
 from wherry_controller.cli.rollout_plan import (
+    AcknowledgeOption,
     AttemptOption,
     BatchOption,
     FileOption,
@@ -28,7 +29,7 @@ from wherry_controller.cli.rollout_plan import (
     SubsetOption,
     plan_of,
 )
-from wherry_controller.cli.rollout_view import rollout_text
+from wherry_controller.cli.rollout_view import release_lines, rollout_text
 from wherry_controller.cli.rollout_watch import watched
 
 app = typer.Typer(help="Create, watch and steer rollouts.")
@@ -54,6 +55,7 @@ def deploy(
     notes: NotesOption = None,
     force: ForceOption = False,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
+    acknowledge_notes: AcknowledgeOption = False,
     wait: WaitOption = True,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -73,7 +75,8 @@ def deploy(
         if dry_run:
             _preview(body)
             return
-        made = ask("POST", "/rollouts", body=body | {"reason": reason})
+        more = {"reason": reason, "acknowledge_notes": acknowledge_notes}
+        made = ask("POST", "/rollouts", body=body | more)
     _follow(made, wait)
 
 
@@ -99,6 +102,7 @@ def _preview(body: dict[str, Any]) -> None:
         f"stage {number}: {len(units)} more{': ' if units else ''}{', '.join(units)}"
         for number, units in enumerate(found["stages"], start=1)
     ]
+    lines += release_lines(found["release"])
     show(found, "\n".join(["nothing is done; this is what would be:", *lines]))
 
 
@@ -139,6 +143,7 @@ def create(
     force: ForceOption = False,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     draft: Annotated[bool, typer.Option(help="Leave it for an approver to start.")] = False,
+    acknowledge_notes: AcknowledgeOption = False,
     wait: WaitOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -154,7 +159,8 @@ def create(
     if dry_run:
         _preview(body)
         return
-    made = ask("POST", "/rollouts", body=body | {"reason": reason, "start": not draft})
+    more = {"reason": reason, "start": not draft, "acknowledge_notes": acknowledge_notes}
+    made = ask("POST", "/rollouts", body=body | more)
     _follow(made, wait)
 
 

@@ -30,6 +30,9 @@ BatchOption = Annotated[
 ]
 OnCallOption = Annotated[str | None, typer.Option(help="Whom to call about it.")]
 NotesOption = Annotated[str | None, typer.Option(help="What is to be known about it.")]
+AcknowledgeOption = Annotated[
+    bool, typer.Option("--acknowledge-notes", help="You read the release notes of a new MAJOR.")
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Even to all of production at once; needs a reason.")
 ]

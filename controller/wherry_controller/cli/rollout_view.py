@@ -27,6 +27,7 @@ def rollout_text(view: dict[str, Any]) -> str:
     if view["reason"]:
         lines.append(f"  why: {view['reason']}")
     lines.append(f"  {view['strategy']}, preset {view['preset']}, {_people(view)}")
+    lines += release_lines(view.get("release"))
     if view["notes"]:
         lines.append(f"  notes: {view['notes']}")
     lines += [f"  instead of the preset's: {text}" for text in view["overrides"]]
@@ -75,6 +76,23 @@ def span_text(seconds: float) -> str:
         if count or found:
             found.append(f"{count} {name}")
     return " ".join(found[:2]).removesuffix(" 0 s") or "0 s"
+
+
+def release_lines(release: dict[str, Any] | None) -> list[str]:
+    """The version's notes, what it means for those who serve another, who cannot run it."""
+    if release is None:
+        return []
+    lines = []
+    if release["from"]:
+        by = release.get("acknowledged_by")
+        is_step = release["bump"] != "none"
+        step = f"a {release['bump'].upper()} step" if is_step else "no step up"
+        lines.append(
+            f"  {step} from {', '.join(release['from'])}"
+            + (f", notes acknowledged by {by}" if by else "")
+        )
+    lines += [f"  release notes: {line}" for line in release["notes"].splitlines()]
+    return lines + _named("cannot run it", release["unfit"])
 
 
 def _check(check: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ PERMISSIONS: Final[dict[str, Role]] = {
     "devices.revoke": Role.ADMIN,
     "bundles.list": Role.VIEWER,
     "bundles.show": Role.VIEWER,
+    "bundles.compatibility": Role.VIEWER,
     "bundles.push": Role.OPERATOR,
     "bundles.pull": Role.VIEWER,
     "rollouts.create": Role.OPERATOR,

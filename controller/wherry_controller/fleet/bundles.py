@@ -1,7 +1,8 @@
 """The registry's door: a pushed bundle is checked whole before anything of it is kept.
 
 Rules, in order: the container is canonical; every blob is what the manifest pins; the release
-threshold has signed; the version is new, or it is the same bundle with more signatures.
+threshold has signed; the version is new, or it is the same bundle with more signatures; the
+contract is that of its neighbours of the same MAJOR version.
 """
 
 from wherry_protocol import cose
@@ -13,6 +14,7 @@ from wherry_protocol.messages.desired import ImageSignature
 from wherry_protocol.trust import open_manifest
 from wherry_protocol.version import Version
 
+from wherry_controller.core.registry.bumps import check_same_contract
 from wherry_controller.fleet.blobs import new_blob
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import registry
@@ -34,6 +36,7 @@ def push(org: Organization, data: bytes, who: str, now_s: float) -> BundleRow:
     if existing is not None:
         return _again(org, existing, bundle, who, now_s)
     version = Version.parse(manifest.version)
+    _check_neighbours(org, manifest, version)
     contents = [bundle.manifest_bytes, *(bundle.blobs[blob.digest] for blob in manifest.blobs)]
     digests = []
     for content in contents:
@@ -58,6 +61,14 @@ def push(org: Organization, data: bytes, who: str, now_s: float) -> BundleRow:
     registry.put_bundle(org.db, row, digests)
     org.record(now_s, who, "bundle.push", f"{row.model}:{row.version}", digest=row.digest.hex())
     return row
+
+
+def _check_neighbours(org: Organization, manifest: Manifest, version: Version) -> None:
+    """Raises ContractError where the contract is not the one of this MAJOR version."""
+    for row in registry.bundles(org.db, manifest.model):
+        if row.major == version.major:
+            check_same_contract(decode(Manifest, row.manifest), manifest)
+            return  # those that are there agree with each other
 
 
 def _again(

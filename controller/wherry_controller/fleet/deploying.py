@@ -16,7 +16,15 @@ from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.keeping import all_parts
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.rollouts.plan import Plan
-from wherry_controller.fleet import assigning, carrying, desires, rollouts, targets, trustees
+from wherry_controller.fleet import (
+    assigning,
+    carrying,
+    desires,
+    releasing,
+    rollouts,
+    targets,
+    trustees,
+)
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assignments, devices, meta, registry
@@ -40,6 +48,7 @@ class Order:
     reason: str
     is_started: bool
     is_forced: bool = False
+    acknowledges_notes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,7 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
     kept.add(org.db, row)
     org.open_ids = None
     kept.put_parts(org.db, rollout_id, all_parts(rollout))
+    terms = releasing.keep(org, rollout, who, order.acknowledges_notes)
     org.rollouts[rollout_id] = rollout
     org.record(
         now_s, who, "rollout.create", rollout_id, order.reason, target=order.target,
@@ -76,6 +86,8 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
         preset=rollout.plan.preset, units=len(rollout.members),
         overrides=list(rollout.plan.overrides), environment=rollout.plan.environment,
         is_forced=order.is_forced,
+        bump=terms["bump"],
+        acknowledged_by=terms["acknowledged_by"],
     )  # fmt: skip
     if order.is_started:
         start(org, rollout_id, who, order.reason, now_s)

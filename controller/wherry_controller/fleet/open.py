@@ -28,5 +28,7 @@ def open_organization(
         roots.append(bytes.fromhex(newer))
     chain = trust.start(found.organization, tuple(roots), int(now_s))
     vault = Vault(data.vault, ring.storage, random)
-    org = Organization(found.organization, db, vault, ring, chain, found.fleet, random)
+    org = Organization(
+        found.organization, db, vault, ring, chain, found.fleet, random, found.registry
+    )
     return org, found

@@ -14,7 +14,7 @@ from wherry_protocol.trust import TrustState
 
 from wherry_controller.core.rollouts import Rollout
 from wherry_controller.keyring import Keyring
-from wherry_controller.settings import FleetSettings
+from wherry_controller.settings import FleetSettings, RegistrySettings
 from wherry_controller.store import audit
 from wherry_controller.store.devices import Connection
 from wherry_controller.vault import Vault
@@ -44,6 +44,7 @@ class Organization:
     trust: TrustState
     settings: FleetSettings
     random: Callable[[int], bytes]
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
     link_is_up: bool = False
     link_s: float = 0.0  # how long the link was up, over all processes
     rollouts: dict[str, Rollout] = field(default_factory=dict)  # as kept, or ahead if in `dirty`

@@ -82,6 +82,9 @@ class NewRollout(Shape):
     reason: str = Field("", max_length=256)
     start: bool = Field(True, description="false leaves it a draft that an approver starts")
     force: bool = Field(False, description="to all of production at once; needs a reason")
+    acknowledge_notes: bool = Field(
+        False, description="the release notes were read; a new MAJOR version needs it"
+    )
 
 
 class Widening(Shape):

@@ -29,7 +29,8 @@ from wherry_controller.core.rollouts import (
 )
 from wherry_controller.core.rollouts import report as rollout_report
 from wherry_controller.core.windows import Window
-from wherry_controller.fleet import targets
+from wherry_controller.fleet import releasing, targets
+from wherry_controller.fleet.fitting import Fit
 from wherry_controller.settings import Settings
 from wherry_controller.store import (
     assignments,
@@ -155,6 +156,20 @@ def bundle_in_full(row: BundleRow) -> dict[str, Any]:
     return bundle(row) | {"manifest": plain(manifest)}
 
 
+def fit(row: Fit) -> dict[str, Any]:
+    """A unit against a version."""
+    return {
+        "unit": row.unit.id,
+        "hardware_class": row.unit.hardware_class,
+        "agent_version": row.unit.agent_version,
+        "abi_min": row.unit.abi_min,
+        "abi_max": row.unit.abi_max,
+        "serving": row.serving,
+        "is_compatible": not row.misfits,
+        "reasons": [{"code": misfit.code.name, "text": misfit.text} for misfit in row.misfits],
+    }
+
+
 def rollouts(db: Database, limit: int) -> list[dict[str, Any]]:
     return [plain(row) | {"is_open": bool(row.is_open)} for row in kept.everyone(db, limit)]
 
@@ -162,10 +177,12 @@ def rollouts(db: Database, limit: int) -> list[dict[str, Any]]:
 def rollout(db: Database, rollout_id: str, now_s: float) -> dict[str, Any]:
     """As kept, with every unit."""
     row = kept.get(db, rollout_id)
-    state = restore(kept.parts(db, rollout_id))
+    parts = kept.parts(db, rollout_id)
+    state = restore(parts)
     return rollout_summary(state, now_s) | {
         "created_s": row.created_s,
         "updated_s": row.updated_s,
+        "release": json.loads(parts.get(releasing.PART, "null")),
         "units": [member_row(member) for member in state.members.values()],
     }
 

@@ -224,6 +224,16 @@ def all_models(db: Database) -> list[UnitModel]:
     return rows.many(db, UnitModel, "unit_models", "ORDER BY connection, unit, model")
 
 
+def serving(db: Database, model: str) -> dict[str, tuple[str | None, bytes]]:
+    """Which unit (`connection/unit`) serves which (version, digest) of a model."""
+    found = db.execute(
+        "SELECT connection || '/' || unit, active_version, active_digest FROM unit_models "
+        "WHERE model = ? AND active_digest IS NOT NULL",
+        (model,),
+    ).fetchall()
+    return {unit: (version, digest) for unit, version, digest in found}
+
+
 def all_heard(db: Database, units: Iterable[tuple[str, str]], now_s: float) -> None:
     """These (connection, unit) gave a sign of life."""
     sql = "UPDATE units SET seen_s = ? WHERE connection = ? AND unit = ?"

@@ -26,6 +26,7 @@ from wherry_native.program import (
     ALIGNMENT,
     ENGINE_ABI,
     FORMAT_VERSION,
+    NUMERIC_PARAMETERS,
     PARAMETERS,
     DType,
     Kind,
@@ -41,11 +42,6 @@ from wherry_native.program import (
 
 SUFFIX: Final = ".weights"
 _LAYER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_NUMERIC: Final = (
-    "multiplier", "shift", "multiplier_a", "shift_a", "multiplier_b", "shift_b", "left_shift",
-    "diff_min", "act_min", "act_max", "value",
-)  # fmt: skip
-"""Operator parameters that belong to quantization; the others are the architecture's options."""
 
 Reference = str | int
 
@@ -132,7 +128,7 @@ def _architecture(program: ProgramDescription, references: list[Reference]) -> d
                 "op": node.op.name,
                 "inputs": [references[i] for i in node.operands],
                 "output": references[node.output],
-                "options": {k: v for k, v in node.params.items() if k not in _NUMERIC},
+                "options": {k: v for k, v in node.params.items() if k not in NUMERIC_PARAMETERS},
             }
             for node in program.nodes
         ],
@@ -171,7 +167,7 @@ def _quantization(program: ProgramDescription, references: list[Reference]) -> d
             {
                 "operator": node.name,
                 "rounding": node.rounding.name,
-                "parameters": {k: v for k, v in node.params.items() if k in _NUMERIC},
+                "parameters": {k: v for k, v in node.params.items() if k in NUMERIC_PARAMETERS},
             }
             for node in program.nodes
         ],
@@ -287,8 +283,8 @@ class _Assembly:
         self.reader.finish()
         op = Op[record["op"]]
         wanted = PARAMETERS[op]
-        options = {key: int for key in wanted if key not in _NUMERIC}
-        parameters = {key: int for key in wanted if key in _NUMERIC}
+        options = {key: int for key in wanted if key not in NUMERIC_PARAMETERS}
+        parameters = {key: int for key in wanted if key in NUMERIC_PARAMETERS}
         at = f"quantization.operators {number['operator']!r}"
         given = {
             **self.reader.table(record["options"], where + ".options", options),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 from wherry_protocol.bundle import write_bundle
 
-from wherry_controller.fleet import bundles
+from wherry_controller.fleet import bundles, fitting
 from wherry_controller.http import views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
@@ -29,6 +29,13 @@ def everything(desk: At, model: str | None = None) -> list[dict[str, Any]]:
 def show(model: str, version: str, desk: At) -> dict[str, Any]:
     """One bundle with its manifest."""
     return views.bundle_in_full(registry.version(desk.reader, model, version))
+
+
+@router.get("/bundles/{model}/{version}/compatibility", operation_id="bundles.compatibility")
+def compatibility(model: str, version: str, desk: At, target: str = "all") -> list[dict[str, Any]]:
+    """Each unit of the target with what it has, and every reason why it cannot run the version."""
+    row = registry.version(desk.reader, model, version)
+    return [views.fit(fit) for fit in fitting.matrix(desk.reader, row, target, desk.clock())]
 
 
 @router.post("/bundles", operation_id="bundles.push", status_code=201, openapi_extra=BODY)

@@ -11,7 +11,7 @@ from wherry_controller.core.permissions import Role
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts import preview as stages_of
 from wherry_controller.core.subset import parse_share
-from wherry_controller.fleet import deploying, rollouts
+from wherry_controller.fleet import Organization, deploying, releasing, rollouts
 from wherry_controller.http import streams, views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
@@ -32,6 +32,7 @@ def create(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     order = deploying.Order(
         body.model, body.version, body.target, body.plan, body.reason,
         is_started=body.start and not needs_approver, is_forced=body.force,
+        acknowledges_notes=body.acknowledge_notes,
     )  # fmt: skip
     rollout_id = desk.do(lambda org, now_s: deploying.create(org, order, by.name, now_s))
     return views.rollout(desk.reader, rollout_id, desk.clock())
@@ -43,8 +44,13 @@ def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     order = deploying.Order(
         body.model, body.version, body.target, body.plan, body.reason, False, body.force
     )
-    rollout = desk.do(lambda org, now_s: deploying.drafted(org, order, by.name, now_s))
-    return {"id": rollout.rollout_id, "stages": stages_of(rollout)}
+
+    def look(org: Organization, now_s: float) -> dict[str, Any]:
+        rollout = deploying.drafted(org, order, by.name, now_s)
+        terms = releasing.terms(org, rollout)
+        return {"id": rollout.rollout_id, "stages": stages_of(rollout), "release": terms}
+
+    return desk.do(look)
 
 
 @router.get("/rollouts", operation_id="rollouts.list")

@@ -1,0 +1,52 @@
+"""Which units can run a version: agent, engine and class of each against the bundle."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+from wherry_protocol.manifest import Manifest
+
+from wherry_controller.core.registry.fits import Misfit, Runner, misfits
+from wherry_controller.fleet import desires, targets
+from wherry_controller.store import classes, devices, registry
+from wherry_controller.store.devices import Unit
+from wherry_controller.store.registry import BundleRow
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One row of the matrix; `misfits` is empty where the unit can run it."""
+
+    unit: Unit
+    serving: str | None
+    misfits: tuple[Misfit, ...]
+
+
+def matrix(db: Database, bundle: BundleRow, target: str, now_s: float) -> list[Fit]:
+    """Each unit that the selector takes, by name. Raises WherryError for a bad selector."""
+    found = targets.chosen(db, target, now_s)
+    units = [devices.unit(db, facts.connection, facts.unit) for facts in found]
+    return of_units(db, bundle, sorted(units, key=lambda unit: unit.id))
+
+
+def of_units(db: Database, bundle: BundleRow, units: Iterable[Unit]) -> list[Fit]:
+    manifest = desires.manifest_of(bundle.manifest)
+    budgets = {row.name: row.memory_budget_bytes for row in classes.everyone(db)}
+    serving = devices.serving(db, bundle.model)
+    found = []
+    for unit in units:
+        version, digest = serving.get(unit.id, (None, None))
+        runner = Runner(
+            unit.hardware_class,
+            budgets.get(unit.hardware_class),
+            unit.abi_min,
+            unit.abi_max,
+            None if digest is None else _manifest(db, digest),
+        )
+        found.append(Fit(unit, version, misfits(manifest, runner)))
+    return found
+
+
+def _manifest(db: Database, digest: bytes) -> Manifest | None:
+    row = registry.find_bundle(db, digest)
+    return None if row is None else desires.manifest_of(row.manifest)

@@ -1,0 +1,50 @@
+"""What a rollout must say of its version before it is made, and what is kept of that.
+
+The part `release` of a rollout is written once: bump, notes, who acknowledged them, and the units
+that could not run the version when the rollout was made.
+"""
+
+import json
+from typing import Any
+
+from wherry_controller.core.registry.notes import bump_for, check_notes
+from wherry_controller.core.rollouts import Rollout
+from wherry_controller.fleet import desires, fitting
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.store import devices, registry
+from wherry_controller.store import rollouts as kept
+
+PART = "release"
+
+
+def terms(org: Organization, rollout: Rollout) -> dict[str, Any]:
+    """What is to be known of the version by whoever makes this rollout."""
+    bundle = registry.bundle(org.db, rollout.digest)
+    units = [devices.unit(org.db, *devices.split_id(unit)) for unit in rollout.members]
+    fits = fitting.of_units(org.db, bundle, units)
+    serving = {fit.serving for fit in fits if fit.serving is not None}
+    return {
+        "bump": bump_for(serving, bundle.version).name.lower(),
+        "from": sorted(serving),
+        "notes": desires.manifest_of(bundle.manifest).release_notes,
+        "unfit": {
+            fit.unit.id: "; ".join(misfit.text for misfit in fit.misfits)
+            for fit in fits
+            if fit.misfits
+        },
+    }
+
+
+def keep(org: Organization, rollout: Rollout, who: str, is_acknowledged: bool) -> dict[str, Any]:
+    """Check the notes and keep the terms with the rollout. Raises StateError."""
+    bundle = registry.bundle(org.db, rollout.digest)
+    found = terms(org, rollout)
+    check_notes(
+        desires.manifest_of(bundle.manifest),
+        bump_for(found["from"], bundle.version),
+        is_acknowledged=is_acknowledged,
+        needs_notes=org.registry.needs_notes,
+    )
+    found["acknowledged_by"] = who if is_acknowledged else None
+    kept.put_parts(org.db, rollout.rollout_id, {PART: json.dumps(found)})
+    return found
