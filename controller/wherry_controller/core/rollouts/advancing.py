@@ -5,10 +5,13 @@ Rules, in order:
 2. A stage is left when its members have settled, its soak has passed, its gate has passed and
    the next stage's time has come.
 3. Only members of the opened stages are ever offered anything.
-4. A rollout in which nobody confirmed has not succeeded.
+4. A rollout in which nobody confirmed (or is ready, where nothing is to serve) has not succeeded,
+   and nothing is switched to where nobody is ready.
+5. A stage that is opened by hand waits for it, however long.
 """
 
 import heapq
+from typing import Final
 
 from wherry_protocol.messages.desired import Mode
 
@@ -16,9 +19,11 @@ from wherry_controller.core.rollouts.drafting import ALREADY_RUNNING
 from wherry_controller.core.rollouts.effects import (
     Assign,
     Audit,
+    Effect,
     Effects,
     Finished,
     Notify,
+    Release,
 )
 from wherry_controller.core.rollouts.gates import is_passed
 from wherry_controller.core.rollouts.judging import (
@@ -30,11 +35,33 @@ from wherry_controller.core.rollouts.judging import (
     ready_at_s,
     run_checks,
 )
-from wherry_controller.core.rollouts.members import Member, MemberPhase, Signal
+from wherry_controller.core.rollouts.members import (
+    Member,
+    MemberPhase,
+    Return,
+    ReturnSignal,
+    Signal,
+)
 from wherry_controller.core.rollouts.report import check_row, report, waiting_for
-from wherry_controller.core.rollouts.returning import bring_back
-from wherry_controller.core.rollouts.state import ACTIVE, Rollout, State, enter, signal_member
+from wherry_controller.core.rollouts.returning import bring_back, expire_returns, send_back
+from wherry_controller.core.rollouts.stages import CANDIDATE, SERVING, Action
+from wherry_controller.core.rollouts.state import (
+    ACTIVE,
+    Rollout,
+    State,
+    enter,
+    signal_member,
+    signal_return,
+    stage_of,
+)
 from wherry_controller.core.subset import WHOLE_BP, count_of
+
+MODES: Final = {
+    Action.SWAP: Mode.ACTIVE,
+    Action.SWITCH: Mode.ACTIVE,
+    Action.WARM: Mode.WARM,
+    Action.SHADOW: Mode.SHADOW,
+}
 
 
 def follow_up(rollout: Rollout, now_s: float) -> Effects:
@@ -52,6 +79,7 @@ def follow_up(rollout: Rollout, now_s: float) -> Effects:
 def go_on(rollout: Rollout, now_s: float) -> Effects:
     """Open the stage that is due, offer, settle, and leave it when it is done (rule 2)."""
     effects: Effects = []
+    expire_returns(rollout, now_s)
     while rollout.state is State.RUNNING:
         effects += _open_stage(rollout, now_s)
         effects += offer(rollout, now_s)
@@ -69,10 +97,10 @@ def go_on(rollout: Rollout, now_s: float) -> Effects:
 
 def _open_stage(rollout: Rollout, now_s: float) -> Effects:
     progress = rollout.progress
-    stage = rollout.plan.stages[progress.stage_index]
+    stage = stage_of(rollout)
     if progress.stage_opened_s is not None or progress.started_s is None:
         return []
-    if now_s < progress.started_s + stage.not_before_s:
+    if now_s < progress.started_s + stage.not_before_s or awaits_hand(rollout):
         return []
     progress.opened_bp = min(stage.share_bp, progress.subset_bp)
     progress.opened_count = count_of(progress.opened_bp, len(rollout.order))
@@ -81,22 +109,66 @@ def _open_stage(rollout: Rollout, now_s: float) -> Effects:
     progress.checked_s = None
     rollout.checks = ()
     why = f"{progress.opened_bp / 100:g} % of {len(rollout.order)}: {progress.opened_count} units"
-    evidence = {"stage": progress.stage_index + 1, "units": progress.opened_count}
+    why += "" if stage.action is Action.SWAP else f" ({stage.action.value})"
+    evidence = {
+        "stage": progress.stage_index + 1,
+        "units": progress.opened_count,
+        "action": stage.action.value,
+    }
     return [Audit(rollout.rollout_id, GUARD, "rollout.stage", why, evidence)]
 
 
+def awaits_hand(rollout: Rollout) -> bool:
+    """Is the stage one that somebody has to open, and nobody has (rule 5)?"""
+    progress = rollout.progress
+    return stage_of(rollout).is_manual and progress.triggered_index < progress.stage_index
+
+
 def offer(rollout: Rollout, now_s: float) -> Effects:
-    """Assignments for the opened members, as many as may be under way (rule 3)."""
+    """What the stage does to its members, as many as may be under way (rule 3)."""
     progress, plan = rollout.progress, rollout.plan
     effects: Effects = []
     room = plan.parallel_max - rollout.in_flight if plan.parallel_max else len(rollout.order)
     while progress.offer_index < progress.opened_count and room > 0:
         member = rollout.members[rollout.order[progress.offer_index]]
         progress.offer_index += 1
-        if signal_member(rollout, member, Signal.OFFER):
-            effects.append(_assign(rollout, member, now_s))
+        progress.touched_index = max(progress.touched_index, progress.offer_index)
+        effect = _treat(rollout, member, now_s)
+        if effect is not None:
+            effects.append(effect)
             room -= 1
     return effects
+
+
+def _treat(rollout: Rollout, member: Member, now_s: float) -> Effect | None:
+    """What is done to one member; None: nothing."""
+    action = stage_of(rollout).action
+    if action is Action.DECOMMISSION:
+        return decommissioned(rollout, member, now_s, is_purged=rollout.plan.is_purged)
+    if action is Action.SWITCH and member.phase is not MemberPhase.READY:
+        return None
+    if not signal_member(rollout, member, Signal.OFFER):
+        return None
+    member.offered = action
+    return _assign(rollout, member, now_s)
+
+
+def decommissioned(
+    rollout: Rollout, member: Member, now_s: float, *, is_purged: bool
+) -> Effect | None:
+    """Unload what does not serve there: the former version, or a candidate that will not serve."""
+    if member.way_back is not Return.NONE:
+        return None
+    if member.phase is MemberPhase.CONFIRMED and member.before is not None:
+        return (
+            Release(rollout.rollout_id, member.unit, rollout.model, member.before, is_purged)
+            if member.before != rollout.digest
+            else None
+        )
+    if member.offered in CANDIDATE and member.phase in (MemberPhase.READY, MemberPhase.SILENT):
+        signal_return(rollout, member, ReturnSignal.QUEUE)
+        return send_back(rollout, member, now_s)
+    return None
 
 
 def _assign(rollout: Rollout, member: Member, now_s: float) -> Assign:
@@ -107,10 +179,11 @@ def _assign(rollout: Rollout, member: Member, now_s: float) -> Assign:
         member.unit,
         rollout.model,
         rollout.digest,
-        Mode.ACTIVE,
+        MODES[member.offered],
         rollout.terms[member.hardware_class].trial,
         rollout.plan.attempt,
         rollout.plan.inference_deadline_us,
+        rollout.plan.sampling_bp,
     )
 
 
@@ -121,6 +194,8 @@ def is_settled(rollout: Rollout) -> bool:
     if progress.stage_opened_s is None or progress.offer_index < progress.opened_count:
         return False
     under_way = rollout.in_flight
+    if stage_of(rollout).action is Action.DECOMMISSION:
+        return not rollout.returns[Return.SENT]
     if progress.opened_bp >= progress.subset_bp:
         return under_way == 0
     offline = rollout.offline_in_flight
@@ -142,7 +217,7 @@ def may_leave(rollout: Rollout, now_s: float) -> bool:
 
 
 def leave_stage(rollout: Rollout, who: str, why: str) -> Effects:
-    """On to the next share; at the subset's end pause, at the fleet's end succeed."""
+    """On to the next stage; at the subset's end pause, at the fleet's end succeed."""
     progress = rollout.progress
     effects: Effects = [
         Audit(
@@ -156,14 +231,29 @@ def leave_stage(rollout: Rollout, who: str, why: str) -> Effects:
             },
         )
     ]
-    if progress.opened_bp < progress.subset_bp:
+    is_last = progress.stage_index == len(rollout.plan.stages) - 1
+    is_same = not is_last and (
+        rollout.plan.stages[progress.stage_index + 1].action is stage_of(rollout).action
+    )
+    if is_same and progress.opened_bp < progress.subset_bp:
         reopen(rollout)
         return effects
-    if not rollout.counts[MemberPhase.CONFIRMED] and not _is_all_there(rollout):
-        return effects + pause(rollout, GUARD, "no device has confirmed")
+    if stage_of(rollout).action is not Action.DECOMMISSION and _is_nobody_there(rollout):
+        what = "is ready" if stage_of(rollout).action in CANDIDATE else "has confirmed"
+        return effects + pause(rollout, GUARD, f"no device {what}")
+    if not is_last and not is_same:
+        reopen(rollout)
+        return effects
     if progress.subset_bp < WHOLE_BP:
         return effects + pause(rollout, GUARD, AT_SUBSET)
     return effects + _succeed(rollout)
+
+
+def _is_nobody_there(rollout: Rollout) -> bool:
+    """Has the stage brought the bundle to nobody (rule 4)?"""
+    is_candidate = stage_of(rollout).action in CANDIDATE
+    goal = MemberPhase.READY if is_candidate else MemberPhase.CONFIRMED
+    return not rollout.counts[goal] and not _is_all_there(rollout)
 
 
 def _is_all_there(rollout: Rollout) -> bool:
@@ -175,15 +265,20 @@ def _is_all_there(rollout: Rollout) -> bool:
 def reopen(rollout: Rollout) -> None:
     """Make the next share due: the same stage if the subset had cut it, else the next."""
     progress = rollout.progress
-    if progress.opened_bp >= rollout.plan.stages[progress.stage_index].share_bp:
+    action = stage_of(rollout).action
+    if progress.opened_bp >= stage_of(rollout).share_bp:
         progress.stage_index += 1
+    if stage_of(rollout).action is not action:
+        progress.offer_index = 0  # it does something else to the same members
     progress.stage_opened_s = None
     progress.settled_s = None
 
 
 def _succeed(rollout: Rollout) -> Effects:
-    confirmed = rollout.counts[MemberPhase.CONFIRMED]
-    why = f"{confirmed} of {len(rollout.order)} devices confirmed"
+    serves = any(stage.action in SERVING for stage in rollout.plan.stages)
+    goal = MemberPhase.CONFIRMED if serves else MemberPhase.READY
+    ended = "confirmed" if serves else "ran it and never served it"
+    why = f"{rollout.counts[goal]} of {len(rollout.order)} devices {ended}"
     enter(rollout, State.SUCCEEDED, why)
     text = f"{rollout.model} {rollout.version}: {why}"
     return [

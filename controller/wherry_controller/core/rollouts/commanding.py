@@ -1,35 +1,59 @@
 """What operators may ask for, and what it does. Each leaves an audit row with who and why."""
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from wherry_protocol.errors import Code, StateError, WherryError
 
-from wherry_controller.core.rollouts.advancing import leave_stage, reopen
+from wherry_controller.core.rollouts.advancing import (
+    awaits_hand,
+    decommissioned,
+    leave_stage,
+    reopen,
+)
 from wherry_controller.core.rollouts.effects import Audit, Effect, Effects, Finished
 from wherry_controller.core.rollouts.events import (
     Abort,
     Advance,
     Approve,
     Command,
+    Decommission,
     Event,
     Pause,
     Resume,
     Revert,
     Start,
+    Switch,
     Widen,
 )
-from wherry_controller.core.rollouts.judging import AT_SUBSET, pause
-from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase, ReturnSignal, Signal
-from wherry_controller.core.rollouts.report import report
+from wherry_controller.core.rollouts.judging import AT_SUBSET, pause, ready_at_s
+from wherry_controller.core.rollouts.members import (
+    IN_FLIGHT,
+    Member,
+    MemberPhase,
+    Return,
+    ReturnSignal,
+    Signal,
+)
+from wherry_controller.core.rollouts.report import report, waiting_for
 from wherry_controller.core.rollouts.returning import send_back, start_reverting
+from wherry_controller.core.rollouts.slots import (
+    has_switch,
+    other_slot,
+    serving_slot,
+    slot_named,
+)
+from wherry_controller.core.rollouts.stages import CANDIDATE, Action
 from wherry_controller.core.rollouts.state import (
     Rollout,
     State,
     enter,
     signal_member,
     signal_return,
+    stage_of,
 )
 from wherry_controller.core.subset import WHOLE_BP
+
+BAKE: Final = "{id} bakes: {left:.0f} s are left, and its gate has to pass; decommission it then"
 
 
 def refuse(rollout: Rollout, event: Event, _now_s: float) -> NoReturn:
@@ -97,9 +121,15 @@ def widen(rollout: Rollout, event: Widen, _now_s: float) -> Effects:
 
 
 def advance(rollout: Rollout, event: Advance, _now_s: float) -> Effects:
-    """Leave the open stage now. Raises StateError where the last one is still under way."""
+    """Leave the open stage now, or open the one that waits for somebody.
+
+    Raises StateError where the last one is still under way.
+    """
     progress = rollout.progress
     _require_reason(event)
+    if progress.stage_opened_s is None and awaits_hand(rollout):
+        progress.triggered_index = progress.stage_index
+        return [_audited(rollout, event, "trigger")]
     if progress.stage_opened_s is None:
         raise StateError(f"rollout {rollout.rollout_id}: its next stage is not open yet")
     if progress.opened_bp >= progress.subset_bp and progress.settled_s is None:
@@ -115,13 +145,76 @@ def abort(rollout: Rollout, event: Abort, now_s: float) -> Effects:
     _require_reason(event)
     enter(rollout, State.ABORTED, f"aborted by {event.operator}: {event.reason}")
     effects: Effects = [_audited(rollout, event, "abort")]
-    for unit in rollout.order[: rollout.progress.offer_index]:
+    for unit in rollout.order[: rollout.progress.touched_index]:
         member = rollout.members[unit]
-        if member.phase in IN_FLIGHT and not member.has_swapped:
+        if is_withdrawn_by_abort(member):
             signal_member(rollout, member, Signal.PASSED_OVER, "aborted")
             signal_return(rollout, member, ReturnSignal.QUEUE)
             effects.append(send_back(rollout, member, now_s))
     return [*effects, Finished(rollout.rollout_id, rollout.state.value, report(rollout))]
+
+
+def is_withdrawn_by_abort(member: Member) -> bool:
+    """What was offered and does not serve is taken back: also a candidate that stands, and one
+    that a silent device may still make."""
+    if member.way_back is not Return.NONE:
+        return False
+    if member.phase in IN_FLIGHT:
+        return not member.has_swapped
+    stands = member.phase in (MemberPhase.READY, MemberPhase.SILENT)
+    return stands and member.offered in CANDIDATE
+
+
+def switch(rollout: Rollout, event: Switch, now_s: float) -> Effects:
+    """Let the other slot serve: forward when it is staged, or back, at once.
+
+    Raises StateError where another slot serves than the operator believes, or nothing is staged.
+    """
+    if not has_switch(rollout):
+        raise StateError(f"rollout {rollout.rollout_id} is {rollout.plan.strategy}: no switch")
+    serving = serving_slot(rollout)
+    believed, wanted = slot_named(rollout, event.from_slot), slot_named(rollout, event.to_slot)
+    if believed != serving or wanted != other_slot(serving):
+        raise StateError(
+            f"rollout {rollout.rollout_id}: {serving} serves, and not {believed};"
+            f" nothing was switched (from {believed} to {wanted})"
+        )
+    if wanted != rollout.plan.slot:
+        _require_reason(event)
+        return start_reverting(rollout, event.operator, f"switched back: {event.reason}", now_s)
+    if stage_of(rollout).action is not Action.SWITCH or not awaits_hand(rollout):
+        waits = "; ".join(waiting_for(rollout, now_s))
+        raise StateError(f"rollout {rollout.rollout_id}: {wanted} is not staged yet: {waits}")
+    rollout.progress.triggered_index = rollout.progress.stage_index
+    return [_audited(rollout, event, f"switch from {believed} to {wanted}")]
+
+
+def switch_back(rollout: Rollout, event: Switch, now_s: float) -> Effects:
+    """After its end only the way back is open."""
+    if slot_named(rollout, event.to_slot) == rollout.plan.slot:
+        refuse(rollout, event, now_s)
+    return switch(rollout, event, now_s)
+
+
+def not_yet(rollout: Rollout, event: Decommission, now_s: float) -> NoReturn:
+    """What served before is kept until the bake has ended well. Raises StateError."""
+    ready_s = ready_at_s(rollout)
+    if not has_switch(rollout) or ready_s is None:
+        refuse(rollout, event, now_s)
+    raise StateError(BAKE.format(id=rollout.rollout_id, left=max(0.0, ready_s - now_s)))
+
+
+def decommission(rollout: Rollout, event: Decommission, now_s: float) -> Effects:
+    """Unload what served before, and candidates that never will. Raises StateError if it is."""
+    if rollout.progress.decommissioned_s is not None:
+        raise StateError(f"rollout {rollout.rollout_id} is decommissioned already")
+    rollout.progress.decommissioned_s = now_s
+    effects: Effects = [_audited(rollout, event, "decommission")]
+    for unit in rollout.order[: rollout.progress.touched_index]:
+        member = rollout.members[unit]
+        effect = decommissioned(rollout, member, now_s, is_purged=event.is_purged)
+        effects += [] if effect is None else [effect]
+    return effects
 
 
 def revert(rollout: Rollout, event: Revert, now_s: float) -> Effects:

@@ -19,6 +19,7 @@ class Assign:
     trial: TrialLimits
     attempt: int
     deadline_us: int
+    sampling_bp: int = 10_000  # of the inputs, where it runs as a shadow
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,17 @@ class SendBack:
     trial: TrialLimits
     reason: str
     is_failure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The unit may unload this bundle, which does not serve; `is_purged`: its bytes too."""
+
+    rollout_id: str
+    unit: str
+    model: str
+    digest: bytes
+    is_purged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +82,5 @@ class Finished:
     report: Mapping[str, Any]
 
 
-Effect = Assign | SendBack | Audit | Notify | Finished
+Effect = Assign | SendBack | Release | Audit | Notify | Finished
 Effects = list[Effect]

@@ -73,6 +73,25 @@ class Advance:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """Let `to_slot` serve where `from_slot` does, by compare-and-swap on `from_slot`."""
+
+    operator: str
+    from_slot: str
+    to_slot: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decommission:
+    """Unload what does not serve any more; `is_purged`: its bytes too."""
+
+    operator: str
+    reason: str = ""
+    is_purged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Assigned:
     """An Assign or SendBack effect was carried out and persisted.
 
@@ -112,6 +131,7 @@ class Observed:
     good_inferences: int = 0
     code: Code | Unknown = Code.OK
     reason: str = ""
+    candidate: bytes | None = None  # manifest digest of the candidate that stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +185,9 @@ class Tick:
     control_silent: int = 0
 
 
-Command = Approve | Start | Pause | Resume | Abort | Revert | Widen | Advance
+Command = (
+    Approve | Start | Pause | Resume | Abort | Revert | Widen | Advance | Switch | Decommission
+)
 Observation = (
     Assigned
     | PassedOver
@@ -179,7 +201,9 @@ Observation = (
 )
 Event = Command | Observation
 
-COMMANDS: Final[tuple[type, ...]] = (Approve, Start, Pause, Resume, Abort, Revert, Widen, Advance)
+COMMANDS: Final[tuple[type, ...]] = (
+    Approve, Start, Pause, Resume, Abort, Revert, Widen, Advance, Switch, Decommission,
+)  # fmt: skip
 OBSERVATIONS: Final[tuple[type, ...]] = (
     Assigned,
     PassedOver,

@@ -38,6 +38,8 @@ def expire(rollout: Rollout, now_s: float) -> None:
     while rollout.deadlines and rollout.deadlines[0][0] <= clock_s:
         _, index = heapq.heappop(rollout.deadlines)
         member = rollout.members[rollout.order[index]]
+        if member.deadline_s is not None and member.deadline_s > clock_s:
+            continue  # it was ready, and was offered something again
         reason = f"not done within {rollout.plan.silent_after_s:g} s"
         signal_member(rollout, member, Signal.DEADLINE, reason)
 

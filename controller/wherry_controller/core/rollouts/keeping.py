@@ -175,6 +175,7 @@ Decoders = Mapping[str, Callable[[Any], Any]]
 MEMBER_FIELDS: Final[Decoders] = {
     "phase": MemberPhase,
     "way_back": Return,
+    "offered": Action,
     "before": _octets,
     "assignment_id": _octets,
     "return_assignment_id": _octets,
@@ -243,7 +244,7 @@ DECODERS: Final[Decoders] = {
     "plan": _plan,
     "terms": _terms,
     "state": State,
-    "progress": lambda values: Progress(**values),
+    "progress": lambda values: Progress(**{"touched_index": values["offer_index"], **values}),
     "link": lambda values: LinkClock(**values),
     "checks": _checks,
     "told": set,

@@ -5,11 +5,14 @@ Rules:
 2. While in flight a device may be seen in any order (reports are lost, power is cut).
 3. Success is proved (`decide` checks running digest and good inferences before PROVED).
 4. The way back is a second table, so that what happened in the rollout stays on record.
+5. READY is no end: the candidate stands, and a later stage may offer again.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from wherry_controller.core.rollouts.stages import Action
 
 
 class _Named(Enum):
@@ -26,6 +29,7 @@ class MemberPhase(_Named):
     FETCHING = "fetching"
     STAGED = "staged"
     TRIAL = "trial"
+    READY = "ready"  # a warm or shadow candidate stands
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
     REVERTED = "reverted"
@@ -40,6 +44,7 @@ class Signal(_Named):
     FETCHES = "fetches"
     STAGES = "stages"
     TRIES = "tries"
+    READIES = "readies"
     PROVED = "proved"
     REJECTS = "rejects"
     REVERTS = "reverts"
@@ -50,13 +55,14 @@ class Signal(_Named):
 IN_FLIGHT: Final = frozenset(
     {MemberPhase.OFFERED, MemberPhase.FETCHING, MemberPhase.STAGED, MemberPhase.TRIAL}
 )
-ENDED: Final = frozenset(MemberPhase) - IN_FLIGHT - {MemberPhase.PENDING}
+ENDED: Final = frozenset(MemberPhase) - IN_FLIGHT - {MemberPhase.PENDING, MemberPhase.READY}
 FAILED: Final = frozenset({MemberPhase.REJECTED, MemberPhase.REVERTED})
 
 _SEEN: Final = {
     Signal.FETCHES: MemberPhase.FETCHING,
     Signal.STAGES: MemberPhase.STAGED,
     Signal.TRIES: MemberPhase.TRIAL,
+    Signal.READIES: MemberPhase.READY,
     Signal.PROVED: MemberPhase.CONFIRMED,
     Signal.REJECTS: MemberPhase.REJECTED,
     Signal.REVERTS: MemberPhase.REVERTED,
@@ -71,6 +77,11 @@ MEMBER_TRANSITIONS: Final[dict[tuple[MemberPhase, Signal], MemberPhase]] = {
     (MemberPhase.PENDING, Signal.PASSED_OVER): MemberPhase.SKIPPED,
     **{(phase, Signal.OFFER): phase for phase in IN_FLIGHT},
     **{(phase, signal): seen for phase in IN_FLIGHT for signal, seen in _SEEN.items()},
+    **{(MemberPhase.READY, signal): MemberPhase.READY for signal in Signal},
+    (MemberPhase.READY, Signal.OFFER): MemberPhase.OFFERED,
+    (MemberPhase.READY, Signal.REJECTS): MemberPhase.REJECTED,
+    (MemberPhase.READY, Signal.REVERTS): MemberPhase.REVERTED,
+    (MemberPhase.READY, Signal.PASSED_OVER): MemberPhase.SKIPPED,
     **{(phase, signal): phase for phase in ENDED for signal in Signal},
 }
 
@@ -131,4 +142,5 @@ class Member:
     return_reason: str = ""
     return_assignment_id: bytes | None = None
     return_deadline_s: float | None = None
+    offered: Action = Action.SWAP  # what was asked of it last
     memory_share: float | None = None  # of its budget, as seen since it swapped

@@ -26,6 +26,7 @@ from wherry_controller.core.rollouts.members import (
     Signal,
 )
 from wherry_controller.core.rollouts.pools import Arm, Figures
+from wherry_controller.core.rollouts.stages import CANDIDATE
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
     Rollout,
@@ -37,6 +38,7 @@ from wherry_controller.core.rollouts.state import (
 
 BACK_LATE: Final = "back late"
 CRASH_CODES: Final = (Code.ENGINE_CRASH, Code.UNCONFIRMED_STARTS)
+LATE: Final = frozenset({Signal.PROVED, Signal.READIES})
 OUTCOME_SIGNALS: Final = {Outcome.REJECTED: Signal.REJECTS, Outcome.REVERTED: Signal.REVERTS}
 PHASE_SIGNALS: Final = {
     Phase.FETCHING: Signal.FETCHES,
@@ -116,7 +118,7 @@ def _observed_member(rollout: Rollout, member: Member, event: Observed, now_s: f
     if signal is None:
         return
     if member.phase is MemberPhase.SILENT:
-        if signal is Signal.PROVED and not member.is_late:
+        if signal in LATE and not member.is_late:
             member.is_late = True
             rollout.changed.add(member.unit)
         return
@@ -136,6 +138,9 @@ def signal_of(rollout: Rollout, member: Member, event: Observed) -> Signal | Non
         return None
     if event.outcome is Outcome.CONFIRMED:
         return Signal.PROVED if is_proved(rollout, member, event) else None
+    if event.outcome is Outcome.READY:
+        stands = member.offered in CANDIDATE and event.candidate == rollout.digest
+        return Signal.READIES if stands else None
     return OUTCOME_SIGNALS.get(event.outcome) or PHASE_SIGNALS.get(event.phase)
 
 

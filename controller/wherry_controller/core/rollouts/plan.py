@@ -23,7 +23,7 @@ from wherry_protocol.codec import encode
 from wherry_protocol.messages.desired import TrialLimits
 
 from wherry_controller.core.rollouts.limits import CHECKS, DEFAULT_PRESET, PRESETS, GateLimits
-from wherry_controller.core.rollouts.stages import SECONDS_MAX, Stage, parse_stages
+from wherry_controller.core.rollouts.stages import SECONDS_MAX, Action, Stage, parse_stages
 from wherry_controller.core.rollouts.strategies import STRATEGIES, parameters_of
 from wherry_controller.core.rollouts.tables import inner, invalid, known, numbers, one_of, text
 from wherry_controller.core.subset import WHOLE_BP, parse_share
@@ -65,6 +65,9 @@ class Plan:
     inference_deadline_us: int = 0
     overrides: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)  # of the strategy, all of them
+    sampling_bp: int = WHOLE_BP  # of the inputs that a shadow runs on
+    slot: str = "green"  # where a switched version is staged; the other one serves until then
+    is_purged: bool = False  # a decommission deletes the bytes too
     environment: str = ""  # the label `env` of its units, as they were selected
     on_call: str = ""  # whom to call about it
     notes: str = ""
@@ -109,7 +112,7 @@ KINDS: Final[dict[type, str]] = {
 }
 TEXTS: Final = {"on_call": 128, "notes": 1_024}  # longest, in characters
 KEYS: Final = (
-    "strategy", "parameters", "stages", "preset", "subset", "gate", "trial",
+    "strategy", "parameters", "slot", "stages", "preset", "subset", "gate", "trial",
     *SECONDS, *COUNTS, *TEXTS,
 )  # fmt: skip
 
@@ -130,9 +133,14 @@ def parse_plan(table: Mapping[str, Any]) -> Plan:
         _trial(inner(table, "trial")),
         _subset(table, strategy, given),
         parameters=given,
+        sampling_bp=given.get("sampling", WHOLE_BP),
+        is_purged=given.get("bytes") == "purge",
         **numbers("rollout file", table, SECONDS, COUNTS),
+        slot=one_of("slot", table.get("slot", "green"), ("blue", "green")),
         **_texts(table),
     )
+    if plan.subset_bp < WHOLE_BP and any(s.action is not Action.SWAP for s in stages):
+        raise invalid(f"{strategy} has no subset; take a part of the target, like '25% of all'")
     return replace(plan, overrides=_overrides(plan))
 
 
@@ -178,7 +186,9 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 def _stages(table: Mapping[str, Any]) -> tuple[str, tuple[Stage, ...], dict[str, Any]]:
     if "stages" not in table:
-        name = one_of("strategy", table.get("strategy", "direct"), tuple(STRATEGIES))
+        given_name = table.get("strategy", "direct")
+        name = str(given_name).replace("_", "-") if isinstance(given_name, str) else given_name
+        name = one_of("strategy", name, tuple(STRATEGIES))
         given = parameters_of(name, inner(table, "parameters"))
         return name, STRATEGIES[name].make(given), given
     if "strategy" in table or "parameters" in table:

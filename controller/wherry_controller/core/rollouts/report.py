@@ -4,7 +4,8 @@ from typing import Any, Final
 
 from wherry_controller.core.rollouts.gates import Check, blocking
 from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
-from wherry_controller.core.rollouts.state import Rollout, State
+from wherry_controller.core.rollouts.stages import CANDIDATE, Action
+from wherry_controller.core.rollouts.state import Rollout, State, stage_of
 from wherry_controller.core.subset import WHOLE_BP, count_of
 
 NAMES_MAX: Final = 1_000
@@ -28,6 +29,8 @@ def report(rollout: Rollout) -> dict[str, Any]:
         "on_call": rollout.plan.on_call,
         "notes": rollout.plan.notes,
         "approved_by": rollout.progress.approved_by,
+        "action": stage_of(rollout).action.value,
+        "slot": rollout.plan.slot,
         "stage": rollout.progress.stage_index + 1,
         "stages": len(rollout.plan.stages),
         "subset": rollout.progress.subset_bp / WHOLE_BP,
@@ -105,15 +108,13 @@ def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
         return [] if ended else [_operator_sentence(rollout)]
     progress, stage = rollout.progress, rollout.plan.stages[rollout.progress.stage_index]
     started_s = now_s if progress.started_s is None else progress.started_s
+    if progress.stage_opened_s is None and now_s >= started_s + stage.not_before_s:
+        return [_hand_sentence(rollout)]
     if progress.stage_opened_s is None:
         return [f"its stage opens in {started_s + stage.not_before_s - now_s:.0f} s"]
     if progress.settled_s is None:
         left = progress.opened_count - progress.offer_index
-        good = rollout.plan.trial.good_inferences_min
-        return [
-            f"{rollout.in_flight} devices to confirm ({good} good inferences each) or fail, "
-            f"{left} to be offered"
-        ]
+        return [f"{rollout.in_flight} devices to {_goal(rollout)} or fail, {left} to be offered"]
     found = []
     if now_s < progress.settled_s + stage.soak_s:
         found.append(f"{progress.settled_s + stage.soak_s - now_s:.0f} s of soak")
@@ -122,6 +123,23 @@ def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
         found += [f"{check.name}: {check.text}" for check in blocked]
         found += [] if rollout.checks else ["the gate's first check"]
     return found
+
+
+def _goal(rollout: Rollout) -> str:
+    action = stage_of(rollout).action
+    if action is Action.DECOMMISSION:
+        return f"take their candidates away ({rollout.returns[Return.SENT]} are asked)"
+    if action in CANDIDATE:
+        return "have their candidate ready"
+    return f"confirm ({rollout.plan.trial.good_inferences_min} good inferences each)"
+
+
+def _hand_sentence(rollout: Rollout) -> str:
+    """A stage that is opened by hand waits for somebody."""
+    if stage_of(rollout).action is Action.SWITCH:
+        slot = rollout.plan.slot
+        return f"somebody to switch to {slot} (wherry rollout switch {rollout.rollout_id})"
+    return f"somebody to open its stage (wherry rollout advance {rollout.rollout_id})"
 
 
 def _operator_sentence(rollout: Rollout) -> str:

@@ -33,7 +33,7 @@ def start_reverting(
     """Enter REVERTING and queue whoever was touched."""
     enter(rollout, State.REVERTING, why)
     rollout.progress.reverting_s = now_s
-    for unit in rollout.order[: rollout.progress.offer_index]:
+    for unit in rollout.order[: rollout.progress.touched_index]:
         member = rollout.members[unit]
         if member.phase not in (MemberPhase.PENDING, MemberPhase.SKIPPED):
             signal_return(rollout, member, ReturnSignal.QUEUE)
@@ -47,7 +47,7 @@ def start_reverting(
 
 def bring_back(rollout: Rollout, now_s: float) -> Effects:
     """Send back as many as the rate allows; finish when nobody is under way."""
-    _expire_returns(rollout, now_s)
+    expire_returns(rollout, now_s)
     effects: Effects = []
     started_s = now_s if rollout.progress.reverting_s is None else rollout.progress.reverting_s
     rate = rollout.plan.returns_per_s
@@ -79,7 +79,8 @@ def send_back(rollout: Rollout, member: Member, now_s: float) -> SendBack:
     )
 
 
-def _expire_returns(rollout: Rollout, now_s: float) -> None:
+def expire_returns(rollout: Rollout, now_s: float) -> None:
+    """Who is not back by now is named."""
     clock_s = rollout.link.read(now_s)
     while rollout.return_deadlines and rollout.return_deadlines[0][0] <= clock_s:
         _, index = heapq.heappop(rollout.return_deadlines)

@@ -27,6 +27,7 @@ from wherry_controller.core.rollouts.members import (
 )
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.pools import Pools
+from wherry_controller.core.rollouts.stages import Stage
 
 
 class State(Enum):
@@ -65,7 +66,9 @@ class Progress:
     stage_index: int = 0
     opened_bp: int = 0
     opened_count: int = 0  # members ranked below it are open
-    offer_index: int = 0  # members ranked below it were offered
+    offer_index: int = 0  # members ranked below it were offered what this stage does
+    touched_index: int = 0  # members ranked below it were offered anything
+    triggered_index: int = -1  # the last stage that somebody has opened by hand
     subset_bp: int = 10_000
     started_s: float | None = None
     stage_opened_s: float | None = None
@@ -79,6 +82,7 @@ class Progress:
     reverting_s: float | None = None
     returns_sent: int = 0
     approved_by: str = ""
+    decommissioned_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -153,6 +157,11 @@ class Rollout:
         """Rejected, reverted, or confirmed and reverted later."""
         phases = self.counts
         return phases[MemberPhase.REJECTED] + phases[MemberPhase.REVERTED] + self.relapsed
+
+
+def stage_of(rollout: Rollout) -> Stage:
+    """The stage that is open, or is to be opened next."""
+    return rollout.plan.stages[rollout.progress.stage_index]
 
 
 def queued(rollout: Rollout) -> list[str]:

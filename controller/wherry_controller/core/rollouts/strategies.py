@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from wherry_controller.core.rollouts.stages import STAGES_MAX, Stage
+from wherry_controller.core.rollouts.stages import STAGES_MAX, Action, Stage
 from wherry_controller.core.rollouts.tables import bounded, invalid, known, one_of
 from wherry_controller.core.subset import WHOLE_BP, parse_share
 
@@ -16,6 +16,7 @@ DAY_S: Final = 86_400.0
 HOUR_S: Final = 3_600.0
 SOAK_S: Final = 300.0
 CANARY_LADDER: Final = ((500, 1), (1_000, 2), (2_500, 3), (5_000, 5), (WHOLE_BP, 7))
+EXPERIMENT_LADDER: Final = (2_500, 5_000, WHOLE_BP)
 HOURS: Final = (0.01, 8_784.0)
 
 Given = Mapping[str, Any]  # the parameters, all of them, checked
@@ -110,6 +111,34 @@ def linear(given: Given) -> tuple[Stage, ...]:
     return tuple(Stage(share, soak_s, n * interval_s) for n, share in enumerate(shares))
 
 
+def blue_green(given: Given) -> tuple[Stage, ...]:
+    """A candidate everywhere; one switch; a bake; what served before is unloaded."""
+    is_manual = given["switch"] == "manual"
+    stages = (
+        Stage(WHOLE_BP, is_gated=False, action=Action.WARM),
+        Stage(WHOLE_BP, given["bake_s"], action=Action.SWITCH, is_manual=is_manual),
+    )
+    last = Stage(WHOLE_BP, is_gated=False, action=Action.DECOMMISSION)
+    return (*stages, last) if given["decommission"] == "automatic" else stages
+
+
+def shadow(given: Given) -> tuple[Stage, ...]:
+    """A candidate that runs after what serves, on the same inputs, is compared, and goes."""
+    return (
+        Stage(WHOLE_BP, given["hours"] * HOUR_S, action=Action.SHADOW),
+        Stage(WHOLE_BP, is_gated=False, action=Action.DECOMMISSION),
+    )
+
+
+def ab(given: Given) -> tuple[Stage, ...]:
+    """A treatment group that grows, and whose members stay in it."""
+    shares = [share for share in EXPERIMENT_LADDER if share > given["split"]]
+    return tuple(
+        Stage(share, given["hours"] * HOUR_S, is_manual=number > 0)
+        for number, share in enumerate([given["split"], *shares])
+    )
+
+
 def pilot(given: Given) -> tuple[Stage, ...]:
     """A small part for a day before the ladder, where the fleet is large enough for it."""
     ladder = STRATEGIES[given["ladder"]]
@@ -143,6 +172,26 @@ STRATEGIES: Final[dict[str, Strategy]] = {
             "increment_interval_hours": Number(24.0, *HOURS),
         },
         stops_at="target",
+    ),
+    "blue-green": Strategy(
+        "a warm candidate everywhere, one switch, 900 s of bake; back is one pointer",
+        blue_green,
+        {
+            "bake_s": Number(900.0, 0.0, 31 * DAY_S),
+            "switch": Choice("manual", ("manual", "automatic")),
+            "decommission": Choice("manual", ("manual", "automatic")),
+            "bytes": Choice("keep", ("keep", "purge")),
+        },
+    ),
+    "shadow": Strategy(
+        "it runs after what serves on the same inputs, is compared and never serves",
+        shadow,
+        {"sampling": Share(WHOLE_BP), "hours": Number(1.0, *HOURS)},
+    ),
+    "ab": Strategy(
+        "5, 25, 50 and 100 % of the devices, each step for a day and by hand; the rest is control",
+        ab,
+        {"split": Share(500), "hours": Number(24.0, *HOURS)},
     ),
     "pilot": Strategy(
         "1 % for 24 hours before the canary, in a fleet of 100 units and more",
