@@ -18,8 +18,7 @@ from wherry_protocol.codec import decode
 from wherry_protocol.cose import unverified_payload
 from wherry_protocol.errors import Code, TrustError
 from wherry_protocol.keys import AgreementKey, SigningKey
-from wherry_protocol.manifest import Manifest
-from wherry_protocol.messages.desired import Assignment, Desired, assignment_id
+from wherry_protocol.messages.desired import Assignment, Desired, Mode, assignment_id
 from wherry_protocol.messages.enrolment import EnrolAnswer, EnrolRequest, UnitRequest
 from wherry_protocol.messages.observed import (
     Ack,
@@ -85,6 +84,8 @@ class FakeDevice:
     answer: EnrolAnswer | None = None
     active: dict[str, Served] = field(default_factory=dict)
     previous: dict[str, Served] = field(default_factory=dict)
+    candidate: dict[str, Served] = field(default_factory=dict)
+    fetched: list[bytes] = field(default_factory=list)  # manifests, in the order of installs
     done: dict[str, tuple[bytes, Outcome, Code]] = field(default_factory=dict)
     desired: Desired | None = None
 
@@ -162,6 +163,7 @@ class FakeDevice:
             assignment_id=identity,
             active=_slot(self.active.get(name)),
             previous=_slot(self.previous.get(name)),
+            candidate=_slot(self.candidate.get(name)),
             code=code,
             good_inferences=self.good_inferences,
         )
@@ -183,6 +185,11 @@ class FakeDevice:
         for assignment in desired.assignments:
             if self.done.get(assignment.model, (b"",))[0] != assignment_id(assignment):
                 self._install(assignment, desired, retained)
+        for release in desired.releases:
+            for slot in (self.previous, self.candidate):
+                held = slot.get(release.model)
+                if held is not None and held.digest == release.manifest_digest:
+                    del slot[release.model]
         self.revision, self.desired = desired.revision, desired
         return True
 
@@ -196,6 +203,11 @@ class FakeDevice:
     def _install(
         self, assignment: Assignment, desired: Desired, retained: Mapping[str, bytes]
     ) -> None:
+        standing = self._standing(assignment)
+        if standing is not None:
+            self._point(assignment, standing)
+            return
+        self.fetched.append(assignment.manifest_digest)
         manifest_bytes = self.fetch(
             assignment.manifest_digest, assignment.manifest_bytes, desired, retained
         )
@@ -210,12 +222,39 @@ class FakeDevice:
             self.verdict_code,
         )
         if self.verdict is Outcome.CONFIRMED:
-            self._swap(assignment, manifest)
+            self._take(assignment, Served(assignment.manifest_digest, manifest.version))
 
-    def _swap(self, assignment: Assignment, manifest: Manifest) -> None:
-        if assignment.model in self.active:
-            self.previous[assignment.model] = self.active[assignment.model]
-        self.active[assignment.model] = Served(assignment.manifest_digest, manifest.version)
+    def _standing(self, assignment: Assignment) -> Served | None:
+        """What is loaded already in any slot: nothing is fetched for it."""
+        if assignment.mode is not Mode.ACTIVE:
+            return None
+        for slot in (self.active, self.candidate, self.previous):
+            served = slot.get(assignment.model)
+            if served is not None and served.digest == assignment.manifest_digest:
+                return served
+        return None
+
+    def _point(self, assignment: Assignment, standing: Served) -> None:
+        """One pointer, and the trial."""
+        outcome = self.verdict
+        is_back = self.previous.get(assignment.model) == standing
+        outcome = Outcome.CONFIRMED if is_back else outcome
+        code = Code.OK if outcome is Outcome.CONFIRMED else self.verdict_code
+        self.done[assignment.model] = (assignment_id(assignment), outcome, code)
+        if outcome is Outcome.CONFIRMED:
+            self._take(assignment, standing)
+
+    def _take(self, assignment: Assignment, served: Served) -> None:
+        model = assignment.model
+        if assignment.mode is not Mode.ACTIVE:
+            self.candidate[model] = served
+            self.done[model] = (assignment_id(assignment), Outcome.READY, Code.OK)
+            return
+        self.candidate.pop(model, None)
+        if self.active.get(model) != served:
+            if model in self.active:
+                self.previous[model] = self.active[model]
+            self.active[model] = served
 
     def fetch(
         self, digest: bytes, size: int, desired: Desired, retained: Mapping[str, bytes]

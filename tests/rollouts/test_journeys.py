@@ -24,13 +24,14 @@ from wherry_controller.core.rollouts import (
     restore,
     to_json,
 )
-from wherry_controller.core.rollouts.effects import Assign, Effect, SendBack
+from wherry_controller.core.rollouts.effects import Assign, Effect, Release, SendBack
 from wherry_controller.core.rollouts.events import (
     Abort,
     Advance,
     Approve,
     Assigned,
     Crashed,
+    Decommission,
     Event,
     LinkChanged,
     Memory,
@@ -42,12 +43,14 @@ from wherry_controller.core.rollouts.events import (
     Resume,
     Revert,
     Start,
+    Switch,
     Tick,
     Widen,
 )
-from wherry_controller.core.rollouts.members import ENDED, MemberPhase, Return
+from wherry_controller.core.rollouts.members import ENDED, FAILED, MemberPhase, Return
 from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code, DecodeError, StateError
+from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.reported import Outcome, Phase
 
 from tests.rollouts.voyage import CLASS, NEW, OLD, T0, figures, manifest, names
@@ -61,15 +64,31 @@ PLANS = st.sampled_from(
         parse_plan({"strategy": "canary", "subset": "30%"}),
         parse_plan({"parallel_max": 2, "max_failed": 3, "silent_after_s": 400, "returns_per_s": 1}),
         parse_plan({"strategy": "rolling", "gate": {"requests_min": 10, "require": ["errors"]}}),
+        parse_plan({"strategy": "ab", "gate": {"requests_min": 10, "require": ["errors"]}}),
+        parse_plan({"strategy": "blue-green", "max_failed": 2}),
+        parse_plan(
+            {
+                "strategy": "blue-green",
+                "parallel_max": 3,
+                "silent_after_s": 400,
+                "silent_share_max": 0.5,
+                "parameters": {"bake_s": 60, "switch": "automatic", "decommission": "automatic"},
+                "gate": {"requests_min": 10, "require": []},
+            }
+        ),
+        parse_plan({"strategy": "shadow", "max_failed": 2, "gate": {"require": []}}),
     ]
 )
 UNIT = st.sampled_from(UNITS)
+SLOT = st.sampled_from(["blue", "green"])
 COMMANDS: st.SearchStrategy[Event] = st.one_of(
     st.just(Pause("ada", "why")),
     st.just(Resume("ada")),
     st.just(Abort("ada", "why")),
     st.just(Revert("ada", "why")),
     st.just(Advance("ada", "why")),
+    st.builds(Switch, st.just("ada"), SLOT, SLOT, st.just("why")),
+    st.builds(Decommission, st.just("ada"), st.just(""), st.booleans()),
     st.builds(Widen, st.just("ada"), st.sampled_from([5_000, 10_000])),
 )
 REPORTS = st.builds(
@@ -77,10 +96,12 @@ REPORTS = st.builds(
     UNIT,
     st.just(b"?"),  # replaced by the id of the unit's present assignment
     st.sampled_from([*Phase, Unknown(77)]),
-    st.sampled_from([*[Outcome.CONFIRMED] * 6, *Outcome, Unknown(88)]),
+    st.sampled_from([*[Outcome.CONFIRMED] * 6, *[Outcome.READY] * 3, *Outcome, Unknown(88)]),
     st.sampled_from([NEW, NEW, OLD, None]),
     st.sampled_from([0, 1_000]),
     st.sampled_from([Code.OK, Code.ENGINE_CRASH, Unknown(999)]),
+    st.just(""),
+    st.sampled_from([NEW, NEW, OLD, None]),
 )
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     REPORTS,
@@ -130,7 +151,7 @@ class Journey:
         except StateError:
             self.rollout, effects = rollout, []
         self.keep()
-        self.hold(before)
+        self.hold(before, effects)
         for effect in effects:
             self.effects.append(effect)
             if isinstance(effect, Assign | SendBack):
@@ -144,17 +165,23 @@ class Journey:
             else:
                 self.parts[key] = text
 
-    def hold(self, before: dict[str, MemberPhase]) -> None:
+    def hold(self, before: dict[str, MemberPhase], effects: list[Effect]) -> None:
         rollout = self.rollout
         assert all_parts(rollout) == self.parts, "a change was not kept"
         opened = set(rollout.order[: rollout.progress.opened_count])
+        new = [effect for effect in effects if isinstance(effect, Assign)]
+        assert {effect.unit for effect in new} <= opened, "outside the open stages"
+        released = [effect for effect in effects if isinstance(effect, Release)]
+        for effect in released:
+            assert rollout.members[effect.unit].phase is MemberPhase.CONFIRMED, "it may serve"
+            assert effect.digest != rollout.digest, "what serves was released"
         for unit, member in rollout.members.items():
             assert member.phase is before[unit] or before[unit] not in ENDED, "the end changed"
-        assigned = [effect.unit for effect in self.effects if isinstance(effect, Assign)]
-        assert set(assigned) <= opened, "outside the open stages"
-        assert len(assigned) == len(set(assigned)), "offered twice"
+        offered = [(e.unit, e.mode) for e in self.effects if isinstance(e, Assign)]
+        assert len(offered) == len(set(offered)), "offered twice"
+        assigned = {unit for unit, _ in offered}
         returned = [effect.unit for effect in self.effects if isinstance(effect, SendBack)]
-        assert set(returned) <= set(assigned), "sent back without having been touched"
+        assert set(returned) <= assigned, "sent back without having been touched"
         assert len(returned) == len(set(returned)), "sent back twice"
         fresh = restore(self.parts)
         for name in ("counts", "returns", "swapped"):
@@ -238,3 +265,24 @@ def test_a_newer_format_is_refused_by_name() -> None:
     with pytest.raises(DecodeError, match="format 2, this controller reads 1") as refused:
         restore(parts)
     assert refused.value.code is Code.UNSUPPORTED_FORMAT
+
+
+@settings(max_examples=60)
+@given(*SOME_PLANS_AND_STEPS)
+def test_no_journey_that_is_aborted_leaves_a_candidate_that_nobody_takes_away(
+    plan: Plan, steps: list[tuple[Event, float]]
+) -> None:
+    made = journey(plan, steps, False)
+    if made.rollout.state not in (State.RUNNING, State.PAUSED):
+        return
+    made.tell(Abort("bob", "not now"))
+    taken = {effect.unit for effect in made.effects if isinstance(effect, SendBack)}
+    for effect in made.effects:
+        if isinstance(effect, Assign) and effect.mode is not Mode.ACTIVE:
+            member = made.rollout.members[effect.unit]
+            has_gone_on = any(
+                isinstance(e, Assign) and e.unit == effect.unit and e.mode is Mode.ACTIVE
+                for e in made.effects
+            )
+            is_others = member.phase in (MemberPhase.SKIPPED, *FAILED)
+            assert effect.unit in taken or has_gone_on or is_others, effect.unit

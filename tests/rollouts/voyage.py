@@ -157,10 +157,19 @@ class Voyage:
         running: bytes | None = NEW,
         good_inferences: int = 1_000,
         code: Code = Code.OK,
+        candidate: bytes | None = None,
     ) -> list[Effect]:
         return self.tell(
-            Observed(unit, self.ids[unit], phase, outcome, running, good_inferences, code, "")
+            Observed(
+                unit, self.ids[unit], phase, outcome, running, good_inferences, code, "", candidate
+            )
         )
+
+    def make_ready(self, *units: str) -> "Voyage":
+        """Their candidate stands; the old version serves."""
+        for unit in units or self.in_phase("offered", "fetching", "staged"):
+            self.report(unit, Outcome.READY, running=OLD, candidate=NEW)
+        return self
 
     def confirm(self, *units: str) -> "Voyage":
         for unit in units or self.in_phase("offered", "fetching", "staged", "trial"):

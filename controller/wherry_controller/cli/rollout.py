@@ -253,6 +253,39 @@ def abort(
     _steer(rollout, "revert" if revert else "abort", reason)
 
 
+@app.command()
+def switch(
+    rollout: RolloutArgument,
+    from_slot: Annotated[str, typer.Option("--from", help="The slot that serves: blue or green.")],
+    to_slot: Annotated[str, typer.Option("--to", help="The slot that is to serve.")],
+    reason: Annotated[str, typer.Option(help="Why; switching back needs one.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Let the staged version serve everywhere, or switch back; refused if --from is stale.
+
+    wherry rollout switch pump-anomaly-1.1.0-2 --from blue --to green
+    """
+    body = {"from_slot": from_slot, "to_slot": to_slot, "reason": reason}
+    found = ask("POST", f"/rollouts/{rollout}/switch", body=body)
+    show(found, rollout_text(found))
+
+
+@app.command()
+def decommission(
+    rollout: RolloutArgument,
+    reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
+    purge: Annotated[bool, typer.Option("--purge", help="Delete the bytes too.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Unload what served before a switch, once its bake has ended; the bytes stay.
+
+    wherry rollout decommission pump-anomaly-1.1.0-2
+    """
+    body = {"reason": reason, "is_purged": purge}
+    found = ask("POST", f"/rollouts/{rollout}/decommission", body=body)
+    show(found, rollout_text(found))
+
+
 def rollback(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     target: TargetOption,

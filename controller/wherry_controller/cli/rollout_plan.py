@@ -7,9 +7,7 @@ import typer
 
 from wherry_controller.cli.files import read_toml
 
-STRATEGY_HELP = (
-    "direct, rolling, canary, linear or pilot; a rollout file may have stages of its own."
-)
+STRATEGY_HELP = "direct, rolling, canary, linear, pilot, blue-green, shadow or ab."
 StrategyOption = Annotated[str | None, typer.Option(help=STRATEGY_HELP)]
 ParameterOption = Annotated[
     list[str] | None,

@@ -48,6 +48,8 @@ PERMISSIONS: Final[dict[str, Role]] = {
     "rollouts.revert": Role.OPERATOR,
     "rollouts.widen": Role.OPERATOR,
     "rollouts.advance": Role.APPROVER,
+    "rollouts.switch": Role.OPERATOR,
+    "rollouts.decommission": Role.OPERATOR,
     "rollback": Role.OPERATOR,
     "stop": Role.OPERATOR,
     "telemetry.list": Role.VIEWER,

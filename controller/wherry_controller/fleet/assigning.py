@@ -14,17 +14,25 @@ from dataclasses import dataclass
 from wherry_protocol.codec import encode
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Manifest, Policy
-from wherry_protocol.messages.desired import Assignment, Mode, TrialLimits, assignment_id
+from wherry_protocol.messages.desired import (
+    SAMPLES_ALL_BP,
+    Assignment,
+    Mode,
+    TrialLimits,
+    assignment_id,
+    protocol_of,
+)
 from wherry_protocol.messages.limits import ASSIGNMENTS_MAX, BLOBS_MAX, DESIRED_BYTES_MAX
 from wherry_protocol.replacing import replace
 from wherry_protocol.version import Version
 
 from wherry_controller.fleet import blobs, bundles, desires, trustees
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import assignments, devices, registry
+from wherry_controller.store import assignments, devices, registry, releases
 from wherry_controller.store.assignments import AssignmentRow, Failure
 from wherry_controller.store.devices import Unit
 from wherry_controller.store.registry import BundleRow
+from wherry_controller.store.releases import ReleaseRow
 
 KEY_ENTRY_BYTES = 80  # a digest, a wrapped key, and their CBOR heads
 FRAME_BYTES = 4096  # class, trial, image signatures, COSE
@@ -42,6 +50,7 @@ class Wish:
     mode: Mode = Mode.ACTIVE
     attempt: int = 0
     deadline_us: int = 0
+    sampling_bp: int = SAMPLES_ALL_BP
 
 
 def why_unfit(org: Organization, unit: Unit, wish: Wish) -> tuple[Code, str] | None:
@@ -65,6 +74,12 @@ def why_unfit(org: Organization, unit: Unit, wish: Wish) -> tuple[Code, str] | N
             Code.WRONG_ABI,
             f"{name} needs engine ABI {manifest.engine_abi}, it runs {unit.abi_min} to "
             f"{unit.abi_max}",
+        )
+    needed = protocol_of(_assignment(wish))
+    if unit.protocol_max is not None and unit.protocol_max < needed:
+        return (
+            Code.UNSUPPORTED_FORMAT,
+            f"its agent speaks protocol {unit.protocol_max}, this needs {needed}",
         )
     return (
         _below_floor(org, unit, wish)
@@ -136,17 +151,7 @@ def bounded(trial: TrialLimits, policy: Policy) -> TrialLimits:
 
 def assign(org: Organization, unit: Unit, wish: Wish, now_s: float) -> AssignmentRow:
     """Persist the assignment and queue the unit's next desired document."""
-    assignment = Assignment(
-        model=wish.manifest.model,
-        manifest_digest=wish.bundle.digest,
-        manifest_bytes=len(wish.bundle.manifest),
-        signatures=wish.bundle.signatures,
-        mode=wish.mode,
-        trial=bounded(wish.trial, wish.manifest.policy),
-        attempt=wish.attempt,
-        image_signatures=bundles.image_signatures(wish.bundle),
-        deadline_us=wish.deadline_us,
-    )
+    assignment = _assignment(wish)
     row = AssignmentRow(
         unit.connection,
         unit.unit,
@@ -160,9 +165,31 @@ def assign(org: Organization, unit: Unit, wish: Wish, now_s: float) -> Assignmen
         now_s,
     )
     assignments.put(org.db, row)
+    releases.delete(org.db, unit.connection, unit.unit, assignment.model)
     blobs.publish_bundle(org, wish.bundle.digest, now_s)
     desires.issue(org, unit, now_s)
     return row
+
+
+def _assignment(wish: Wish) -> Assignment:
+    return Assignment(
+        model=wish.manifest.model,
+        manifest_digest=wish.bundle.digest,
+        manifest_bytes=len(wish.bundle.manifest),
+        signatures=wish.bundle.signatures,
+        mode=wish.mode,
+        trial=bounded(wish.trial, wish.manifest.policy),
+        attempt=wish.attempt,
+        image_signatures=bundles.image_signatures(wish.bundle),
+        deadline_us=wish.deadline_us,
+        shadow_sample_bp=wish.sampling_bp,
+    )
+
+
+def release(org: Organization, unit: Unit, row: ReleaseRow, now_s: float) -> None:
+    """Tell the unit that it may unload a bundle that it does not serve."""
+    releases.put(org.db, row)
+    desires.issue(org, unit, now_s)
 
 
 def withdraw(org: Organization, unit: Unit, model: str, now_s: float) -> None:

@@ -11,6 +11,7 @@ from wherry_controller.core.rollouts.effects import (
     Effect,
     Finished,
     Notify,
+    Release,
     SendBack,
 )
 from wherry_controller.core.rollouts.events import Assigned, Event, PassedOver
@@ -18,9 +19,10 @@ from wherry_controller.core.rollouts.pools import Figures
 from wherry_controller.fleet import assigning, desires
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import SYSTEM, Organization
-from wherry_controller.store import assignments, devices, performance, registry
+from wherry_controller.store import assignments, devices, performance, registry, releases
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit
+from wherry_controller.store.releases import ReleaseRow
 
 HISTORY_S = 3600.0  # a unit's own figures from before its swap, the comparison of last resort
 WITHDRAWN = bytes(32)  # stands for the id of an assignment that was taken away
@@ -32,7 +34,9 @@ def carry_out(org: Organization, rollout: Rollout, effect: Effect, now_s: float)
         return _assign(org, rollout, effect, now_s)
     if isinstance(effect, SendBack):
         return _send_back(org, rollout, effect, now_s)
-    if isinstance(effect, Audit):
+    if isinstance(effect, Release):
+        _release(org, effect, now_s)
+    elif isinstance(effect, Audit):
         org.record(
             now_s, effect.who, effect.action, effect.rollout_id, effect.why, **effect.evidence
         )
@@ -64,6 +68,7 @@ def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -
         effect.mode,
         effect.attempt,
         effect.deadline_us,
+        effect.sampling_bp,
     )
     unfit = assigning.why_unfit(org, unit, wish)
     if unfit is not None:
@@ -73,6 +78,18 @@ def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -
     history = None if running is None else _history(org, unit, effect.model, running, now_s)
     row = assigning.assign(org, unit, wish, now_s)
     return Assigned(effect.unit, row.assignment_id, running, history)
+
+
+def _release(org: Organization, effect: Release, now_s: float) -> None:
+    """Unload what does not serve; where somebody else decides by now, nothing."""
+    unit = devices.find_unit(org.db, *devices.split_id(effect.unit))
+    held = None if unit is None else assignments.find(
+        org.db, unit.connection, unit.unit, effect.model
+    )  # fmt: skip
+    if unit is None or held is None or held.rollout != effect.rollout_id:
+        return
+    row = ReleaseRow(unit.connection, unit.unit, effect.model, effect.digest, int(effect.is_purged))
+    assigning.release(org, unit, row, now_s)
 
 
 def _outranked(org: Organization, rollout: Rollout, unit: Unit) -> str:
@@ -117,6 +134,8 @@ def _send_back(org: Organization, rollout: Rollout, effect: SendBack, now_s: flo
     if effect.is_failure:
         assigning.remember_as_bad(org, unit, rollout.digest, Code.FAILED, effect.reason, now_s)
     if effect.to_digest is None:
+        stays = ReleaseRow(unit.connection, unit.unit, effect.model, rollout.digest, 0)
+        releases.put(org.db, stays)  # a candidate that stands there has nothing to wait for
         assigning.withdraw(org, unit, effect.model, now_s)
         return Assigned(effect.unit, WITHDRAWN)
     bundle = registry.bundle(org.db, effect.to_digest)

@@ -15,6 +15,7 @@ from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.desired import (
     Assignment,
     Desired,
+    SlotRelease,
     TelemetryConfig,
     protocol_of,
 )
@@ -23,10 +24,11 @@ from wherry_protocol.replacing import replace
 
 from wherry_controller.fleet.blobs import content_key
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import assignments, classes, devices, outbox, registry
+from wherry_controller.store import assignments, classes, devices, outbox, registry, releases
 from wherry_controller.store.devices import Unit
 
 PROTOCOL = 1  # the one that this controller speaks
+RELEASES_SINCE = 2  # the protocol that knows releases
 
 
 def speaks_our_protocol(unit: Unit) -> bool:
@@ -91,6 +93,17 @@ def build(org: Organization, unit: Unit, now_s: float) -> Desired:
         ),
         is_isolated=bool(unit.is_isolated),
         chunk_window=unit.chunk_window,
+        releases=_releases(org, unit),
+    )
+
+
+def _releases(org: Organization, unit: Unit) -> tuple[SlotRelease, ...]:
+    """What the unit may unload, if it can read that."""
+    if (unit.protocol_max or 0) < RELEASES_SINCE:
+        return ()
+    return tuple(
+        SlotRelease(model=row.model, manifest_digest=row.digest, is_purged=bool(row.is_purged))
+        for row in releases.of_unit(org.db, unit.connection, unit.unit)
     )
 
 

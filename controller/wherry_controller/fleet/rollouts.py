@@ -123,6 +123,7 @@ def observe(org: Organization, changed: Iterable[UnitModel], now_s: float) -> No
             row.good_inferences,
             known(Code, row.code),
             row.reason,
+            row.candidate_digest,
         )
         tell(org, assigned.rollout, event, now_s)
 

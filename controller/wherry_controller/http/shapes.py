@@ -92,6 +92,19 @@ class Widening(Shape):
     reason: str = Field("", max_length=256)
 
 
+class SlotChange(Shape):
+    """Slots are blue and green, or named with their environment: production-green."""
+
+    from_slot: str = Field(description="the slot that serves now", max_length=80)
+    to_slot: str = Field(description="the slot that is to serve", max_length=80)
+    reason: str = Field("", max_length=256, description="why; switching back needs one")
+
+
+class Decommissioning(Shape):
+    reason: str = Field("", max_length=256)
+    is_purged: bool = Field(False, description="delete the bytes too")
+
+
 class Rollback(Shape):
     model: str
     target: Target

@@ -189,10 +189,20 @@ def units_by_issue(db: Database) -> None:
     db.execute("CREATE INDEX units_by_issue ON units (issued_s)")
 
 
+def releases(db: Database) -> None:
+    """What a unit may unload after a decommission."""
+    db.execute(
+        "CREATE TABLE releases (connection TEXT NOT NULL, unit TEXT NOT NULL, "
+        "model TEXT NOT NULL, digest BLOB NOT NULL, is_purged INTEGER NOT NULL, "
+        "PRIMARY KEY (connection, unit, model)) STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
     units_by_issue,
+    releases,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -128,6 +128,8 @@ def offer(rollout: Rollout, now_s: float) -> Effects:
     """What the stage does to its members, as many as may be under way (rule 3)."""
     progress, plan = rollout.progress, rollout.plan
     effects: Effects = []
+    if progress.stage_opened_s is None:
+        return effects
     room = plan.parallel_max - rollout.in_flight if plan.parallel_max else len(rollout.order)
     while progress.offer_index < progress.opened_count and room > 0:
         member = rollout.members[rollout.order[progress.offer_index]]

@@ -49,7 +49,10 @@ def ladder(rollout: Rollout, now_s: float) -> tuple[Rung, ...]:
             at_s = max(at_s, settles_s + stage.soak_s)
             times = (opens_s, at_s) if is_going else (opened_s, None)
             found.append(Rung(share_bp / 10_000, units, OPEN if is_open else AHEAD, *times))
-        if stage.share_bp >= progress.subset_bp:
+        following = stages[index + 1 : index + 2]
+        if share_bp >= progress.subset_bp and (
+            not following or following[0].action is stage.action
+        ):
             break
     return tuple(found)
 

@@ -15,7 +15,14 @@ from wherry_controller.fleet import Organization, deploying, releasing, rollouts
 from wherry_controller.http import streams, views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
-from wherry_controller.http.shapes import NewRollout, Rollback, Widening, WithReason
+from wherry_controller.http.shapes import (
+    Decommissioning,
+    NewRollout,
+    Rollback,
+    SlotChange,
+    Widening,
+    WithReason,
+)
 from wherry_controller.store import rollouts as kept
 
 router = APIRouter(tags=["rollouts"])
@@ -151,6 +158,21 @@ def widen(rollout_id: str, body: Widening, desk: At, by: By) -> dict[str, Any]:
     """Raise the subset and go on; devices that confirmed are not touched."""
     share = parse_share(body.subset)
     return _command(desk, rollout_id, lambda: told.Widen(by.name, share, body.reason))
+
+
+@router.post("/rollouts/{rollout_id}/switch", operation_id="rollouts.switch")
+def switch(rollout_id: str, body: SlotChange, desk: At, by: By) -> dict[str, Any]:
+    """Let the other slot serve, if `from_slot` serves now (compare-and-swap)."""
+    event = told.Switch(by.name, body.from_slot, body.to_slot, body.reason)
+    return _command(desk, rollout_id, lambda: event)
+
+
+@router.post("/rollouts/{rollout_id}/decommission", operation_id="rollouts.decommission")
+def decommission(rollout_id: str, body: Decommissioning, desk: At, by: By) -> dict[str, Any]:
+    """Unload what served before, once the bake has ended; its bytes stay unless purged."""
+    return _command(
+        desk, rollout_id, lambda: told.Decommission(by.name, body.reason, body.is_purged)
+    )
 
 
 @router.post("/rollback", operation_id="rollback")
