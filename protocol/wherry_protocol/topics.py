@@ -7,12 +7,14 @@
 from dataclasses import dataclass
 from typing import Final
 
+from wherry_protocol.frozen import quick
 from wherry_protocol.names import CONNECTION, ORG, UNIT, check_name
 
 ROOT: Final = "wherry/1"
 DEVICE_LEAVES: Final = ("reported", "telemetry", "event", "reply", "telemetry-json")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class DeviceTopic:
     """What a topic below `d/` addresses; `unit` is None for presence and ack."""

@@ -7,9 +7,11 @@ new weights. Source: semver.org 2.0.0 without pre-release and build parts.
 from dataclasses import dataclass
 
 from wherry_protocol.errors import Code, WherryError
+from wherry_protocol.frozen import quick
 from wherry_protocol.names import SEMVER
 
 
+@quick
 @dataclass(frozen=True, slots=True, order=True)
 class Version:
     """MAJOR.MINOR.PATCH, ordered numerically."""

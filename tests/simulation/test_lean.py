@@ -4,7 +4,7 @@ import pytest
 from wherry_controller.core.rollouts import State
 
 from tests.simulation.lean import sail_canary
-from tests.simulation.models import BAD, GOOD
+from tests.simulation.models import BAD, GOOD, Behaviour
 
 DEVICES = 200
 BY_NAME = {one.name: one for one in BAD}
@@ -25,5 +25,12 @@ def test_a_bad_version_does_not_leave_its_first_stages(name: str) -> None:
     assert outcome.problems == ()
 
 
-def test_it_plays_the_same_again() -> None:
-    assert sail_canary(30, GOOD) == sail_canary(30, GOOD)
+@pytest.mark.parametrize("behaviour", [GOOD, BY_NAME["slow"]], ids=["good", "slow"])
+def test_it_plays_the_same_in_however_many_processes(behaviour: Behaviour) -> None:
+    alone = sail_canary(60, behaviour, is_traced=True)
+    for processes in (2, 3):
+        assert sail_canary(60, behaviour, processes=processes, is_traced=True) == alone
+
+
+def test_the_trace_of_another_fleet_is_another() -> None:
+    assert sail_canary(30, is_traced=True).trace != sail_canary(31, is_traced=True).trace

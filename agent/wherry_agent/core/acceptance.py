@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wherry_protocol.errors import Code, ContractError
+from wherry_protocol.frozen import quick
 from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.manifest import Contract, DType, Kind, Manifest, Role, Tensor
 from wherry_protocol.version import Version
@@ -24,6 +25,7 @@ ELEMENT_BYTES: Final = {DType.INT8: 1, DType.INT16: 2, DType.INT32: 4}
 SAFETY_MARGIN_BYTES: Final = 256 * 1024  # of storage, for the record, the spool and folders
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What a unit can take."""

@@ -15,6 +15,7 @@ from enum import Enum
 from hashlib import sha256
 
 from wherry_protocol.errors import Code, TrustError, WherryError
+from wherry_protocol.frozen import quick
 from wherry_protocol.messages.desired import Desired
 from wherry_protocol.messages.limits import DESIRED_BYTES_MAX
 from wherry_protocol.trust import TrustState, open_director
@@ -27,6 +28,7 @@ class Novelty(Enum):
     AGAIN = "again"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Believed:
     """A document to act on. AGAIN: its revision is persisted already."""
@@ -36,6 +38,7 @@ class Believed:
     novelty: Novelty
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A document that is not acted on. `revision` is 0 where nobody vouches for it."""
@@ -45,6 +48,7 @@ class Refusal:
     revision: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Addressee:
     """Who judges, and when; `now_s` None: the time is not known."""

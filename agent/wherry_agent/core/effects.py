@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import Code
+from wherry_protocol.frozen import quick
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.desired import Assignment, TelemetryConfig
 from wherry_protocol.messages.observed import Kind, Severity
@@ -31,6 +32,7 @@ class Effect:
 # --- the disk
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Persist(Effect):
     """Replace the agent record, durably, before anything that follows.
@@ -43,6 +45,7 @@ class Persist(Effect):
     agent: "Agent | None" = field(default=None, compare=False, repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One blob that an install needs: digest and exact size."""
@@ -51,6 +54,7 @@ class Wanted:
     size_bytes: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Survey(Effect):
     """Look what of these blobs is on disk already; answered by `inputs.Surveyed`.
@@ -62,6 +66,7 @@ class Survey(Effect):
     is_content_wanted: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class KeepChunk(Effect):
     """Write a verified chunk of a blob of `size_bytes` to its place."""
@@ -72,6 +77,7 @@ class KeepChunk(Effect):
     data: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class KeepBlob(Effect):
     """Write a whole small blob durably (a manifest whose signatures held)."""
@@ -80,6 +86,7 @@ class KeepBlob(Effect):
     data: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FinishBlob(Effect):
     """Every chunk is there: hash the whole, make it durable; answered by `BlobFinished`."""
@@ -88,6 +95,7 @@ class FinishBlob(Effect):
     size_bytes: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Collect(Effect):
     """Remove every blob and image that none of these manifests needs."""
@@ -106,6 +114,7 @@ class OnUnit(Effect):
     model: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Assemble(OnUnit):
     """Join the program, hash it; answered by `Assembled` or `StepFailed`."""
@@ -114,6 +123,7 @@ class Assemble(OnUnit):
     manifest: Manifest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class LoadCandidate(OnUnit):
     """Map and load a bundle beside the one that serves; answered by `Loaded` or `StepFailed`."""
@@ -123,6 +133,7 @@ class LoadCandidate(OnUnit):
     assignment: Assignment | None  # its image signatures, for a microcontroller
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SelfTest(OnUnit):
     """Run the golden vectors on a loaded bundle; answered by `SelfTested` or `StepFailed`."""
@@ -130,6 +141,7 @@ class SelfTest(OnUnit):
     manifest_digest: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Swap(OnUnit):
     """One pointer: let this loaded bundle serve (None: nothing); between two inferences."""
@@ -137,6 +149,7 @@ class Swap(OnUnit):
     manifest_digest: bytes | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class WatchTrial(OnUnit):
     """Count from now on; the shell answers with `Figures` until `UnwatchTrial`."""
@@ -201,6 +214,7 @@ class Ask(Effect):
     body: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Say(Effect):
     """A line for the local log."""
@@ -213,6 +227,7 @@ class Say(Effect):
 # --- the network
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Publish(Effect):
     """Send now, QoS 1; dropped when not connected, since the core sends again on `Connected`."""
@@ -230,6 +245,7 @@ class PublishOnce(Effect):
     payload: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Subscribe(Effect):
     """Subscribe with QoS 1; retained messages come again each time."""
@@ -237,6 +253,7 @@ class Subscribe(Effect):
     topics: tuple[str, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Unsubscribe(Effect):
     topics: tuple[str, ...]
@@ -279,6 +296,7 @@ class Remember(Intent):
     """Persist the agent as it is after this transition."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Fetch(Intent):
     """Get these blobs for the model; `is_manifest` keeps the one blob in memory."""
@@ -307,6 +325,7 @@ class Forgive(Intent):
     manifest_digest: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Tell(Intent):
     """Queue an event for the controller and the local log."""

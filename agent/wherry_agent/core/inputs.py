@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wherry_protocol.errors import Code
+from wherry_protocol.frozen import quick
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.senml import Record
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Moment:
     """When an input came: monotonic µs (suspend counted), and a random number in [0, 1)."""
@@ -42,6 +44,7 @@ class Disconnected(Input):
     pass
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Received(Input):
     """A message, believed by nobody yet."""
@@ -53,6 +56,7 @@ class Received(Input):
 # --- the disk
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Surveyed(Input):
     """What is on disk: whole blobs, chunks of unfinished ones, contents where asked for.
@@ -67,6 +71,7 @@ class Surveyed(Input):
     free_bytes: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BlobFinished(Input):
     digest: bytes
@@ -116,11 +121,13 @@ class FromUnit(Input):
     manifest_digest: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Assembled(FromUnit):
     pass
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TensorFacts:
     """One input or output of a loaded program; real = (q - zero_point) * scale."""
@@ -132,6 +139,7 @@ class TensorFacts:
     size_bytes: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Loaded(FromUnit):
     """The loader accepted it. `memory_bytes`: image and arena together."""
@@ -141,6 +149,7 @@ class Loaded(FromUnit):
     memory_bytes: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SelfTested(FromUnit):
     """How the golden vectors went; latency is the engine's own, by the p95 of all runs."""
@@ -162,6 +171,7 @@ class StepFailed(FromUnit):
     is_unloadable: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Figures(FromUnit):
     """What the model on trial did since its swap (or since the agent started).
@@ -202,6 +212,7 @@ class Answered(Input):
     body: bytes = b""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Sampled(Input):
     """A finished SenML pack of one unit, to be sent as telemetry."""

@@ -33,6 +33,7 @@ NOT_THE_BUNDLE: Final = frozenset({Code.STORAGE, Code.DEVICE_LINK, Code.OVERLOAD
 # --- inputs that only the agent's own core makes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Assigned(Input):
     """A desired document names this assignment, and nothing forbids starting it now."""
@@ -48,6 +49,7 @@ class Dropped(Input):
     text: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ManifestArrived(Input):
     """The manifest's bytes, whole; `lacking_bytes` and `free_bytes` come with the next survey."""
@@ -56,6 +58,7 @@ class ManifestArrived(Input):
     data: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BlobsSurveyed(Input):
     """What of the bundle lies on disk already, before the rest is fetched."""
@@ -65,6 +68,7 @@ class BlobsSurveyed(Input):
     free_bytes: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BlobsArrived(Input):
     """Every chunk of every blob was received and verified."""
@@ -72,6 +76,7 @@ class BlobsArrived(Input):
     digest: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BlobsFinished(Input):
     """Every blob was hashed on disk and is durable."""
@@ -100,6 +105,7 @@ class Surroundings:
     previous: Manifest | None = None  # and of the one before it
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """One model on one unit. `record` is what is (or is about to be) on disk."""

@@ -33,6 +33,7 @@ from wherry_protocol.codec import (
 )
 from wherry_protocol.codec import field as wire
 from wherry_protocol.errors import DecodeError
+from wherry_protocol.frozen import quick
 from wherry_protocol.messages.limits import REPORT_BYTES_MAX, BootId
 from wherry_protocol.replacing import replace
 
@@ -63,6 +64,7 @@ class SpoolSegment:
     reports: tuple[SpooledReport, ...] = wire(2, Sequence(Nested(SpooledReport), SEGMENT_COUNT_MAX))
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Held:
     """A report in memory."""
@@ -82,6 +84,7 @@ class Segment:
     count: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Reports:
     """All unacknowledged reports of a connection."""

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from wherry_protocol.errors import Code
+from wherry_protocol.frozen import quick
 from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.keys import ConnectionKeys, SigningKey
 from wherry_protocol.manifest import Manifest
@@ -60,6 +61,7 @@ class Settings:
     breaker: BreakerLimits | None = DEFAULT_LIMITS  # None: there are none
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """An assignment that may not begin before `until_us`, and why."""
@@ -70,6 +72,7 @@ class Waiting:
     reason: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What an install of one model still lacks.
@@ -97,6 +100,7 @@ class Outgoing:
     due_us: int | None = None  # asked for by all/report
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UnitState:
     """One unit. `memory` holds what is not in `models`: revision, isolation, penalties."""
@@ -134,6 +138,7 @@ class UnitState:
         return self.memory.penalties
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Agent:
     """Everything that the next decision depends on."""

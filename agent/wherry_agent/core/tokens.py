@@ -7,9 +7,12 @@
 
 from dataclasses import dataclass
 
+from wherry_protocol.frozen import quick
+
 MINUTE_US = 60_000_000
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """`level` tokens at `at_us`; `suppressed` events since the last one that went through."""

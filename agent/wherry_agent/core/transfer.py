@@ -20,6 +20,7 @@ from typing import Final
 
 from wherry_protocol import blobs
 from wherry_protocol.errors import WherryError
+from wherry_protocol.frozen import quick
 from wherry_protocol.messages.limits import CHUNK_BYTES
 from wherry_protocol.messages.reported import MISSING_CHUNKS_MAX, MissingChunks
 from wherry_protocol.replacing import replace
@@ -31,6 +32,7 @@ STALL_US: Final = 5_000_000
 BLOBS_REPORTED_MAX: Final = 16
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Want:
     """One blob under way. `missing` was counted once; `cursor` is the next one to ask for."""
@@ -73,6 +75,7 @@ class Transfer:
     bad_chunk_count: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Arrived:
     """A blob is complete: `content` where it was kept in memory, else it lies on disk."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from wherry_protocol.errors import Code
+from wherry_protocol.frozen import quick
 from wherry_protocol.manifest import Policy
 from wherry_protocol.messages.desired import TrialLimits
 from wherry_protocol.replacing import replace
@@ -25,6 +26,7 @@ from wherry_agent.core.inputs import Figures
 SECOND_US = 1_000_000
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A trial under way since `since_us` (or since the agent started)."""

@@ -1,4 +1,4 @@
-"""A hundred thousand devices through one canary, in one process and in virtual time.
+"""A hundred thousand devices through one canary, in virtual time, in one process or several.
 
 Real: the agent's core of every device, from its boot over assignment, transfer and trial to
 confirmation; the rollout core that opens stages, judges gates and counts members; the figures of

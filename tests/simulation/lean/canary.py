@@ -1,18 +1,28 @@
-"""One canary over a very large fleet, from the first stage to the last device."""
+"""One canary over a very large fleet, from the first stage to the last device.
+
+Rules:
+1. What devices say in a span is told to the rollout while the next one is played, and what it
+   then asks for reaches them with the one after that.
+2. Every second the rollout gets its tick, and what was reported since the last one is
+   acknowledged.
+3. The trace is the same whatever the number of processes.
+"""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
 
-from wherry_agent.core.record import unit_record
 from wherry_controller.core.rollouts import OPEN, State
 from wherry_controller.core.rollouts.members import MemberPhase
-from wherry_protocol.messages.reported import Outcome as Ended
-from wherry_protocol.messages.reported import Phase
 
-from tests.simulation.engine import UNIT
 from tests.simulation.lean.controller import LeanController
-from tests.simulation.lean.world import LeanWorld
-from tests.simulation.models import GOOD, MODEL, Behaviour
+from tests.simulation.lean.front import Given, Heard
+from tests.simulation.lean.parts import Here, PartOutcome, Span, There
+from tests.simulation.lean.world import START_S, LeanWorld
+from tests.simulation.models import GOOD, Behaviour
 from tests.simulation.network import SECOND_US
 from tests.simulation.operator import CANARY
 from tests.simulation.twins import codec, signatures
@@ -25,12 +35,16 @@ STAGES = [
 PLAN = {**CANARY, "stages": STAGES}
 PERFORMANCE_S = 60
 CONTROL_COUNT = 50  # devices that are there from the beginning and report on the old version
-TIME_S_MAX = 3_600
+SPAN_US = SECOND_US // 10
+START_SPAN = 600  # with which the rollout starts
+SPANS_MAX = 36_000
+OURS = 0.46  # of the devices are played by the process that plays the rollout, if there is another
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went. `problems` is empty where every device serves and says what it should."""
+    """How it went. `problems` is empty where every device serves and says what it should. `trace`
+    is a digest of all that the rollout was told and asked for, and of the devices in the end."""
 
     state: State
     reason: str
@@ -39,44 +53,115 @@ class Outcome:
     events: int
     virtual_s: float
     problems: tuple[str, ...]
+    trace: str
 
 
-def sail_canary(device_count: int, behaviour: Behaviour = GOOD) -> Outcome:
-    """Roll version 2 out to that many devices; `behaviour` is how it does."""
-    with signatures.in_place(), codec.in_place(codec.Attaching()):
-        world = LeanWorld(device_count, behaviour, PERFORMANCE_S)
-        controller = LeanController(world, PLAN, min(CONTROL_COUNT, device_count))
-        # Nothing here forms cycles that end before the run does; looking for them takes long.
-        gc.disable()
-        try:
-            world.run(lambda: controller.rollout.state not in OPEN, TIME_S_MAX * SECOND_US)
-        finally:
-            gc.enable()
-    rollout = controller.rollout
-    return Outcome(
-        rollout.state,
-        rollout.state_reason,
-        rollout.counts[MemberPhase.CONFIRMED],
-        rollout.touched,
-        world.events,
-        world.now_us / SECOND_US,
-        tuple(_problems(world, controller)),
-    )
+def sail_canary(
+    device_count: int, behaviour: Behaviour = GOOD, *, processes: int = 1, is_traced: bool = False
+) -> Outcome:
+    """Roll version 2 out to that many devices; `behaviour` is how it does. Without `is_traced`
+    the trace is only what became of the devices."""
+    with signatures.in_place(), codec.in_place(codec.Attaching()), _no_cycles():
+        voyage = Voyage(device_count, behaviour, processes, is_traced)
+        while voyage.controller.rollout.state in OPEN or voyage.span <= START_SPAN:
+            if voyage.span > SPANS_MAX:
+                break
+            voyage.play_span()
+        return voyage.outcome()
 
 
-def _problems(world: LeanWorld, controller: LeanController) -> list[str]:
-    """Where the rollout has succeeded, what each device must serve, have recorded and be."""
-    if controller.rollout.state is not State.SUCCEEDED:
-        return []
-    new, found = world.versions[1].digest, []
-    for unit, member in controller.rollout.members.items():
-        device = world.devices.get(unit.partition("/")[0])
-        if device is None or device.serving != new:
-            found.append(f"{unit} does not serve the new version")
-            continue
-        state = device.agent.units[UNIT].models[MODEL]
-        (record,) = unit_record(device.record, UNIT).models
-        is_there = record == state.record and record.outcome is Ended.CONFIRMED
-        if not is_there or state.phase is not Phase.IDLE or not member.has_swapped:
-            found.append(f"{unit} has not recorded that it confirmed the new version")
-    return found
+@contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Nothing here forms cycles that end before the run does; looking for them takes long."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+class Voyage:
+    """The rollout, and the fleet in as many parts as there are processes."""
+
+    def __init__(
+        self, device_count: int, behaviour: Behaviour, processes: int, is_traced: bool
+    ) -> None:
+        def make() -> LeanWorld:
+            return LeanWorld(device_count, behaviour, PERFORMANCE_S)
+
+        ranges = _shares(device_count, processes)
+        self.others = [There(make, one) for one in ranges[1:]]
+        self.ours = Here(make, ranges[0])
+        self.parts: list[Here | There] = [self.ours, *self.others]
+        self.controls = range(min(CONTROL_COUNT, device_count))
+        versions = self.ours.world.versions
+        self.controller = LeanController(versions, PLAN, device_count, START_S)
+        self.span = self.ticks = 0
+        self.heard: list[Heard] = []
+        self.trace = sha256()
+        self.is_traced = is_traced
+
+    def play_span(self) -> None:
+        """Rule 1."""
+        given, self.controller.given = self.controller.given, []
+        is_second = self.span % (SECOND_US // SPAN_US) == 0
+        for part in self.parts:
+            part.begin(
+                Span(
+                    until_us=(self.span + 1) * SPAN_US,
+                    given=[one for one in given if one[0] in part.numbers],
+                    controls=self.controls if self.span == 0 else range(0),
+                    is_acknowledged=is_second,
+                )
+            )
+        self._tell(given, is_second=is_second)
+        heard = [one for part in self.parts for one in part.end()]
+        self.heard = sorted(heard, key=lambda one: one[:2])  # one device's stay in their order
+        self.span += 1
+
+    def _tell(self, given: list[tuple[int, Given]], *, is_second: bool) -> None:
+        controller = self.controller
+        controller.now_s = START_S + self.span * SPAN_US / SECOND_US
+        if self.is_traced:
+            self.trace.update(repr((self.span, given, self.heard)).encode())
+        controller.take(self.heard)
+        if self.span == START_SPAN:
+            controller.start()
+        if is_second:
+            self.ticks += 1
+            controller.tick()
+
+    def outcome(self) -> Outcome:
+        rollout, ended = self.controller.rollout, [part.close() for part in self.parts]
+        self.trace.update(b"%d" % (sum(one.digest for one in ended) % (1 << 64)))
+        return Outcome(
+            rollout.state,
+            rollout.state_reason,
+            rollout.counts[MemberPhase.CONFIRMED],
+            rollout.touched,
+            sum(one.events for one in ended) + self.ticks,
+            self.span * SPAN_US / SECOND_US,
+            tuple(self._problems(ended)),
+            self.trace.hexdigest(),
+        )
+
+    def _problems(self, ended: list[PartOutcome]) -> list[str]:
+        rollout, found = self.controller.rollout, list(self.controller.problems)
+        if rollout.state is State.SUCCEEDED:
+            found += [what for one in ended for what in one.problems]
+            found += [f"{unit} has not swapped" for unit, member in rollout.members.items()
+                      if not member.has_swapped]  # fmt: skip
+        return found
+
+
+def _shares(device_count: int, processes: int) -> list[range]:
+    """Who plays which devices; the first plays the rollout too."""
+    if processes == 1:
+        return [range(device_count)]
+    first = int(device_count * OURS * 2 / processes)
+    rest, others = device_count - first, processes - 1
+    edges = [first + rest * n // others for n in range(others + 1)]
+    return [range(first), *(range(low, high) for low, high in pairwise(edges))]
+
+
+__all__ = ["Outcome", "sail_canary"]

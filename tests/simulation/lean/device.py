@@ -20,10 +20,11 @@ from wherry_agent.core.state import Agent, Identity
 from wherry_agent.telemetry.counters import Counters
 from wherry_agent.telemetry.energy import Unavailable
 from wherry_agent.telemetry.pack import Performance, performance_pack, unit_base
+from wherry_protocol.messages.reported import Outcome, Phase
 
 from tests.simulation.engine import RATE_PER_S, UNIT, latencies, tensor_facts
 from tests.simulation.models import MODEL
-from tests.simulation.network import SECOND_US, draw
+from tests.simulation.network import SECOND_US
 
 if TYPE_CHECKING:
     from tests.simulation.lean.world import LeanWorld
@@ -34,18 +35,24 @@ JOB_US = (200, 20_000)
 NO_SENSOR = Unavailable("no sensor")
 
 
+def name_of(number: int) -> str:
+    return f"d{number:06d}"
+
+
 class LeanDevice:
     """`serving` is what answers inferences, since `since_us`; `proven` passed its self-test. At
     `look_us` the trial's figures are looked at, if there is one."""
 
     __slots__ = (
-        "agent", "blobs", "chunks", "loaded", "look_us", "name", "proven", "record",
-        "sampled_us", "serving", "since_us", "wake_us", "world",
+        "agent", "blobs", "chunks", "loaded", "look_us", "name", "number", "proven", "record",
+        "reported", "sampled_us", "serving", "since_us", "wake_us", "world",
     )  # fmt: skip
 
-    def __init__(self, world: "LeanWorld", name: str, record: AgentRecord) -> None:
+    def __init__(self, world: "LeanWorld", number: int, record: AgentRecord) -> None:
         self.world = world
-        self.name = name
+        self.number = number
+        self.name = name = name_of(number)
+        self.reported = (0, 0)  # the newest report that the controller has
         self.record = record
         first = world.versions[0]
         self.blobs: set[bytes] = {first.digest, *(blob.digest for blob in first.manifest.blobs)}
@@ -59,7 +66,7 @@ class LeanDevice:
         identity = Identity(world.org, name, world.device_key, world.connection_keys, world.classes)
         found = Found(
             identity, world.settings, record, {first.digest: first.manifest}, (),
-            world.random.randbytes(16), world.random.randbytes(16),
+            sha256(name.encode()).digest()[:16], sha256(name.encode()).digest()[16:],
         )  # fmt: skip
         self.agent: Agent
         self.agent, effects = core.start(found, self.moment())
@@ -68,7 +75,7 @@ class LeanDevice:
         self.sample_later()
 
     def moment(self) -> Moment:
-        return Moment(self.world.now_us, self.world.random.random())
+        return Moment(self.world.now_us, self.world.draw(self.number, 0, 9_999) / 10_000)
 
     # --- steps
 
@@ -89,7 +96,7 @@ class LeanDevice:
 
     def later(self, what: Input) -> None:
         """The worker's answer: each job takes its time, one after the other is not needed here."""
-        self.world.at(draw(self.world.random, *JOB_US), self.step, what)
+        self.world.at(self.world.draw(self.number, *JOB_US), self.step, what)
 
     def wake_at(self, at_us: int) -> None:
         """Rule 2; one alarm is enough, the earliest."""
@@ -142,6 +149,21 @@ class LeanDevice:
             base = unit_base(self.world.org, self.name, UNIT)
             self.step(given.Sampled(UNIT, performance_pack(base, seen)))
         self.sample_later()
+
+    # --- what is looked at in the end
+
+    def has_confirmed(self, digest: bytes) -> bool:
+        """It serves that version, and memory and disk say that it has confirmed it."""
+        state = self.agent.units[UNIT].models[MODEL]
+        (record,) = unit_record(self.record, UNIT).models
+        is_there = record == state.record and record.outcome is Outcome.CONFIRMED
+        return is_there and state.phase is Phase.IDLE and self.serving == digest
+
+    def portrait(self) -> tuple[object, ...]:
+        """All that came of what happened to it."""
+        held = sorted(self.agent.reports.held), self.agent.reports.next_sequence
+        return (self.name, self.serving, self.since_us, sorted(self.blobs), held,
+                self.agent.units[UNIT].outgoing, self.agent.clock, self.record.units)  # fmt: skip
 
     # --- effects
 

@@ -1,4 +1,8 @@
-"""The world of a very large fleet: virtual time, a broker without memory of anybody, and keys.
+"""A part of a very large fleet: virtual time, a broker without memory of anybody, and keys.
+
+Devices never meet, so that each part of them has a world of its own, made of the same seed. What
+happens to a device depends on nothing but the device: its chance has its own sequence, and its
+events keep their order whoever else is there.
 
 An event is one entry of the queue that was taken out and done: a message that arrives at a device
 or at the controller (the broker is on the way and no event of its own), a device's alarm, a job of
@@ -6,7 +10,9 @@ its worker, its telemetry, a tick of the controller.
 """
 
 import heapq
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
+from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -21,9 +27,10 @@ from wherry_protocol.topics import Topics
 from tests.agent.director import HARDWARE, ORG, hardware_class
 from tests.simulation.authority import Authority
 from tests.simulation.engine import UNIT
-from tests.simulation.lean.device import LeanDevice
+from tests.simulation.lean.device import LeanDevice, name_of
+from tests.simulation.lean.front import Front
 from tests.simulation.models import GOOD, MODEL, Behaviour, Made, make_model
-from tests.simulation.network import SECOND_US, draw
+from tests.simulation.network import SECOND_US
 
 START_S = 1_800_000_000
 LATENCY_US = (2_000, 40_000)
@@ -39,10 +46,12 @@ class Violation(Exception):  # noqa: N818  (a finding, not an error of the progr
 
 
 class LeanWorld:
-    """Version 1 is what every device has confirmed before; version 2 is what is rolled out."""
+    """Version 1 is what every device has confirmed before; version 2 is what is rolled out.
+    Devices are numbers below `device_count`; this is the world of some of them."""
 
     def __init__(self, device_count: int, behaviour: Behaviour, performance_s: int) -> None:
         self.random = Random(f"lean {device_count}")
+        self.chance = array("Q", [(n << 32) + device_count for n in range(device_count)])
         self.org, self.topics = ORG, Topics(ORG)
         self.now_us = self.events = self._count = 0
         self.performance_s = performance_s
@@ -64,9 +73,8 @@ class LeanWorld:
         self.retained: dict[str, bytes] = {}  # chunks, desired documents
         for made in self.versions:
             self._publish_chunks({made.digest: made.bundle.manifest_bytes, **made.bundle.blobs})
-        self.names = [f"d{n:06d}" for n in range(device_count)]
-        self.devices: dict[str, LeanDevice] = {}
-        self.hear: Callable[[LeanDevice, str, bytes], None] = lambda *_: None
+        self.devices: dict[int, LeanDevice] = {}
+        self.front = Front(self)
         self._record = self._first_record()
 
     def _publish_chunks(self, blobs: dict[bytes, bytes]) -> None:
@@ -102,36 +110,61 @@ class LeanWorld:
         self._count += 1
         heapq.heappush(self._queue, (self.now_us + delay_us, self._count, act, given))
 
-    def run(self, is_done: Callable[[], bool], until_us: int) -> None:
-        """Until it is done, or too late."""
+    def run_until(self, until_us: int) -> None:
+        """Everything that happens before."""
         queue, pop = self._queue, heapq.heappop
-        while queue and self.now_us < until_us and not is_done():
-            for _ in range(min(1000, len(queue))):
-                self.now_us, _, act, given = pop(queue)
-                self.events += 1
-                act(*given)
+        while queue and queue[0][0] < until_us:
+            self.now_us, _, act, given = pop(queue)
+            self.events += 1
+            act(*given)
+        self.now_us = until_us
+
+    def draw(self, number: int, low: int, high: int) -> int:
+        """The device's next chance, from `low` to `high` (Knuth's MMIX generator)."""
+        state = self.chance[number] = (
+            self.chance[number] * 6364136223846793005 + 1442695040888963407
+        ) & 0xFFFF_FFFF_FFFF_FFFF
+        return low + (state >> 33) % (high - low + 1)
 
     # --- the broker
 
     def to_controller(self, device: LeanDevice, topic: str, payload: bytes) -> None:
-        self.at(draw(self.random, *LATENCY_US), self.hear, device, topic, payload)
+        self.at(self.draw(device.number, *LATENCY_US), self.front.hear, device, topic, payload)
 
-    def to_device(self, name: str, topic: str, payload: bytes) -> None:
+    def to_device(self, number: int, topic: str, payload: bytes) -> None:
         """To whoever is there; a device that is not comes up, and will ask for what is retained."""
-        device = self.devices.get(name)
+        device = self.devices.get(number)
         if device is None:
-            self.at(draw(self.random, 0, BOOT_US), self.boot, name)
+            self.at(self.draw(number, 0, BOOT_US), self.boot, number)
         else:
-            self.at(draw(self.random, *LATENCY_US), device.hear, topic, payload)
+            self.at(self.draw(number, *LATENCY_US), device.hear, topic, payload)
 
     def to_subscriber(self, device: LeanDevice, topic: str) -> None:
         payload = self.retained.get(topic)
         if payload is not None:
-            self.at(draw(self.random, *LATENCY_US), device.hear, topic, payload)
+            self.at(self.draw(device.number, *LATENCY_US), device.hear, topic, payload)
 
-    def boot(self, name: str) -> None:
-        if name not in self.devices:
-            self.devices[name] = LeanDevice(self, name, self._record)
+    def boot(self, number: int) -> None:
+        if number not in self.devices:
+            self.devices[number] = LeanDevice(self, number, self._record)
+
+    # --- what is looked at in the end
+
+    def problems(self) -> list[str]:
+        """Where the rollout has succeeded, what each device must serve, have recorded and be."""
+        return [
+            f"{device.name} does not serve the new version, or has not recorded that it confirmed"
+            for device in self.devices.values()
+            if not device.has_confirmed(self.versions[1].digest)
+        ]
+
+    def digest(self) -> int:
+        """Of all devices as they are; that of two parts is the sum of theirs."""
+        return sum(_digest(device.portrait()) for device in self.devices.values())
 
 
-__all__ = ["HARDWARE", "TWINS", "LeanWorld", "Violation"]
+def _digest(said: Iterable[object]) -> int:
+    return int.from_bytes(sha256(repr(tuple(said)).encode()).digest()[:8], "big")
+
+
+__all__ = ["HARDWARE", "TWINS", "LeanWorld", "Violation", "name_of"]

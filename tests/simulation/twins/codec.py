@@ -22,6 +22,7 @@ from wherry_agent.core import record as records
 from wherry_agent.core.record import CHECKSUM_BYTES, AgentRecord
 from wherry_protocol import cose, sealed, trust
 from wherry_protocol.codec import content_type, dumps
+from wherry_protocol.frozen import quick
 from wherry_protocol.keys import KEY_ID_BYTES, SigningKey
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.trust import TrustRole
@@ -36,6 +37,7 @@ SIGNATURE_BYTES = 64
 MAC_BYTES = 32
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Carried:
     """What stands behind opaque bytes; `right` is what must be shown to open them."""
