@@ -26,6 +26,7 @@ from wherry_controller.http import build_app
 from wherry_controller.http.desk import Desk
 from wherry_controller.layout import DataDir, hold
 from wherry_controller.link.mqtt import Link
+from wherry_controller.notify import Courier
 from wherry_controller.settings import Settings
 from wherry_controller.writer import Writer
 
@@ -114,6 +115,10 @@ def serve(data: DataDir, *, port: int | None = None, is_json: bool = False) -> N
     door = listen(settings)
     writer = make_writer(data, settings)
     writer.start()
+    courier = Courier(
+        settings.organization, settings.routes, data.root, data.database, writer, time.time
+    )
+    courier.start()
     app = build_app(Desk(data, settings, writer))
     app.router.lifespan_context = _announcing(door, settings, is_json)
     _spare_the_collector()
@@ -127,6 +132,7 @@ def serve(data: DataDir, *, port: int | None = None, is_json: bool = False) -> N
     try:
         uvicorn.Server(config).run(sockets=[door])
     finally:
+        courier.stop()
         writer.stop()
         os.close(held)
 

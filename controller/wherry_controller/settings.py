@@ -14,6 +14,8 @@ from typing import Any, Final
 from wherry_protocol.errors import Code, NotFoundError, WherryError
 from wherry_protocol.names import ORG, check_name
 
+from wherry_controller.core.notify.routes import Route, routes_of
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
@@ -70,6 +72,16 @@ class RegistrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """When an alert is over, and from where on the controller's own room is one."""
+
+    recovery_s: int = 60
+    disk_free_bytes_min: int = 1 << 30
+    database_bytes_max: int = 64 << 30
+    link_down_s: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
 
@@ -78,6 +90,8 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    routes: tuple[Route, ...] = ()
 
 
 SECTIONS: Final = {
@@ -85,6 +99,7 @@ SECTIONS: Final = {
     "http": HttpSettings,
     "fleet": FleetSettings,
     "registry": RegistrySettings,
+    "alerts": AlertSettings,
 }
 BOUNDS: Final = {
     "port": (1, 65_535),
@@ -99,6 +114,10 @@ BOUNDS: Final = {
     "events_keep": (0, 1 << 40),
     "windows_keep_s": (3600, 3650 * 86_400),
     "boots_keep": (10, 1 << 20),
+    "recovery_s": (0, 86_400),
+    "disk_free_bytes_min": (0, 1 << 62),
+    "database_bytes_max": (1, 1 << 62),
+    "link_down_s": (1, 86_400),
 }
 PROVISIONING: Final = ("mosquitto", "none")
 
@@ -118,13 +137,14 @@ def load(path: Path) -> Settings:
 
 def parse(table: dict[str, Any], where: str) -> Settings:
     """Settings from a parsed TOML table. Raises WherryError(INVALID)."""
-    _refuse_unknown(table, {"organization", *SECTIONS}, where)
+    _refuse_unknown(table, {"organization", "routes", *SECTIONS}, where)
     name = table.get("organization")
     if not isinstance(name, str):
         raise WherryError(f"{where}: organization must be a name, is {name!r}", Code.INVALID)
     sections = {key: _section(kind, table.get(key, {}), f"{where}: [{key}]")
                 for key, kind in SECTIONS.items()}  # fmt: skip
-    return Settings(check_name("organization", ORG, name), **sections)
+    routes = routes_of(table.get("routes", []), where)
+    return Settings(check_name("organization", ORG, name), routes=routes, **sections)
 
 
 def _section(kind: type[Any], table: Any, where: str) -> Any:
@@ -165,4 +185,8 @@ def to_toml(settings: Settings) -> str:
         lines.append(f"\n[{name}]")
         section = dataclasses.asdict(getattr(settings, name))
         lines += [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+    for route in settings.routes:
+        lines.append("\n[[routes]]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in dataclasses.asdict(route).items()
+                  if value]  # fmt: skip
     return "\n".join(lines) + "\n"

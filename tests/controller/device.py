@@ -80,6 +80,8 @@ class FakeDevice:
     connection_number: int = 0
     nonce: bytes | None = None
     storage_free_bytes: int | None = None
+    is_trust_stale: bool = False
+    refusal_code: Code = Code.OK
     time_s: int | None = None
     answer: EnrolAnswer | None = None
     active: dict[str, Served] = field(default_factory=dict)
@@ -150,6 +152,8 @@ class FakeDevice:
             protocol_max=self.protocol[1],
             hardware_class=self.hardware_class,
             storage_free_bytes=self.storage_free_bytes,
+            is_trust_stale=self.is_trust_stale,
+            refusal_code=self.refusal_code,
         )
         topic = self.topics.reported(self.name, self.unit)
         return topic, seal(message, TrustRole.DEVICE, self.signing)

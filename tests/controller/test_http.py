@@ -125,7 +125,7 @@ def filled(path: str) -> str:
 def test_api_abuse_attack_every_endpoint_refuses_every_role_below_its_own(api: Api) -> None:
     refused = 0
     for (operation, method, path), role in itertools.product(endpoints(api), ROLES):
-        if operation == "telemetry.tail" and role >= PERMISSIONS[operation]:
+        if operation in ("telemetry.tail", "alerts.watch") and role >= PERMISSIONS[operation]:
             continue  # an endless stream; it has a test of its own
         answer = api.call(method, filled(path), role, json={})
         is_refused = answer.status_code == 403

@@ -72,6 +72,7 @@ class Quay:
     client: httpx.Client
     url: str
     tokens: dict[Role, str]
+    settings: setup.Settings
 
     # --- doors
 
@@ -219,16 +220,21 @@ def _tell(world: World, interval_s: float, old: dict[str, Any], new: dict[str, A
     world.receive(*packs)
 
 
-def _founded(folder: Path, org: str) -> World:
+def _founded(folder: Path, org: str, edit: Callable[[str], str]) -> World:
     made = found(DataDir(folder), Charter(org, "ada"), START_S)
+    path = DataDir(folder).settings
+    path.write_text(edit(path.read_text()))
     release = [SigningKey.from_pem(path.read_bytes()) for path in made.release_key_files]
     return World(folder, open_fleet(folder, START_S), release)
 
 
-def make_quay(folder: Path, org: str = "acme") -> Quay:
-    """An organization with one release key, four operators and no device."""
+def make_quay(folder: Path, org: str = "acme", edit: Callable[[str], str] = str) -> Quay:
+    """An organization with one release key, four operators and no device.
+
+    `edit` changes its wherry.toml.
+    """
     thread = ThreadPoolExecutor(1)
-    world = thread.submit(_founded, folder, org).result()
+    world = thread.submit(_founded, folder, org, edit).result()
     stage = Stage(thread, world)
     data = DataDir(folder)
     tokens = {Role.ADMIN: data.operator_token.read_text().strip()}
@@ -248,4 +254,4 @@ def make_quay(folder: Path, org: str = "acme") -> Quay:
     serving.start()
     url = f"http://127.0.0.1:{door.getsockname()[1]}"
     client = httpx.Client(base_url=url, timeout=20)
-    return Quay(data, stage, server, serving, client, url, tokens)
+    return Quay(data, stage, server, serving, client, url, tokens, settings)

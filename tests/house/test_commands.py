@@ -127,6 +127,12 @@ def name_newest(journey: Journey) -> None:
     journey.replaced["abort pump-anomaly-1.1.0-2"] = f"abort {newest['id']}"
 
 
+def name_self_test(journey: Journey) -> None:
+    newest = journey.ok("alerts", "list", "--state", "resolved")[0]
+    for command in ("show", "ack", "resolve"):
+        journey.replaced[f"alerts {command} 1"] = f"alerts {command} {newest['id']}"
+
+
 def find_backup(journey: Journey) -> None:
     [made] = Path("wherry-data/backups").iterdir()
     journey.replaced["20260101T120000Z"] = made.name
@@ -218,6 +224,18 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry telemetry events --device pump-17", says="confirmed"),
     run("wherry status", says="acme"),
     run("wherry doctor", says="pass  broker"),
+    run("wherry alerts test", status=18, says="nobody would be told"),
+    do(name_self_test),
+    run("wherry alerts list --limit 10 --state open"),
+    run("wherry alerts show 1", says="resolved by wherry"),
+    run('wherry alerts ack 1 --reason "looking at it"', status=14, says="resolved already"),
+    run('wherry alerts resolve 1 --reason "new sensor"', status=14, says="resolved already"),
+    run("wherry notify routes", says="nobody is told"),
+    run("wherry notify test on-call", status=15, says="not in wherry.toml"),
+    run("wherry notify list --state waiting", says="no messages"),
+    run("wherry notify dead", says="nothing was given up"),
+    run("wherry notify show 1", status=15, says="does not exist"),
+    run('wherry notify resend 1 --reason "their server is back"', status=15),
     run("wherry audit log --limit 20", says="pump-anomaly"),
     run("wherry audit verify", says="intact"),
     # Hard stops, and the end.

@@ -9,10 +9,12 @@ import typer
 from wherry_protocol.errors import Code, WherryError, error_of
 
 from wherry_controller.cli import (
+    alerts,
     device,
     hardware_class,
     house,
     model,
+    notify,
     observe,
     operator,
     registry,
@@ -40,6 +42,8 @@ app.command()(rollout.rollback)
 app.command()(house.stop)
 app.command()(house.go)
 app.add_typer(observe.telemetry, name="telemetry")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(notify.app, name="notify")
 app.add_typer(observe.audit, name="audit")
 app.command()(observe.status)
 app.command()(observe.doctor)

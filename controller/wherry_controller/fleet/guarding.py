@@ -1,11 +1,13 @@
 """Drives the standing guard: it watches every unit and model always, in or out of a rollout."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
 from wherry_protocol.errors import Code, NotFoundError
+from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.messages.desired import Mode
+from wherry_protocol.messages.observed import Event
 from wherry_protocol.replacing import replace
 
 from wherry_controller.core.guard.keeping import keep_watch, watch_of
@@ -14,7 +16,10 @@ from wherry_controller.core.guard.standing import Action as GuardAction
 from wherry_controller.core.guard.standing import (
     Cleared,
     EngineCrash,
+    Figure,
     HoldRollouts,
+    Level,
+    OutOfMemory,
     Raised,
     RollBack,
     TimePassed,
@@ -24,6 +29,7 @@ from wherry_controller.core.guard.standing import (
     step,
 )
 from wherry_controller.core.guard.standing import Event as GuardEvent
+from wherry_controller.core.notify import Cause
 from wherry_controller.core.performance import Performance, energy_is_proof
 from wherry_controller.core.rollouts import State
 from wherry_controller.core.rollouts import events as told
@@ -32,7 +38,7 @@ from wherry_controller.fleet import assigning, carrying, desires, rollouts
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.fleet.reports import Seen
-from wherry_controller.store import assignments, devices, meta, registry
+from wherry_controller.store import assignments, classes, devices, meta, registry
 from wherry_controller.store import guard as kept
 from wherry_controller.store import rollouts as notes
 from wherry_controller.store.devices import WatchedUnit
@@ -43,6 +49,8 @@ GUARD = "guard"
 LINK_CLOCK = "link.elapsed_s"
 STEP_S_MAX = 10.0  # of the link's clock, between two ticks
 TICK_S = 10.0
+SELF_TEST = "(self-test)"
+OF_UNIT = frozenset((Figure.MEMORY, Figure.SILENCE, Figure.TEMPERATURE, Figure.STORAGE))
 SEVERITY = {0: "info", 1: "info", 2: "warning", 3: "critical"}
 
 
@@ -54,18 +62,10 @@ def watch(org: Organization, seen: list[Seen], now_s: float) -> None:
         for one in report.performances:
             if one.slot == rollouts.SERVING_SLOT:
                 this.step(unit, one.model, _window(one), report.ended_s)
-        used, budget = report.resources.get("memory.rss"), report.resources.get("memory.budget")
-        if isinstance(used, float) and isinstance(budget, float) and budget > 0:
-            for row in devices.models_of(org.db, unit.connection, unit.unit):
-                this.step(unit, row.model, Used(used / budget), now_s)
-        event = report.event
-        if (
-            event is not None
-            and event.code is Code.ENGINE_CRASH
-            and event.model
-            and event.manifest_digest
-        ):
-            this.step(unit, event.model, EngineCrash(event.manifest_digest), now_s)
+        if report.resources:
+            this.look_at_unit(unit, report.resources, now_s)
+        if report.event is not None:
+            this.look_at_event(unit, report.event, now_s)
     this.keep()
 
 
@@ -102,6 +102,7 @@ class _Round:
     units: dict[tuple[str, str], WatchedUnit]
     watches: dict[tuple[str, str, str], Watch]
     terms: dict[tuple[str, bytes], Terms] = field(default_factory=dict)
+    profiles: dict[str, HardwareClass | None] = field(default_factory=dict)
     changed: set[tuple[str, str, str]] = field(default_factory=set)
 
     def unit(self, connection: str, name: str) -> WatchedUnit:
@@ -129,25 +130,80 @@ class _Round:
         for action in actions:
             _act(self.org, unit, model, action, at_s)
 
+    def look_at_unit(
+        self, unit: WatchedUnit, resources: Mapping[str, float | str], now_s: float
+    ) -> None:
+        """What a report says of the unit itself; each of its models is held to it."""
+        profile = self._profile(unit.hardware_class)
+        used = _used(resources, profile)
+        if used == Used():
+            return
+        for row in devices.models_of(self.org.db, unit.connection, unit.unit):
+            self.step(unit, row.model, used, now_s)
+
+    def look_at_event(self, unit: WatchedUnit, event: Event, now_s: float) -> None:
+        """A crash, or a load that was refused for lack of memory."""
+        if not event.model:
+            return
+        if event.code is Code.ENGINE_CRASH and event.manifest_digest:
+            self.step(unit, event.model, EngineCrash(event.manifest_digest), now_s)
+        elif event.code is Code.OVER_MEMORY:
+            text = f"a load was refused for lack of memory: {event.text}"
+            self.step(unit, event.model, OutOfMemory(text), now_s)
+
+    def _profile(self, name: str) -> HardwareClass | None:
+        if name not in self.profiles:
+            self.profiles[name] = classes.find(self.org.db, name)
+        return self.profiles[name]
+
     def _terms(self, unit: WatchedUnit, digest: bytes) -> Terms:
         key = (unit.hardware_class, digest)
         found = self.terms.get(key)
         if found is None:
-            found = self.terms[key] = _terms(self.org, unit, digest)
+            profile = self._profile(unit.hardware_class)
+            found = self.terms[key] = _terms(self.org, unit, digest, profile)
         return found
 
     def keep(self) -> None:
         kept.put_all(self.org.db, [keep_watch(key, self.watches[key]) for key in self.changed])
 
 
-def _terms(org: Organization, unit: WatchedUnit, digest: bytes) -> Terms:
+def _used(resources: Mapping[str, float | str], profile: HardwareClass | None) -> Used:
+    """The unit's figures in the guard's terms; what a unit does not measure is None."""
+
+    def figure(name: str) -> float | None:
+        value = resources.get(name)
+        return value if isinstance(value, float) else None
+
+    memory, budget = figure("memory.rss"), figure("memory.budget")
+    free, taken = figure("storage.free"), figure("storage.used")
+    room = None
+    if free is not None and profile is not None:
+        room = max(0.0, min(free, profile.storage_budget_bytes - (taken or 0.0)))
+    share = memory / budget if memory is not None and budget else None
+    return Used(share, figure("temperature"), room)
+
+
+def _terms(
+    org: Organization, unit: WatchedUnit, digest: bytes, profile: HardwareClass | None
+) -> Terms:
+    terms = Terms()
+    if profile is not None:
+        terms = Terms(
+            temperature_c_min=profile.temperature_c_min,
+            temperature_c_max=profile.temperature_c_max,
+            storage_budget_bytes=profile.storage_budget_bytes or None,
+        )
     row = registry.find_bundle(org.db, digest)
-    if row is None:
-        return Terms()
-    budget = desires.manifest_of(row.manifest).budgets.get(unit.hardware_class)
+    budget = None if row is None else desires.manifest_of(row.manifest).budgets.get(
+        unit.hardware_class)  # fmt: skip
     if budget is None:
-        return Terms()
-    return Terms(float(budget.latency_us_p95), None, budget.energy_uj)
+        return terms
+    return replace(
+        terms,
+        budget_latency_us=float(budget.latency_us_p95),
+        budget_energy_uj=budget.energy_uj,
+    )
 
 
 def limits_of(unit: WatchedUnit) -> GuardLimits:
@@ -158,6 +214,23 @@ def limits_of(unit: WatchedUnit) -> GuardLimits:
 @cache
 def _limits(interval_s: int) -> GuardLimits:
     return replace(LIMITS, silent_s=max(LIMITS.silent_s, MISSED_REPORTS * interval_s))
+
+
+def exercise(org: Organization, now_s: float) -> str:
+    """A breach and its recovery that never were go through the guard; the topic of their alert.
+
+    The unit's name is none that a device can have.
+    """
+    unit = WatchedUnit(SELF_TEST, SELF_TEST, "", 60, 30)
+    watch, interval_s = Watch(), 60.0
+    for errors in (100, 0):
+        window = Window(b"", 1000, errors, interval_s)
+        watch, actions = step(watch, window, LIMITS, Terms(), now_s, org.link_s)
+        for action in actions:
+            if isinstance(action, Raised | Cleared):
+                notice = _notice(unit, "", action, now_s)
+                notes.put_notice(org.db, replace(notice, cause=Cause.SELF_TEST.value))
+    return f"guard:{unit.id}:{Figure.ERRORS.value}"
 
 
 def tick(org: Organization, now_s: float) -> None:
@@ -182,18 +255,35 @@ def pass_time(org: Organization, elapsed_s: float) -> None:
         org.link_s += min(max(0.0, elapsed_s), STEP_S_MAX)
 
 
+def _notice(unit: WatchedUnit, model: str, action: Raised | Cleared, now_s: float) -> notes.Notice:
+    """What people read; figures of the unit are one matter, however many models it runs."""
+    figure, is_raised = action.figure, isinstance(action, Raised)
+    of_model = "" if figure in OF_UNIT else model
+    topic = ":".join(filter(None, ("guard", unit.id, of_model, figure.value)))
+    subject = f"{unit.id} {of_model}".rstrip()
+    if isinstance(action, Raised):
+        text = f"{subject}: {action.text} ({action.level.name.lower()})"
+    else:
+        text = f"{subject}: {figure.value} back to {action.level.name.lower()}"
+    return notes.Notice(
+        None,
+        now_s,
+        SEVERITY[action.level] if is_raised else "info",
+        topic,
+        "",
+        text,
+        figure.value,
+        unit.id,
+        of_model,
+        int(not is_raised and action.level < Level.ALERT),
+    )
+
+
 def _act(
     org: Organization, unit: WatchedUnit, model: str, action: GuardAction, now_s: float
 ) -> None:
-    topic = f"guard:{unit.id}:{model}"
-    if isinstance(action, Raised):
-        severity, figure = SEVERITY[action.level], action.figure.value
-        text = f"{unit.id} {model}: {action.text} ({action.level.name.lower()})"
-        notes.put_notice(org.db, notes.Notice(None, now_s, severity, f"{topic}:{figure}", "", text))
-    elif isinstance(action, Cleared):
-        text = f"{unit.id} {model}: {action.figure.value} back to {action.level.name.lower()}"
-        notice = notes.Notice(None, now_s, "info", f"{topic}:{action.figure.value}", "", text)
-        notes.put_notice(org.db, notice)
+    if isinstance(action, Raised | Cleared):
+        notes.put_notice(org.db, _notice(unit, model, action, now_s))
     elif isinstance(action, HoldRollouts):
         _hold(org, unit, model, action, now_s)
     elif isinstance(action, RollBack):

@@ -29,6 +29,7 @@ def open_organization(
     chain = trust.start(found.organization, tuple(roots), int(now_s))
     vault = Vault(data.vault, ring.storage, random)
     org = Organization(
-        found.organization, db, vault, ring, chain, found.fleet, random, found.registry
-    )
+        found.organization, db, vault, ring, chain, found.fleet, random, found.registry,
+        found.routes, found.alerts, data.root,
+    )  # fmt: skip
     return org, found

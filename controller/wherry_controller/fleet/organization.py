@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
@@ -12,9 +13,10 @@ from wherry_protocol.sealed import seal
 from wherry_protocol.topics import Topics
 from wherry_protocol.trust import TrustState
 
+from wherry_controller.core.notify import Route
 from wherry_controller.core.rollouts import Rollout
 from wherry_controller.keyring import Keyring
-from wherry_controller.settings import FleetSettings, RegistrySettings
+from wherry_controller.settings import AlertSettings, FleetSettings, RegistrySettings
 from wherry_controller.store import audit
 from wherry_controller.store.devices import Connection
 from wherry_controller.vault import Vault
@@ -45,7 +47,12 @@ class Organization:
     settings: FleetSettings
     random: Callable[[int], bytes]
     registry: RegistrySettings = field(default_factory=RegistrySettings)
+    routes: tuple[Route, ...] = ()
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    folder: Path | None = None  # the data directory; None: everything is in memory
     link_is_up: bool = False
+    link_down_since_s: float | None = None
+    looked_s: float = 0.0  # when the controller's own state was looked at last
     link_s: float = 0.0  # how long the link was up, over all processes
     rollouts: dict[str, Rollout] = field(default_factory=dict)  # as kept, or ahead if in `dirty`
     dirty: set[str] = field(default_factory=set)

@@ -19,7 +19,17 @@ from typing import TypeVar
 from wherry_protocol.errors import DecodeError, WherryError
 from wherry_protocol.topics import DeviceTopic, parse_device_topic
 
-from wherry_controller.fleet import asking, blobs, guarding, observed, rollouts, trustees, upkeep
+from wherry_controller.fleet import (
+    alerting,
+    asking,
+    blobs,
+    guarding,
+    noticing,
+    observed,
+    rollouts,
+    trustees,
+    upkeep,
+)
 from wherry_controller.fleet.organization import Organization, Outbound
 from wherry_controller.fleet.reports import Batch
 from wherry_controller.store import devices, meta, outbox
@@ -164,6 +174,8 @@ class Fleet:
             if now_s - self.guarded_s >= guarding.TICK_S or now_s < self.guarded_s:
                 self.guarded_s = now_s
                 guarding.tick(self.org, now_s)
+                noticing.tick(self.org, now_s)
+            alerting.tick(self.org, now_s)
 
     def clock_set(self, by_s: float, now_s: float) -> None:
         """Somebody set the wall clock: it is `now_s`, and would have been `by_s` less."""

@@ -2,7 +2,16 @@
 
 from wherry_controller.fleet import desires
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import devices, events, meta, performance, questions, rollouts
+from wherry_controller.store import (
+    alerts,
+    deliveries,
+    devices,
+    events,
+    meta,
+    performance,
+    questions,
+    rollouts,
+)
 
 ANSWERS_KEEP_S = 3600.0
 REFRESHED_PER_TICK = 50  # spreads the renewal of a fleet that was assigned at once
@@ -28,3 +37,5 @@ def prune(org: Organization) -> None:
     events.prune(org.db, settings.events_keep)
     questions.prune(org.db, newest_s - ANSWERS_KEEP_S)
     rollouts.prune_notices(org.db, settings.events_keep)
+    alerts.prune(org.db, settings.events_keep)
+    deliveries.prune(org.db, settings.events_keep)

@@ -8,9 +8,11 @@ from wherry_controller.http.bodies import BodyLimit
 from wherry_controller.http.desk import Desk
 from wherry_controller.http.failures import answer_failures
 from wherry_controller.http.routes import (
+    alerts,
     audit,
     bundles,
     classes,
+    deliveries,
     devices,
     operators,
     rollouts,
@@ -19,7 +21,18 @@ from wherry_controller.http.routes import (
 )
 
 PREFIX = "/api/v1"
-MODULES = (operators, classes, devices, bundles, rollouts, telemetry, audit, service)
+MODULES = (
+    operators,
+    classes,
+    devices,
+    bundles,
+    rollouts,
+    telemetry,
+    alerts,
+    deliveries,
+    audit,
+    service,
+)
 
 
 def build_app(desk: Desk) -> FastAPI:

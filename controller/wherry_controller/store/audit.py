@@ -35,6 +35,11 @@ def everything(db: Database) -> Iterator[AuditRow]:
         yield AuditRow(*values)
 
 
+def after(db: Database, row_id: int, limit: int) -> list[AuditRow]:
+    """The next `limit` rows, oldest first."""
+    return rows.many(db, AuditRow, "audit", "WHERE id > ? ORDER BY id LIMIT ?", (row_id, limit))
+
+
 def newest(db: Database, limit: int, *, subject: str | None = None) -> list[AuditRow]:
     """At most `limit` newest rows, oldest first."""
     where, args = ("", []) if subject is None else ("WHERE subject = ? ", [subject])

@@ -1,5 +1,6 @@
 """Connections (an agent's identity), their units, and what each unit last said of itself."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -190,6 +191,15 @@ def units_to_refresh(db: Database, before_s: float, limit: int) -> list[Unit]:
     """Units whose desired document was issued before that moment, oldest first."""
     tail = "WHERE issued_s IS NOT NULL AND issued_s < ? ORDER BY issued_s LIMIT ?"
     return rows.many(db, Unit, "units", tail, (before_s, limit))
+
+
+def stale_units(db: Database, codes: Iterable[int]) -> list[Unit]:
+    """Units whose trust is out of date, or that refused their document for one of these reasons."""
+    where = (
+        "WHERE is_trust_stale = 1 OR refusal_code IN (SELECT value FROM json_each(?)) "
+        "ORDER BY connection, unit"
+    )
+    return rows.many(db, Unit, "units", where, (json.dumps(list(codes)),))
 
 
 def make_all_due(db: Database) -> None:

@@ -24,7 +24,10 @@ class RolloutRow:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that people were told; `topic` names one matter."""
+    """Something that people were told; `topic` names one matter.
+
+    `cause` is one of core/notify/causes.py; where it is left out it follows from the rollout.
+    """
 
     id: int | None
     at_s: float
@@ -32,6 +35,10 @@ class Notice:
     topic: str
     rollout: str
     text: str
+    cause: str = ""
+    unit: str = ""
+    model: str = ""
+    is_recovery: int = 0  # the matter is over, or as good as
 
 
 def add(db: Database, row: RolloutRow) -> None:
@@ -88,6 +95,11 @@ def put_notice(db: Database, row: Notice) -> None:
 def notices(db: Database, limit: int) -> list[Notice]:
     """The newest ones, oldest first."""
     return rows.many(db, Notice, "notices", "ORDER BY id DESC LIMIT ?", (limit,))[::-1]
+
+
+def notices_after(db: Database, notice_id: int, limit: int) -> list[Notice]:
+    """The next `limit` of them, oldest first."""
+    return rows.many(db, Notice, "notices", "WHERE id > ? ORDER BY id LIMIT ?", (notice_id, limit))
 
 
 def prune_notices(db: Database, keep_count: int) -> None:

@@ -165,6 +165,38 @@ CREATE TABLE audit (
 """
 
 
+_ALERTS: Final = """
+CREATE TABLE alerts (
+    id INTEGER PRIMARY KEY, rollout TEXT NOT NULL, topic TEXT NOT NULL, cause TEXT NOT NULL,
+    severity TEXT NOT NULL, state TEXT NOT NULL, unit TEXT NOT NULL, model TEXT NOT NULL,
+    text TEXT NOT NULL, count INTEGER NOT NULL, first_s REAL NOT NULL, last_s REAL NOT NULL,
+    good_since_s REAL, acknowledged_by TEXT NOT NULL, acknowledged_s REAL,
+    resolved_by TEXT NOT NULL, resolved_s REAL, reason TEXT NOT NULL) STRICT;
+CREATE UNIQUE INDEX alerts_unresolved ON alerts (rollout, topic) WHERE state <> 'resolved';
+
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY, route TEXT NOT NULL, kind TEXT NOT NULL, alert INTEGER,
+    rollout TEXT NOT NULL, payload TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,
+    queued_s REAL NOT NULL, due_s REAL NOT NULL, ended_s REAL, text TEXT NOT NULL) STRICT;
+CREATE INDEX deliveries_waiting ON deliveries (route, due_s) WHERE state = 'waiting';
+CREATE INDEX deliveries_by_rollout ON deliveries (rollout, kind) WHERE rollout <> '';
+
+CREATE TABLE attempts (
+    delivery INTEGER NOT NULL, number INTEGER NOT NULL, at_s REAL NOT NULL,
+    ended_s REAL, is_delivered INTEGER, text TEXT NOT NULL,
+    PRIMARY KEY (delivery, number)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE escalations (
+    alert INTEGER NOT NULL, route TEXT NOT NULL, due_s REAL NOT NULL,
+    PRIMARY KEY (alert, route)) STRICT, WITHOUT ROWID;
+
+INSERT INTO meta (name, value)
+    SELECT 'alerts.notice_id', CAST(coalesce(max(id), 0) AS TEXT) FROM notices;
+INSERT INTO meta (name, value)
+    SELECT 'alerts.audit_id', CAST(coalesce(max(id), 0) AS TEXT) FROM audit
+"""
+
+
 def first_schema(db: Database) -> None:
     for script in (_FLEET, _BUNDLES, _OBSERVED):
         for statement in script.split(";"):
@@ -198,11 +230,22 @@ def releases(db: Database) -> None:
     )
 
 
+def alerts_and_deliveries(db: Database) -> None:
+    """Notices become alerts with a state; what people are told is kept until it has arrived."""
+    for column in ("cause", "unit", "model"):
+        db.execute(f"ALTER TABLE notices ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE notices ADD COLUMN is_recovery INTEGER NOT NULL DEFAULT 0")
+    for statement in _ALERTS.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
     units_by_issue,
     releases,
+    alerts_and_deliveries,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -20,11 +20,14 @@ class GuardLimits:
     latency_watch: float = 1.10  # of the baseline's p95, from here on
     latency_alert: float = 1.20  # of the budget's p95
     latency_rollback: float = 1.50  # of the budget, on the mean
+    latency_us_unbudgeted: float = 5_000.0  # alerts on p95 where the bundle has no budget
     energy_watch: float = 1.00  # of the budget
     energy_alert: float = 1.15
     energy_rollback: float = 1.25  # measured or calibrated figures only
     memory_watch: float = 0.80
     memory_alert: float = 0.95  # from here on
+    storage_watch: float = 0.10  # of the storage budget is left
+    storage_alert: float = 0.05
     silent_s: float = 180.0  # three missed reports of 60 s
 
 
@@ -35,3 +38,6 @@ class Terms:
     budget_latency_us: float | None = None
     baseline_latency_us: float | None = None  # p95
     budget_energy_uj: float | None = None
+    temperature_c_min: float | None = None
+    temperature_c_max: float | None = None
+    storage_budget_bytes: float | None = None

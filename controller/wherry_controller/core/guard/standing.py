@@ -35,6 +35,8 @@ class Figure(Enum):
     LATENCY = "latency"
     ENERGY = "energy"
     MEMORY = "memory"
+    TEMPERATURE = "temperature"
+    STORAGE = "storage"
     CRASH = "crash"
     SILENCE = "silence"
 
@@ -56,9 +58,22 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """The unit's memory as a share of its budget."""
+    """What one report says of the unit itself. None: the figure cannot be had.
 
-    memory_share: float
+    `memory_share` is of the budget; `storage_room_bytes` is what bundles and records may still
+    take.
+    """
+
+    memory_share: float | None = None
+    temperature_c: float | None = None
+    storage_room_bytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """A load was refused, or a process ended, for lack of memory."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +91,7 @@ class TimePassed:
     """Nothing came from the unit until now."""
 
 
-Event = Window | Used | EngineCrash | Heard | TimePassed
+Event = Window | Used | OutOfMemory | EngineCrash | Heard | TimePassed
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +176,10 @@ def step(
         crash = Reading(Figure.CRASH, Level.ROLLBACK, "the engine crashed")
         return _settle(watch, [HEARD, crash], event.digest)
     if isinstance(event, Used):
-        return _settle(watch, [HEARD, _read_memory(event, limits)], None)
+        return _settle(watch, [HEARD, *_read_unit(event, limits, terms)], None)
+    if isinstance(event, OutOfMemory):
+        refused = Reading(Figure.MEMORY, Level.ALERT, event.text)
+        return _settle(watch, [HEARD, refused], None)
     return _settle(watch, [HEARD], None)
 
 
@@ -220,10 +238,13 @@ def _read_latency(window: Window, limits: GuardLimits, terms: Terms) -> Iterable
     elif p95 is not None and budget is not None and p95 > limit(budget, limits.latency_alert):
         text = f"p95 latency {p95:.0f} us, above {limits.latency_alert:g}x {budget:.0f} us"
         yield Reading(Figure.LATENCY, Level.ALERT, text)
+    elif p95 is not None and budget is None and p95 > limits.latency_us_unbudgeted:
+        text = f"p95 latency {p95:.0f} us, above {limits.latency_us_unbudgeted:g} us (no budget)"
+        yield Reading(Figure.LATENCY, Level.ALERT, text)
     elif p95 is not None and baseline is not None and p95 >= limit(baseline, limits.latency_watch):
         text = f"p95 latency {p95:.0f} us, at {limits.latency_watch:g}x {baseline:.0f} us or above"
         yield Reading(Figure.LATENCY, Level.WATCH, text)
-    elif p95 is not None and (budget is not None or baseline is not None):
+    elif p95 is not None:
         yield Reading(Figure.LATENCY, Level.OK, f"p95 latency {p95:.0f} us")
 
 
@@ -242,12 +263,42 @@ def _read_energy(window: Window, limits: GuardLimits, terms: Terms) -> Iterable[
         yield Reading(Figure.ENERGY, Level.OK, text)
 
 
-def _read_memory(event: Used, limits: GuardLimits) -> Reading:
-    text = f"{event.memory_share:.0%} of the memory budget used"
-    if event.memory_share >= limits.memory_alert:
+def _read_unit(event: Used, limits: GuardLimits, terms: Terms) -> Iterable[Reading]:
+    if event.memory_share is not None:
+        yield _read_memory(event.memory_share, limits)
+    if event.temperature_c is not None:
+        yield from _read_temperature(event.temperature_c, terms)
+    if event.storage_room_bytes is not None and terms.storage_budget_bytes is not None:
+        yield _read_storage(event.storage_room_bytes, terms.storage_budget_bytes, limits)
+
+
+def _read_memory(share: float, limits: GuardLimits) -> Reading:
+    text = f"{share:.0%} of the memory budget used"
+    if share >= limits.memory_alert:
         return Reading(Figure.MEMORY, Level.ALERT, text)
-    is_high = event.memory_share > limits.memory_watch
-    return Reading(Figure.MEMORY, Level.WATCH if is_high else Level.OK, text)
+    return Reading(Figure.MEMORY, Level.WATCH if share > limits.memory_watch else Level.OK, text)
+
+
+def _read_temperature(celsius: float, terms: Terms) -> Iterable[Reading]:
+    """Where the class names no range there is no verdict."""
+    low, high = terms.temperature_c_min, terms.temperature_c_max
+    if low is None and high is None:
+        return
+    is_safe = (low is None or celsius >= low) and (high is None or celsius <= high)
+    text = f"{celsius:.1f} C, the class allows {_end(low)}..{_end(high)} C"
+    yield Reading(Figure.TEMPERATURE, Level.OK if is_safe else Level.ALERT, text)
+
+
+def _end(celsius: float | None) -> str:
+    return "" if celsius is None else f"{celsius:g}"
+
+
+def _read_storage(room_bytes: float, budget_bytes: float, limits: GuardLimits) -> Reading:
+    share = room_bytes / budget_bytes
+    text = f"room for {room_bytes / 1024:.0f} KiB more, {share:.0%} of the storage budget"
+    if share < limits.storage_alert:
+        return Reading(Figure.STORAGE, Level.ALERT, text)
+    return Reading(Figure.STORAGE, Level.WATCH if share < limits.storage_watch else Level.OK, text)
 
 
 def _silence(watch: Watch, limits: GuardLimits, link_s: float) -> tuple[Watch, tuple[Action, ...]]:

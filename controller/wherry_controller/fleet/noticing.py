@@ -1,0 +1,97 @@
+"""What nobody reports: the broker is away, a disk fills, a device's trust or clock is out of date.
+
+Each look says what is wrong now; what is new becomes a notice, and what is no longer wrong one of
+recovery. The guard (guarding.py) looks at what devices report; this looks at the rest.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from wherry_protocol.errors import Code
+
+from wherry_controller.core.notify import Cause, rank
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.store import alerts, devices
+from wherry_controller.store import rollouts as notes
+from wherry_controller.store.rollouts import Notice
+
+LOOK_S: Final = 60.0
+PREFIX: Final = "seen:"
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """One thing that is wrong now; `topic` is the same as long as it is."""
+
+    topic: str
+    cause: Cause
+    severity: str
+    text: str
+    unit: str = ""
+
+
+def tick(org: Organization, now_s: float) -> None:
+    """Compare what is wrong with what is known to be. Every ten seconds or so."""
+    if org.link_is_up:
+        org.link_down_since_s = None
+    elif org.link_down_since_s is None:
+        org.link_down_since_s = now_s
+    if now_s - org.looked_s >= LOOK_S or now_s < org.looked_s:
+        org.looked_s = now_s
+        _settle(org, f"{PREFIX}", [*_link(org, now_s), *_room(org), *_stale(org)], now_s)
+    else:
+        _settle(org, f"{PREFIX}broker", list(_link(org, now_s)), now_s)
+
+
+def _settle(org: Organization, prefix: str, wrong: list[Wrong], now_s: float) -> None:
+    standing = {alert.topic: alert for alert in alerts.unresolved_below(org.db, prefix)}
+    for one in wrong:
+        before = standing.pop(one.topic, None)
+        is_worse = before is not None and rank(one.severity) > rank(before.severity)
+        if before is None or is_worse or before.good_since_s is not None:
+            notice = Notice(
+                None, now_s, one.severity, one.topic, "", one.text, one.cause.value, one.unit
+            )
+            notes.put_notice(org.db, notice)
+    for alert in standing.values():
+        if alert.good_since_s is None:
+            text = f"no longer: {alert.text}"
+            notice = Notice(
+                None, now_s, "info", alert.topic, "", text, alert.cause, alert.unit, "", 1
+            )
+            notes.put_notice(org.db, notice)
+
+
+def _link(org: Organization, now_s: float) -> Iterator[Wrong]:
+    since_s = org.link_down_since_s
+    if since_s is not None and now_s - since_s >= org.alerts.link_down_s:
+        text = f"no link to the broker for {org.alerts.link_down_s} s: no device is heard"
+        yield Wrong(f"{PREFIX}broker", Cause.BROKER, "critical", text)
+
+
+def _room(org: Organization) -> Iterator[Wrong]:
+    """The controller's own disk and database; a database in memory has neither."""
+    if org.folder is None:
+        return
+    free, least = shutil.disk_usage(org.folder).free, org.alerts.disk_free_bytes_min
+    if free < least:
+        severity = "critical" if free < least // 4 else "warning"
+        text = f"{free // MIB} MiB free for the controller's data, at least {least // MIB} needed"
+        yield Wrong(f"{PREFIX}disk", Cause.DISK, severity, text)
+    size, most = os.path.getsize(org.folder / "wherry.db"), org.alerts.database_bytes_max
+    if size > most:
+        text = f"the database has {size // MIB} MiB, at most {most // MIB} are wanted; keep less"
+        yield Wrong(f"{PREFIX}database", Cause.DATABASE, "warning", text)
+
+
+def _stale(org: Organization) -> Iterator[Wrong]:
+    """Devices that believe nothing new, because their root chain or their clock is out of date."""
+    codes = (int(Code.STALE_TRUST), int(Code.TIME_UNKNOWN))
+    for unit in devices.stale_units(org.db, codes):
+        what = "does not know the time" if unit.refusal_code == codes[1] else "has stale trust"
+        text = f"{unit.id} {what}: it takes no update until it has heard of us"
+        yield Wrong(f"{PREFIX}stale:{unit.id}", Cause.STALE, "warning", text, unit.id)
