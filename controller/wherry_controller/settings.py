@@ -14,6 +14,8 @@ from typing import Any, Final
 from wherry_protocol.errors import Code, NotFoundError, WherryError
 from wherry_protocol.names import ORG, check_name
 
+from wherry_controller.core.assurance import PRECONDITIONS, Policy
+from wherry_controller.core.assurance.policy import parse_policies, policies_to_toml
 from wherry_controller.core.notify.routes import Route, routes_of
 
 
@@ -92,6 +94,7 @@ class Settings:
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     routes: tuple[Route, ...] = ()
+    environments: dict[str, Policy] = field(default_factory=dict)  # by label `env`
 
 
 SECTIONS: Final = {
@@ -137,14 +140,19 @@ def load(path: Path) -> Settings:
 
 def parse(table: dict[str, Any], where: str) -> Settings:
     """Settings from a parsed TOML table. Raises WherryError(INVALID)."""
-    _refuse_unknown(table, {"organization", "routes", *SECTIONS}, where)
+    _refuse_unknown(table, {"organization", "routes", "environments", *SECTIONS}, where)
     name = table.get("organization")
     if not isinstance(name, str):
         raise WherryError(f"{where}: organization must be a name, is {name!r}", Code.INVALID)
     sections = {key: _section(kind, table.get(key, {}), f"{where}: [{key}]")
                 for key, kind in SECTIONS.items()}  # fmt: skip
     routes = routes_of(table.get("routes", []), where)
-    return Settings(check_name("organization", ORG, name), routes=routes, **sections)
+    demanded = parse_policies(
+        table.get("environments", {}), PRECONDITIONS, f"{where}: [environments]"
+    )
+    return Settings(
+        check_name("organization", ORG, name), routes=routes, environments=demanded, **sections
+    )
 
 
 def _section(kind: type[Any], table: Any, where: str) -> Any:
@@ -189,4 +197,5 @@ def to_toml(settings: Settings) -> str:
         lines.append("\n[[routes]]")
         lines += [f"{key} = {json.dumps(value)}" for key, value in dataclasses.asdict(route).items()
                   if value]  # fmt: skip
+    lines += policies_to_toml(settings.environments)
     return "\n".join(lines) + "\n"

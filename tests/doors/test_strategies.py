@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from wherry_controller.core.assurance import PRECONDITIONS
 
 from tests.doors.quay import DIRECT, Quay
 
@@ -16,7 +17,8 @@ def fleet(quay: Quay, count: int = 8, **options: Any) -> list[str]:
     names = [f"gw{n}" for n in range(count)]
     quay.enroll(*names, **options)
     quay.push("1.0.0")
-    made = quay.rest("POST", "/rollouts", order("1.0.0", DIRECT) | {"force": True, "reason": "new"})
+    forced = {"force": list(PRECONDITIONS), "reason": "new"}
+    made = quay.rest("POST", "/rollouts", order("1.0.0", DIRECT) | forced)
     quay.go(3)
     assert quay.rollout(made)["state"] == "succeeded"
     quay.push("1.1.0")
@@ -68,21 +70,23 @@ def test_production_gets_nothing_everywhere_at_once_unless_it_is_forced_with_a_r
     fleet(quay, 4, labels={"env": "production"})
     quay.enroll("lab", labels={"env": "staging"})
     said = quay.refused("POST", "/rollouts", order("1.1.0", DIRECT))
-    assert "4 of them (first gw0/self) are labelled env=production" in said
+    assert "gradual: it would serve on all 5 units at once" in said
     assert "canary" in said
     single = {"stages": [{"share": "100%"}]}
-    assert "env=production" in quay.refused("POST", "/rollouts", order("1.1.0", single))
-    assert "reason" in quay.refused("POST", "/rollouts", order("1.1.0", DIRECT) | {"force": True})
+    assert "gradual" in quay.refused("POST", "/rollouts", order("1.1.0", single))
+    forced = {"force": ["gradual"]}
+    assert "reason" in quay.refused("POST", "/rollouts", order("1.1.0", DIRECT) | forced)
     staged = quay.deploy("1.1.0", "label:env=staging")
     quay.go(3)
     assert (quay.rollout(staged)["state"], on_new(quay)) == ("succeeded", 1)
     command = ("deploy", "digits:1.1.0", "--target", "label:env=production", "--no-wait")
-    assert quay.wherry(*command, "--force").status != 0
-    forced = quay.cli(*command, "--force", "--reason", "the plant stands still")
-    assert forced["environment"] == "production"
-    [row] = [r for r in quay.audited() if r["reason"] == "the plant stands still"
-             and r["action"] == "rollout.create"]  # fmt: skip
-    assert row["details"]["is_forced"] is True
+    every = [word for item in PRECONDITIONS for word in ("--force", item)]
+    assert quay.wherry(*command, *every).status != 0
+    made = quay.cli(*command, *every, "--reason", "the plant stands still")
+    assert made["environment"] == "production"
+    rows = [row for row in quay.audited() if row["action"] == "rollout.force"]
+    assert "gradual" in {row["details"]["item"] for row in rows
+                         if row["reason"] == "the plant stands still"}  # fmt: skip
 
 
 def test_a_rollout_names_who_made_it_who_approved_it_and_whom_to_call(quay: Quay) -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import typer
-from wherry_protocol.errors import FailedError
+from wherry_protocol.errors import FailedError, StateError
 
 from wherry_controller.cli.client import ask
 from wherry_controller.cli.output import (
@@ -19,6 +19,7 @@ from wherry_controller.cli.rollout_plan import (
     AcknowledgeOption,
     AttemptOption,
     BatchOption,
+    EmergencyOption,
     FileOption,
     ForceOption,
     NotesOption,
@@ -29,7 +30,7 @@ from wherry_controller.cli.rollout_plan import (
     SubsetOption,
     plan_of,
 )
-from wherry_controller.cli.rollout_view import release_lines, rollout_text
+from wherry_controller.cli.rollout_view import check_lines, release_lines, rollout_text
 from wherry_controller.cli.rollout_watch import watched
 
 app = typer.Typer(help="Create, watch and steer rollouts.")
@@ -53,7 +54,8 @@ def deploy(
     batch_size: BatchOption = None,
     on_call: OnCallOption = None,
     notes: NotesOption = None,
-    force: ForceOption = False,
+    emergency: EmergencyOption = False,
+    force: ForceOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     acknowledge_notes: AcknowledgeOption = False,
     wait: WaitOption = True,
@@ -71,7 +73,8 @@ def deploy(
     else:
         given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes)
         plan = plan_of(file, given, parameter)
-        body = {"model": model, "version": version, "target": target, "plan": plan, "force": force}
+        body: dict[str, Any] = {"model": model, "version": version, "target": target, "plan": plan}
+        body |= {"emergency": emergency, "force": force or []}
         if dry_run:
             _preview(body)
             return
@@ -103,6 +106,7 @@ def _preview(body: dict[str, Any]) -> None:
         for number, units in enumerate(found["stages"], start=1)
     ]
     lines += release_lines(found["release"])
+    lines += check_lines(found["checks"])
     show(found, "\n".join(["nothing is done; this is what would be:", *lines]))
 
 
@@ -140,7 +144,8 @@ def create(
     batch_size: BatchOption = None,
     on_call: OnCallOption = None,
     notes: NotesOption = None,
-    force: ForceOption = False,
+    emergency: EmergencyOption = False,
+    force: ForceOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
     draft: Annotated[bool, typer.Option(help="Leave it for an approver to start.")] = False,
     acknowledge_notes: AcknowledgeOption = False,
@@ -155,7 +160,8 @@ def create(
     model, version = split_reference(reference)
     given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes)
     plan = plan_of(file, given, parameter)
-    body = {"model": model, "version": version, "target": target, "plan": plan, "force": force}
+    body: dict[str, Any] = {"model": model, "version": version, "target": target, "plan": plan}
+    body |= {"emergency": emergency, "force": force or []}
     if dry_run:
         _preview(body)
         return
@@ -198,18 +204,38 @@ def watch(rollout: RolloutArgument, json: JsonOption = False) -> None:
     _follow(ask("GET", f"/rollouts/{rollout}"), True)
 
 
+@app.command()
+def checks(rollout: RolloutArgument, json: JsonOption = False) -> None:
+    """Show what must hold before it may start; exit status 14 if something does not.
+
+    wherry rollout checks pump-anomaly-1.1.0-2
+    """
+    found = ask("GET", f"/rollouts/{rollout}/checks")
+    lines = check_lines(found["checks"]) or ["nothing is asked of it: no unit has a label env"]
+    show(found, "\n".join(lines))
+    if not found["may_start"]:
+        raise StateError(f"rollout {rollout} may not start: {', '.join(found['blocked_by'])}")
+
+
 def _steer(rollout: str, verb: str, reason: str) -> None:
     found = ask("POST", f"/rollouts/{rollout}/{verb}", body={"reason": reason})
     show(found, rollout_text(found))
 
 
 @app.command()
-def approve(rollout: RolloutArgument, reason: ReasonOption, json: JsonOption = False) -> None:
+def approve(
+    rollout: RolloutArgument,
+    reason: ReasonOption,
+    force: ForceOption = None,
+    json: JsonOption = False,
+) -> None:
     """Approve a draft and start it.
 
     wherry rollout approve pump-anomaly-1.1.0-2 --reason "tested in the lab"
     """
-    _steer(rollout, "approve", reason)
+    body = {"reason": reason, "force": force or []}
+    found = ask("POST", f"/rollouts/{rollout}/approve", body=body)
+    show(found, rollout_text(found))
 
 
 @app.command()
@@ -293,6 +319,9 @@ def rollback(
     to_previous: Annotated[bool, typer.Option(help="Each unit's previous version.")] = False,
     to_version: Annotated[str | None, typer.Option(help="This version.")] = None,
     file: FileOption = None,
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="Audited by itself, and everybody is told.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Send devices back to an older version; of a rollout file, its trial counts.
@@ -301,7 +330,8 @@ def rollback(
     """
     if to_previous == (to_version is not None):
         raise typer.BadParameter("give either --to-previous or --to-version")
-    body = {"model": model, "target": target, "to_version": to_version, "reason": reason}
+    body: dict[str, Any] = {"model": model, "target": target, "to_version": to_version}
+    body |= {"reason": reason, "emergency": emergency}
     done = ask("POST", "/rollback", body=body | {"plan": plan_of(file, {})})
     lines = [f"{unit}: back to {version}" for unit, version in done["sent"].items()]
     lines += [f"{unit}: stays, {why}" for unit, why in done["passed"].items()]

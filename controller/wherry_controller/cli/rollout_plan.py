@@ -31,8 +31,11 @@ NotesOption = Annotated[str | None, typer.Option(help="What is to be known about
 AcknowledgeOption = Annotated[
     bool, typer.Option("--acknowledge-notes", help="You read the release notes of a new MAJOR.")
 ]
+EmergencyOption = Annotated[
+    bool, typer.Option("--emergency", help="No dwell and no approval; audited, all are told.")
+]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Even to all of production at once; needs a reason.")
+    list[str] | None, typer.Option(help="A precondition that may fail (repeat); for an admin.")
 ]
 
 

@@ -130,3 +130,16 @@ def _named(title: str, units: dict[str, str]) -> list[str]:
     if len(units) > SHOWN_MAX:
         lines.append(f"  {title}: and {len(units) - SHOWN_MAX} more")
     return lines
+
+
+def check_lines(checks: list[dict[str, Any]]) -> list[str]:
+    """Preconditions, one line each: how it stands, what it does, what was found."""
+    return [f"{_standing(check):<15} {check['item']}: {check['text']}" for check in checks]
+
+
+def _standing(check: dict[str, Any]) -> str:
+    if check["verdict"] == "passed":
+        return "passed"
+    if check["is_forced"]:
+        return "forced"
+    return f"{check['verdict']}" + ("" if check["demand"] == "block" else " (warn)")

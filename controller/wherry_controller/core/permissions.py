@@ -41,6 +41,7 @@ PERMISSIONS: Final[dict[str, Role]] = {
     "rollouts.list": Role.VIEWER,
     "rollouts.show": Role.VIEWER,
     "rollouts.watch": Role.VIEWER,
+    "rollouts.checks": Role.VIEWER,
     "rollouts.approve": Role.APPROVER,
     "rollouts.pause": Role.OPERATOR,
     "rollouts.resume": Role.OPERATOR,

@@ -11,6 +11,7 @@ from typing import Any
 from wherry_protocol.errors import Code, StateError, WherryError
 from wherry_protocol.messages.desired import Mode
 
+from wherry_controller.core.assurance import hurried
 from wherry_controller.core.rollouts import Candidate, Rollout, State, draft, parse_plan
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.keeping import all_parts
@@ -18,6 +19,7 @@ from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.fleet import (
     assigning,
+    assuring,
     carrying,
     desires,
     releasing,
@@ -26,6 +28,7 @@ from wherry_controller.fleet import (
     trustees,
 )
 from wherry_controller.fleet.assigning import Wish
+from wherry_controller.fleet.assuring import NO_PAPERS, Papers
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assignments, devices, meta, registry
 from wherry_controller.store import rollouts as kept
@@ -36,10 +39,7 @@ from wherry_controller.store.rollouts import RolloutRow
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A rollout as asked for; `plan` is the table of a rollout file.
-
-    `is_forced`: to all of production at once, which needs a reason.
-    """
+    """A rollout as asked for; `plan` is the table of a rollout file."""
 
     model: str
     version: str
@@ -47,8 +47,8 @@ class Order:
     plan: dict[str, Any]
     reason: str
     is_started: bool
-    is_forced: bool = False
     acknowledges_notes: bool = False
+    papers: Papers = NO_PAPERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class WayBack:
     to_version: str | None
     reason: str
     plan: dict[str, Any]
+    is_emergency: bool = False
 
 
 def create(org: Organization, order: Order, who: str, now_s: float) -> str:
@@ -69,10 +70,10 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
     """
     if order.is_started and trustees.is_stopped(org):
         raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
-    if order.is_forced and not order.reason.strip():
-        raise WherryError("forcing a rollout needs a reason", Code.INVALID)
+    assuring.check_papers(order.papers, order.reason)
     rollout = drafted(org, order, who, now_s)
     rollout_id = rollout.rollout_id
+    assuring.put_papers(org, rollout_id, order.papers)
     meta.put(org.db, "rollouts.count", rollout_id.rpartition("-")[2])
     row = RolloutRow(rollout_id, order.model, rollout.digest, rollout.state.value, 1, now_s, now_s)
     kept.add(org.db, row)
@@ -85,12 +86,12 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
         model=order.model, version=order.version, strategy=rollout.plan.strategy,
         preset=rollout.plan.preset, units=len(rollout.members),
         overrides=list(rollout.plan.overrides), environment=rollout.plan.environment,
-        is_forced=order.is_forced,
+        is_emergency=order.papers.is_emergency,
         bump=terms["bump"],
         acknowledged_by=terms["acknowledged_by"],
     )  # fmt: skip
     if order.is_started:
-        start(org, rollout_id, who, order.reason, now_s)
+        start(org, rollout_id, who, order.reason, now_s, order.papers.forced)
     return rollout_id
 
 
@@ -98,23 +99,35 @@ def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
     """The rollout that `create` would keep: for a preview, nothing is written."""
     bundle = registry.version(org.db, order.model, order.version)
     rollout_id = _next_id(org, bundle)
+    plan = parse_plan(order.plan)
     return draft(
         rollout_id,
         desires.manifest_of(bundle.manifest),
         bundle.digest,
-        parse_plan(order.plan),
+        hurried(plan) if order.papers.is_emergency else plan,
         _candidates(org, order, rollout_id, now_s),
         created_by=who,
         now_s=now_s,
         claimed=_claimed(org, order.model),
-        is_forced=order.is_forced,
     )
 
 
-def start(org: Organization, rollout_id: str, who: str, reason: str, now_s: float) -> None:
-    """Approve a draft and start it. Raises StateError where it is no draft, or all is stopped."""
+def start(
+    org: Organization,
+    rollout_id: str,
+    who: str,
+    reason: str,
+    now_s: float,
+    forced: frozenset[str] = frozenset(),
+) -> None:
+    """Approve a draft and start it, whatever of `forced` fails.
+
+    Raises StateError where it is no draft, all is stopped, or a precondition does not hold.
+    """
     if trustees.is_stopped(org):
         raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
+    if rollouts.load(org, rollout_id).state in assuring.UNSTARTED:
+        assuring.admit(org, rollout_id, who, forced, reason, now_s)
     if rollouts.load(org, rollout_id).state is State.DRAFT:
         rollouts.tell(org, rollout_id, told.Approve(who, reason), now_s)
     rollouts.tell(org, rollout_id, told.LinkChanged(org.link_is_up), now_s)
@@ -173,6 +186,9 @@ def roll_back(org: Organization, order: WayBack, who: str, now_s: float) -> dict
         first, why = next(iter(passed.items()))
         raise StateError(f"no unit can go back: {first}: {why}")
     org.record(now_s, who, "rollback", order.model, order.reason, sent=sent, passed=passed)
+    if order.is_emergency:
+        what = f"rollback of {order.model} on {len(sent)} units"
+        assuring.tell_of_emergency(org, what, "", who, order.reason, now_s)
     _abort_what_is_undone(org, order, frozenset(sent), who, now_s)
     return {"sent": sent, "passed": passed}
 

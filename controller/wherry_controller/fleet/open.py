@@ -30,6 +30,6 @@ def open_organization(
     vault = Vault(data.vault, ring.storage, random)
     org = Organization(
         found.organization, db, vault, ring, chain, found.fleet, random, found.registry,
-        found.routes, found.alerts, data.root,
+        found.routes, found.alerts, data.root, policies=found.environments,
     )  # fmt: skip
     return org, found

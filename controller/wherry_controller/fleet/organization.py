@@ -13,6 +13,7 @@ from wherry_protocol.sealed import seal
 from wherry_protocol.topics import Topics
 from wherry_protocol.trust import TrustState
 
+from wherry_controller.core.assurance import Policy
 from wherry_controller.core.notify import Route
 from wherry_controller.core.rollouts import Rollout
 from wherry_controller.keyring import Keyring
@@ -50,6 +51,7 @@ class Organization:
     routes: tuple[Route, ...] = ()
     alerts: AlertSettings = field(default_factory=AlertSettings)
     folder: Path | None = None  # the data directory; None: everything is in memory
+    policies: dict[str, Policy] = field(default_factory=dict)  # by environment, from the file
     link_is_up: bool = False
     link_down_since_s: float | None = None
     looked_s: float = 0.0  # when the controller's own state was looked at last

@@ -23,6 +23,10 @@ class WithReason(Shape):
     reason: Reason
 
 
+class Approval(WithReason):
+    force: list[str] = Field(default_factory=list, description="preconditions that may fail")
+
+
 class Enrolment(Shape):
     request: str = Field(max_length=200_000, description="the device's signed request, base64")
     is_again: bool = Field(False, description="answer a device that is enrolled already")
@@ -81,7 +85,8 @@ class NewRollout(Shape):
     plan: dict[str, Any] = Field(default_factory=dict)
     reason: str = Field("", max_length=256)
     start: bool = Field(True, description="false leaves it a draft that an approver starts")
-    force: bool = Field(False, description="to all of production at once; needs a reason")
+    emergency: bool = Field(False, description="no dwell, no approval; audited, all are told")
+    force: list[str] = Field(default_factory=list, description="preconditions that may fail")
     acknowledge_notes: bool = Field(
         False, description="the release notes were read; a new MAJOR version needs it"
     )
@@ -111,6 +116,7 @@ class Rollback(Shape):
     to_version: str | None = Field(None, description="left out: each unit's previous version")
     reason: Reason
     plan: dict[str, Any] = Field(default_factory=dict)
+    emergency: bool = Field(False, description="audited by itself, and everybody is told")
 
 
 class StopOrder(Shape):

@@ -240,12 +240,21 @@ def alerts_and_deliveries(db: Database) -> None:
             db.execute(statement)
 
 
+def rollout_papers(db: Database) -> None:
+    """What a rollout carries beside its plan: what held before it started."""
+    db.execute(
+        "CREATE TABLE papers (rollout TEXT PRIMARY KEY, "
+        "is_emergency INTEGER NOT NULL, findings TEXT NOT NULL, checked_s REAL) STRICT"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
     units_by_issue,
     releases,
     alerts_and_deliveries,
+    rollout_papers,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -14,12 +14,11 @@ from wherry_protocol.messages.desired import TrialLimits
 from wherry_controller.core.link_clock import LinkClock
 from wherry_controller.core.rollouts.members import Member, MemberPhase
 from wherry_controller.core.rollouts.plan import Plan
-from wherry_controller.core.rollouts.stages import SERVING, fitted
+from wherry_controller.core.rollouts.stages import fitted
 from wherry_controller.core.rollouts.state import ClassTerms, Progress, Rollout
-from wherry_controller.core.subset import WHOLE_BP, ordered
+from wherry_controller.core.subset import ordered
 
 ALREADY_RUNNING: Final = "already running this bundle"
-PRODUCTION: Final = "production"
 LATENCY_TOLERANCE: Final = 1.5  # of the class budget, on the mean: as the standing guard's
 ENERGY_TOLERANCE: Final = 1.25
 
@@ -44,13 +43,11 @@ def draft(
     created_by: str,
     now_s: float,
     claimed: Mapping[tuple[str, str], str] | None = None,
-    is_forced: bool = False,
 ) -> Rollout:
     """A rollout in DRAFT; the salt is its id. `claimed`: (unit, model) -> open rollout's id.
 
     Raises ContractError(NO_BUDGET) for a class without a budget in the manifest, StateError where
-    another rollout holds a unit or all of production would get it at once (unless forced),
-    WherryError(NOT_FOUND) if nobody was selected.
+    another rollout holds a unit, WherryError(NOT_FOUND) if nobody was selected.
     """
     chosen = {candidate.unit: candidate for candidate in candidates}
     if not chosen:
@@ -59,8 +56,6 @@ def draft(
             Code.NOT_FOUND,
         )
     _check_unclaimed(manifest.model, chosen, claimed or {})
-    if not is_forced:
-        _check_gradual(plan, chosen)
     environments = sorted({c.environment for c in chosen.values() if c.environment})
     plan = replace(
         plan, stages=fitted(plan.stages, len(chosen)), environment=", ".join(environments)
@@ -91,19 +86,6 @@ def _member(index: int, candidate: Candidate, digest: bytes) -> Member:
     if candidate.running == digest:
         member.phase, member.reason = MemberPhase.SKIPPED, ALREADY_RUNNING
     return member
-
-
-def _check_gradual(plan: Plan, chosen: Mapping[str, Candidate]) -> None:
-    """Nothing begins to serve on all of production at once."""
-    first = next((stage for stage in plan.stages if stage.action in SERVING), None)
-    units = sorted(c.unit for c in chosen.values() if c.environment == PRODUCTION)
-    is_whole = first is not None and min(first.share_bp, plan.subset_bp) == WHOLE_BP
-    if units and is_whole and first is plan.stages[0]:
-        raise StateError(
-            f"{plan.strategy} would bring it to all units at once, and {len(units)} of them"
-            f" (first {units[0]}) are labelled env={PRODUCTION}; take strategy canary (or linear,"
-            " rolling, pilot), a subset like 25%, or force it with a reason"
-        )
 
 
 def _check_unclaimed(

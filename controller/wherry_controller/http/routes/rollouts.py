@@ -6,16 +6,18 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from wherry_protocol.errors import ForbiddenError
 
 from wherry_controller.core.permissions import Role
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts import preview as stages_of
 from wherry_controller.core.subset import parse_share
-from wherry_controller.fleet import Organization, deploying, releasing, rollouts
+from wherry_controller.fleet import Organization, assuring, deploying, releasing, rollouts
 from wherry_controller.http import streams, views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
 from wherry_controller.http.shapes import (
+    Approval,
     Decommissioning,
     NewRollout,
     Rollback,
@@ -32,15 +34,26 @@ LARGE: Final = 1_000  # devices
 LARGE_LOOK_S: Final = 1.0
 
 
+def _order(body: NewRollout, by: Caller, *, is_started: bool) -> deploying.Order:
+    papers = assuring.Papers(body.emergency, forced_by(by, body.force))
+    return deploying.Order(
+        body.model, body.version, body.target, body.plan, body.reason, is_started,
+        body.acknowledge_notes, papers,
+    )  # fmt: skip
+
+
+def forced_by(by: Caller, items: list[str]) -> frozenset[str]:
+    """Raises ForbiddenError: what does not hold is let pass by an admin only."""
+    if items and by.role < Role.ADMIN:
+        raise ForbiddenError(f"force needs the role admin, {by.name} is {by.role.name.lower()}")
+    return frozenset(items)
+
+
 @router.post("/rollouts", operation_id="rollouts.create", status_code=201)
 def create(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     """Draft a rollout and, unless told otherwise, start it."""
-    needs_approver = desk.settings.fleet.needs_approver and by.role < Role.APPROVER
-    order = deploying.Order(
-        body.model, body.version, body.target, body.plan, body.reason,
-        is_started=body.start and not needs_approver, is_forced=body.force,
-        acknowledges_notes=body.acknowledge_notes,
-    )  # fmt: skip
+    may_start = not desk.settings.fleet.needs_approver or by.role >= Role.APPROVER
+    order = _order(body, by, is_started=body.start and (may_start or body.emergency))
     rollout_id = desk.do(lambda org, now_s: deploying.create(org, order, by.name, now_s))
     return views.rollout(desk.reader, rollout_id, desk.clock())
 
@@ -48,14 +61,17 @@ def create(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
 @router.post("/rollouts/preview", operation_id="rollouts.preview")
 def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     """A dry run: which units each stage would add, in order. Nothing is kept."""
-    order = deploying.Order(
-        body.model, body.version, body.target, body.plan, body.reason, False, body.force
-    )
+    order = _order(body, by, is_started=False)
 
     def look(org: Organization, now_s: float) -> dict[str, Any]:
         rollout = deploying.drafted(org, order, by.name, now_s)
-        terms = releasing.terms(org, rollout)
-        return {"id": rollout.rollout_id, "stages": stages_of(rollout), "release": terms}
+        found = assuring.look(org, rollout, order.papers, by.name, now_s)
+        return {
+            "id": rollout.rollout_id,
+            "stages": stages_of(rollout),
+            "release": releasing.terms(org, rollout),
+            "checks": [assuring.finding_row(finding) for finding in found.findings],
+        }
 
     return desk.do(look)
 
@@ -70,6 +86,12 @@ def everything(desk: At, limit: int = 100) -> list[dict[str, Any]]:
 def show(rollout_id: str, desk: At) -> dict[str, Any]:
     """State, stage, counts, checks, members, and what it waits for."""
     return views.rollout(desk.reader, rollout_id, desk.clock())
+
+
+@router.get("/rollouts/{rollout_id}/checks", operation_id="rollouts.checks")
+def checks(rollout_id: str, desk: At, by: By) -> dict[str, Any]:
+    """Its preconditions: as they stand now, or as they stood when it started."""
+    return desk.do(lambda org, now_s: assuring.checks(org, rollout_id, by.name, now_s))
 
 
 @router.get("/rollouts/{rollout_id}/watch", operation_id="rollouts.watch")
@@ -117,9 +139,12 @@ def _command(desk: Desk, rollout_id: str, make: Callable[[], told.Event]) -> dic
 
 
 @router.post("/rollouts/{rollout_id}/approve", operation_id="rollouts.approve")
-def approve(rollout_id: str, body: WithReason, desk: At, by: By) -> dict[str, Any]:
+def approve(rollout_id: str, body: Approval, desk: At, by: By) -> dict[str, Any]:
     """Approve a draft and start it."""
-    desk.do(lambda org, now_s: deploying.start(org, rollout_id, by.name, body.reason, now_s))
+    forced = forced_by(by, body.force)
+    desk.do(
+        lambda org, now_s: deploying.start(org, rollout_id, by.name, body.reason, now_s, forced)
+    )
     return views.rollout(desk.reader, rollout_id, desk.clock())
 
 
@@ -178,5 +203,6 @@ def decommission(rollout_id: str, body: Decommissioning, desk: At, by: By) -> di
 @router.post("/rollback", operation_id="rollback")
 def rollback(body: Rollback, desk: At, by: By) -> dict[str, Any]:
     """Send units back to a version, or each to the one it ran before."""
-    order = deploying.WayBack(body.model, body.target, body.to_version, body.reason, body.plan)
+    order = deploying.WayBack(body.model, body.target, body.to_version, body.reason, body.plan,
+                              body.emergency)  # fmt: skip
     return desk.do(lambda org, now_s: deploying.roll_back(org, order, by.name, now_s))

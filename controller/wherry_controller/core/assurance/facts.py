@@ -1,0 +1,49 @@
+"""What is known of a rollout that is about to start: counts and names, never the whole fleet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class BackTarget:
+    """Units of one class that serve one version now: where they would go back to.
+
+    `version` is empty where nothing of the model is served yet. `example` is one of the units.
+    """
+
+    hardware_class: str
+    version: str
+    count: int
+    example: str
+    is_in_registry: bool = True
+    has_budget: bool = True
+    is_above_floor: bool = True  # the new version's security floor lets it come back
+    has_failed: bool = False  # it failed on these units before
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A rollout and the units that it selects. Times are Unix seconds; None: not known."""
+
+    model: str
+    version: str
+    now_s: float
+    created_by: str = ""
+    started_by: str = ""  # who approves or starts it now
+    on_call: str = ""
+    is_emergency: bool = False
+    environments: Mapping[str, int] = field(default_factory=dict)  # label env -> units
+    classes: Mapping[str, int] = field(default_factory=dict)  # hardware class -> units
+    back: tuple[BackTarget, ...] = ()
+    has_safe_output: bool = False
+    is_all_at_once: bool = False  # the first stage lets it serve everywhere
+    gated_stages: int = 0
+    stage_count: int = 0
+    required: tuple[str, ...] = ()  # the checks that a gated stage must pass
+    gate: str = ""  # its thresholds in one line
+    quiet: int = 0  # units whose telemetry is older than three of their intervals
+    quiet_example: str = ""
+
+    @property
+    def unit_count(self) -> int:
+        return sum(self.classes.values())

@@ -1,0 +1,193 @@
+"""What must hold before a rollout may start: one small function per precondition.
+
+Rules:
+1. A precondition looks at facts and at nothing else; what is not known does not pass.
+2. Its finding says what was found and, where it did not pass, what to do.
+3. What does not pass blocks, warns or is passed over as the environment's policy demands. An
+   admin may let a named one pass; that is told with the start.
+4. An emergency waits for nobody's approval and for no dwell. Everything else holds.
+
+    judge(Facts("digits", "1.1.0", now_s=0.0), Policy({"on_call": Demand.BLOCK})).blockers
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, Final
+
+from wherry_controller.core.assurance.facts import BackTarget, Facts
+from wherry_controller.core.assurance.policy import Demand, Policy
+from wherry_controller.core.rollouts.plan import Plan
+from wherry_controller.core.rollouts.stages import SERVING
+from wherry_controller.core.subset import WHOLE_BP
+
+NAMES_MAX: Final = 3
+
+
+class Verdict(Enum):
+    """How a precondition stands."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NEEDS_PERSON = "needs a person"  # nothing can be measured: somebody must say or do it
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a precondition found. `demand` is the policy's; a forced one does not block."""
+
+    item: str
+    verdict: Verdict
+    text: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    demand: Demand = Demand.OFF
+    is_forced: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.verdict is not Verdict.PASSED and not self.is_forced
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Every finding that the policy asks for, in the table's order."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def blockers(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.is_open and f.demand is Demand.BLOCK)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.is_open and f.demand is Demand.WARN)
+
+
+Answer = tuple[Verdict, str, Mapping[str, Any]]
+
+
+def rollback_target(facts: Facts, _policy: Policy) -> Answer:
+    """Every unit has a version to go back to that the controller can name and resend."""
+    found: dict[str, int] = {}
+    lost: list[str] = []
+    for group in facts.back:
+        why = _why_no_way_back(group)
+        if why:
+            lost.append(f"{_units(group.count, group.example)} cannot go back: {why}")
+        found[group.version or "nothing"] = found.get(group.version or "nothing", 0) + group.count
+    evidence = {"targets": found, "has_safe_output": facts.has_safe_output}
+    if lost:
+        return Verdict.FAILED, "; ".join(lost[:NAMES_MAX]), evidence
+    served = [f"{version} on {count}" for version, count in found.items() if version != "nothing"]
+    first = found.get("nothing", 0)
+    if first:
+        safe = "its safe output answers" if facts.has_safe_output else "nothing served before"
+        served.append(f"first install on {first}, {safe}")
+    return Verdict.PASSED, f"way back: {', '.join(served) or 'no unit is touched'}", evidence
+
+
+def _why_no_way_back(group: BackTarget) -> str:
+    version = group.version
+    if not version:
+        return ""  # a first install: the way back is to take the model away again
+    if not group.is_in_registry:
+        return f"{version} is not in the registry, push its bundle"
+    if not group.has_budget:
+        return f"{version} has no budget for class {group.hardware_class}, push one that has"
+    if not group.is_above_floor:
+        return f"{version} is below the new security floor, publish a version above it"
+    if group.has_failed:
+        return f"{version} failed there before, bring a good version first"
+    return ""
+
+
+def _units(count: int, example: str) -> str:
+    return example if count == 1 else f"{count} units ({example}, …)"
+
+
+def gradual(facts: Facts, _policy: Policy) -> Answer:
+    """Nothing begins to serve on every unit at once."""
+    evidence = {"stages": facts.stage_count}
+    if not facts.is_all_at_once:
+        return Verdict.PASSED, f"it spreads in {facts.stage_count} stages", evidence
+    text = (
+        f"it would serve on all {facts.unit_count} units at once: take strategy canary (or linear,"
+        " rolling, pilot), or a subset like 25%"
+    )
+    return Verdict.FAILED, text, evidence
+
+
+def success_criteria(facts: Facts, _policy: Policy) -> Answer:
+    """The plan says by which figures it is judged."""
+    evidence = {"gated_stages": facts.gated_stages, "required": list(facts.required)}
+    if facts.gated_stages and facts.required:
+        text = f"{facts.gated_stages} of {facts.stage_count} stages are gated: {facts.gate}"
+        return Verdict.PASSED, text, evidence
+    lack = "no stage has a gate" if facts.required else "its gate requires no check"
+    text = f"{lack}: choose a strategy with stages, or give [[stages]] and [gate] in the file"
+    return Verdict.FAILED, text, evidence
+
+
+def approval(facts: Facts, _policy: Policy) -> Answer:
+    """Somebody other than its author lets it start."""
+    evidence = {"created_by": facts.created_by, "started_by": facts.started_by}
+    if facts.is_emergency:
+        return Verdict.PASSED, f"emergency: {facts.started_by} starts it at once", evidence
+    if facts.started_by and facts.started_by != facts.created_by:
+        return Verdict.PASSED, f"approved by {facts.started_by}", evidence
+    text = f"{facts.created_by} made it: create it with --draft and have another person approve it"
+    return Verdict.NEEDS_PERSON, text, evidence
+
+
+def on_call(facts: Facts, _policy: Policy) -> Answer:
+    """There is somebody to call."""
+    if facts.on_call:
+        return Verdict.PASSED, f"{facts.on_call} is on call", {"on_call": facts.on_call}
+    return Verdict.NEEDS_PERSON, "nobody is named: give --on-call with a name or number", {}
+
+
+def monitoring(facts: Facts, _policy: Policy) -> Answer:
+    """Every selected unit reports; the standing guard's rules watch whatever reports."""
+    evidence = {"units": facts.unit_count, "quiet": facts.quiet}
+    if not facts.quiet:
+        return Verdict.PASSED, f"{facts.unit_count} units report, the guard watches", evidence
+    text = (
+        f"{_units(facts.quiet, facts.quiet_example)} did not report for three intervals:"
+        " bring them back, or leave them out of the target"
+    )
+    return Verdict.FAILED, text, evidence
+
+
+Precondition = Callable[[Facts, Policy], Answer]
+PRECONDITIONS: Final[Mapping[str, Precondition]] = {
+    "rollback_target": rollback_target,
+    "gradual": gradual,
+    "success_criteria": success_criteria,
+    "approval": approval,
+    "on_call": on_call,
+    "monitoring": monitoring,
+}
+
+
+def judge(facts: Facts, policy: Policy, forced: frozenset[str] = frozenset()) -> Judgement:
+    """What the policy asks for, found (rules 2 and 3)."""
+    findings = []
+    for item, look in PRECONDITIONS.items():
+        demand = policy.of(item)
+        if demand is not Demand.OFF:
+            verdict, text, evidence = look(facts, policy)
+            is_forced = item in forced and verdict is not Verdict.PASSED
+            findings.append(Finding(item, verdict, text, evidence, demand, is_forced))
+    return Judgement(tuple(findings))
+
+
+def is_all_at_once(plan: Plan) -> bool:
+    """Would its first stage let it serve on the whole target?"""
+    first = plan.stages[0]
+    return first.action in SERVING and min(first.share_bp, plan.subset_bp) == WHOLE_BP
+
+
+def hurried(plan: Plan) -> Plan:
+    """The plan of an emergency: no dwell, no waiting for a day; its gates and trials stay."""
+    stages = tuple(replace(stage, soak_s=0.0, not_before_s=0.0) for stage in plan.stages)
+    return replace(plan, stages=stages)
