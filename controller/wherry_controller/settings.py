@@ -7,16 +7,17 @@ import dataclasses
 import difflib
 import json
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from wherry_protocol.errors import Code, NotFoundError, WherryError
-from wherry_protocol.names import ORG, check_name
+from wherry_protocol.names import MODEL, ORG, check_name
 
 from wherry_controller.core.assurance import PRECONDITIONS, Policy
 from wherry_controller.core.assurance.policy import parse_policies, policies_to_toml
 from wherry_controller.core.notify.routes import Route, routes_of
+from wherry_controller.core.registry.gates import GateLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ class RegistrySettings:
     """What the registry asks of a version."""
 
     needs_notes: bool = False  # every rollout needs release notes, not only one of a new MAJOR
+    gates: dict[str, GateLimits] = field(default_factory=dict)  # by model, [gates.NAME]
+
+    def limits(self, model: str) -> GateLimits:
+        """The gates of a model: the default ones, or its own."""
+        return self.gates.get(model, GateLimits())
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,10 @@ BOUNDS: Final = {
     "disk_free_bytes_min": (0, 1 << 62),
     "database_bytes_max": (1, 1 << 62),
     "link_down_s": (1, 86_400),
+    "accuracy_min": (0.0, 1.0),
+    "f1_macro_min": (0.0, 1.0),
+    "latency_us_p95_max": (1, 3_600_000_000),
+    "latency_runs_min": (1, 1 << 40),
 }
 PROVISIONING: Final = ("mosquitto", "none")
 
@@ -140,12 +150,15 @@ def load(path: Path) -> Settings:
 
 def parse(table: dict[str, Any], where: str) -> Settings:
     """Settings from a parsed TOML table. Raises WherryError(INVALID)."""
-    _refuse_unknown(table, {"organization", "routes", "environments", *SECTIONS}, where)
+    tables = {"organization", "routes", "environments", "gates", *SECTIONS}
+    _refuse_unknown(table, tables, where)
     name = table.get("organization")
     if not isinstance(name, str):
         raise WherryError(f"{where}: organization must be a name, is {name!r}", Code.INVALID)
     sections = {key: _section(kind, table.get(key, {}), f"{where}: [{key}]")
                 for key, kind in SECTIONS.items()}  # fmt: skip
+    gates = _gates(table.get("gates", {}), where)
+    sections["registry"] = replace(sections["registry"], gates=gates)
     routes = routes_of(table.get("routes", []), where)
     demanded = parse_policies(
         table.get("environments", {}), PRECONDITIONS, f"{where}: [environments]"
@@ -155,10 +168,20 @@ def parse(table: dict[str, Any], where: str) -> Settings:
     )
 
 
+def _gates(tables: Any, where: str) -> dict[str, GateLimits]:
+    """`[gates.NAME]` of each model that has limits of its own."""
+    if not isinstance(tables, dict):
+        raise WherryError(f"{where}: gates must be tables, [gates.MODEL]", Code.INVALID)
+    return {
+        check_name("model", MODEL, name): _section(GateLimits, one, f"{where}: [gates.{name}]")
+        for name, one in tables.items()
+    }
+
+
 def _section(kind: type[Any], table: Any, where: str) -> Any:
     if not isinstance(table, dict):
         raise WherryError(f"{where} must be a table", Code.INVALID)
-    known = {f.name: f for f in fields(kind)}
+    known = {f.name: f for f in fields(kind) if f.default is not dataclasses.MISSING}
     _refuse_unknown(table, set(known), where)
     for key, value in table.items():
         _check(key, value, known[key].default, where)
@@ -192,6 +215,12 @@ def to_toml(settings: Settings) -> str:
     for name in SECTIONS:
         lines.append(f"\n[{name}]")
         section = dataclasses.asdict(getattr(settings, name))
+        section.pop("gates", None)  # has tables of its own
+        lines += [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+    models = settings.registry.gates
+    for name, limits in models.items():
+        lines.append(f"\n[gates.{name}]")
+        section = dataclasses.asdict(limits)
         lines += [f"{key} = {json.dumps(value)}" for key, value in section.items()]
     for route in settings.routes:
         lines.append("\n[[routes]]")

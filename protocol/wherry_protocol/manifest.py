@@ -127,6 +127,8 @@ class Evaluation:
     accuracy: float | None = field(4, Ratio, default=None)
     f1_macro: float | None = field(5, Ratio, default=None)
     latency_us_p95: int | None = field(6, Uint(), default=None)
+    latency_runs: int | None = field(7, Uint(), default=None)  # so many made the p95
+    hardware_class: str | None = field(8, ClassName, default=None)  # where it was measured
 
 
 @part

@@ -123,6 +123,9 @@ class Journey:
         images = np.load(self.digits / "calibration.npz")["image"]
         (self.folder / "feed.f32").write_bytes(images.astype("<f4").tobytes())
         np.save(self.folder / "X.npy", images.transpose(0, 2, 3, 1))
+        with np.load(self.digits / "digits.npz") as data:
+            held_out = data["test_images"][..., None].astype(np.float32) / 16
+            np.savez(self.folder / "held-out.npz", inputs=held_out, labels=data["test_labels"])
         self.replaced["/var/lib/wherry"] = str(device / "state")
         port = free_port()
         self.replaced["init --org"] = f"init --broker-port {port} --http-port {free_port()} --org"

@@ -171,6 +171,8 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry device configure --target all --performance-s 10"),
     # A model.
     run(PACKAGE, says="float against int8"),
+    run("wherry model evaluate pump-anomaly-1.0.0.wherry --dataset held-out.npz "
+        "--class linux-x86_64 --output pump-anomaly-1.0.0.wherry", says="accuracy"),
     run("wherry model sign pump-anomaly-1.0.0.wherry --key wherry-data/offline/release-1.pem"),
     do(take_keys_away),
     run("wherry model sign pump-anomaly-1.0.0.wherry --key release-1.pem"),
@@ -181,6 +183,7 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry registry push pump-anomaly-1.0.0.wherry", says="is kept"),
     run("wherry registry list", says="pump-anomaly"),
     run("wherry registry show pump-anomaly:1.0.0", says="50"),
+    run("wherry model gates pump-anomaly:1.0.0", says="pass accuracy"),
     run("wherry model compatibility pump-anomaly:1.0.0 --target all", says="pump-17/self"),
     run("wherry registry pull pump-anomaly:1.0.0 --output pump-anomaly-1.0.0.wherry"),
     # To the device, further, and back.

@@ -15,7 +15,7 @@ from wherry_protocol.keys import SigningKey
 from wherry_protocol.trust import TrustState, start
 
 from wherry_controller import settings
-from wherry_controller.cli import model_known, model_version
+from wherry_controller.cli import model_evaluate, model_known, model_version
 from wherry_controller.cli.client import data_dir
 from wherry_controller.cli.files import (
     read_array,
@@ -37,7 +37,9 @@ BundleArgument = Annotated[Path, typer.Argument(help="A bundle file, NAME-VERSIO
 
 app.command()(package)
 app.add_typer(model_version.app, name="version")
+app.command()(model_evaluate.evaluate)
 app.command()(model_known.compatibility)
+app.command()(model_known.gates)
 
 
 @app.command()

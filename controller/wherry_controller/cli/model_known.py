@@ -1,11 +1,12 @@
-"""`wherry model compatibility`: what the controller knows of a version and its units."""
+"""`wherry model compatibility|gates`: what the controller knows of a version in the registry."""
 
 from typing import Annotated, Any
 
 import typer
+from wherry_protocol.errors import FailedError
 
 from wherry_controller.cli.client import ask
-from wherry_controller.cli.output import JsonOption, TargetOption, show_rows
+from wherry_controller.cli.output import JsonOption, TargetOption, show, show_rows
 from wherry_controller.cli.registry import split_reference
 
 Reference = Annotated[str, typer.Argument(help="NAME:VERSION, in the registry.")]
@@ -29,3 +30,21 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
     low, high = row["abi_min"], row["abi_max"]
     abi = "unknown" if low is None else f"{low}" if low == high else f"{low} to {high}"
     return {"engine_abi": abi, "why_not": "; ".join(one["text"] for one in row["reasons"])}
+
+
+def gates(reference: Reference, json: JsonOption = False) -> None:
+    """Show each release gate with its figure, limit and verdict (asks the controller).
+
+    wherry model gates pump-anomaly:1.0.0
+    """
+    name, version = split_reference(reference)
+    found = ask("GET", f"/bundles/{name}/{version}/gates")
+    lines = [
+        f"{'pass' if gate['is_passed'] else 'FAIL':<5}{gate['name']}: {gate['text']}"
+        + (f" ({gate['override']})" if gate["override"] else "")
+        for gate in found["gates"]
+    ]
+    show(found, "\n".join(lines))
+    if not found["is_passed"]:
+        failed = ", ".join(gate["name"] for gate in found["gates"] if not gate["is_passed"])
+        raise FailedError(f"{name}:{version} does not pass: {failed}")

@@ -34,6 +34,7 @@ PERMISSIONS: Final[dict[str, Role]] = {
     "bundles.list": Role.VIEWER,
     "bundles.show": Role.VIEWER,
     "bundles.compatibility": Role.VIEWER,
+    "bundles.gates": Role.VIEWER,
     "bundles.push": Role.OPERATOR,
     "bundles.pull": Role.VIEWER,
     "rollouts.create": Role.OPERATOR,

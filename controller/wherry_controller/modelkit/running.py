@@ -29,11 +29,11 @@ def run_bundle(bundle: Bundle, inputs: Array) -> Array:
             f"the model has {len(program.inputs)} inputs and {len(program.outputs)} outputs, "
             "`run` takes models with one of each"
         )
-    steps = _steps(inputs, program.inputs[0])
+    samples = steps(inputs, program.inputs[0])
     output = program.outputs[0]
-    rows = [program.run(row.tobytes()) for row in steps]
+    rows = [program.run(row.tobytes()) for row in samples]
     found = np.frombuffer(b"".join(rows), DTYPES[output.dtype])
-    found = found.reshape(len(steps), *sample_shape(output))
+    found = found.reshape(len(samples), *sample_shape(output))
     if inputs.dtype.kind == "f":
         return (found.astype(np.float32) - output.zero_point) * np.float32(output.scale)
     return found
@@ -56,7 +56,7 @@ def _advice(found: tuple[int, ...], sample: tuple[int, ...]) -> str:
     return " (channels last)"
 
 
-def _steps(inputs: Array, tensor: TensorInfo) -> Array:
+def steps(inputs: Array, tensor: TensorInfo) -> Array:
     """[n, …] of the tensor's integer type."""
     shape = sample_shape(tensor)
     if inputs.ndim == 0 or inputs.shape[1:] not in (shape, tensor.shape, (int(np.prod(shape)),)):
@@ -73,6 +73,6 @@ def _steps(inputs: Array, tensor: TensorInfo) -> Array:
     limit = 1 << (8 * DTYPES[tensor.dtype].itemsize - 1)
     if not np.isfinite(inputs).all():
         raise ContractError("inputs hold a value that is not finite")
-    steps = np.rint(inputs.astype(np.float64) / tensor.scale) + tensor.zero_point
-    clipped: Array = np.clip(steps, -limit, limit - 1).astype(DTYPES[tensor.dtype])
+    rounded = np.rint(inputs.astype(np.float64) / tensor.scale) + tensor.zero_point
+    clipped: Array = np.clip(rounded, -limit, limit - 1).astype(DTYPES[tensor.dtype])
     return clipped

@@ -46,6 +46,17 @@ def windows(
     return rows.many(db, Window, "performance", tail, [*args, limit])[::-1]
 
 
+def sketches_of(db: Database, digest: bytes, hardware_class: str, since_s: float) -> list[bytes]:
+    """The latency sketches of a version where it served on units of that class."""
+    found = db.execute(
+        "SELECT p.sketch FROM performance p JOIN units u ON u.connection = p.connection "
+        "AND u.unit = p.unit WHERE p.window_s >= ? AND p.digest = ? AND p.slot = 'active' "
+        "AND u.hardware_class = ?",
+        (int(since_s), digest, hardware_class),
+    ).fetchall()
+    return [data for (data,) in found]
+
+
 def put_resources(db: Database, found: Iterable[tuple[str, str, float, str]]) -> None:
     """(connection, unit, received_s, JSON) of each unit's newest resource report."""
     rows.execute_all(db, "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", found)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 from wherry_protocol.bundle import write_bundle
 
-from wherry_controller.fleet import bundles, fitting
+from wherry_controller.fleet import bundles, fitting, gating
 from wherry_controller.http import views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
@@ -36,6 +36,19 @@ def compatibility(model: str, version: str, desk: At, target: str = "all") -> li
     """Each unit of the target with what it has, and every reason why it cannot run the version."""
     row = registry.version(desk.reader, model, version)
     return [views.fit(fit) for fit in fitting.matrix(desk.reader, row, target, desk.clock())]
+
+
+@router.get("/bundles/{model}/{version}/gates", operation_id="bundles.gates")
+def gates(model: str, version: str, desk: At) -> dict[str, Any]:
+    """Each release gate with its figure, limit and verdict."""
+    row = registry.version(desk.reader, model, version)
+    found = gating.gates(desk.reader, desk.settings.registry, row, desk.clock())
+    return {
+        "model": row.model,
+        "version": row.version,
+        "is_passed": all(gate.is_passed for gate in found),
+        "gates": [views.plain(gate) for gate in found],
+    }
 
 
 @router.post("/bundles", operation_id="bundles.push", status_code=201, openapi_extra=BODY)

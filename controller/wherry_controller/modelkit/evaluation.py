@@ -1,0 +1,151 @@
+"""How good is a model? Measured with the engine that devices run, on samples with known answers.
+
+Rules:
+1. A class is the output element with the highest step; the first of equals.
+2. Precision, recall and F1 are per class; macro is the plain mean over the classes that occur in
+   the labels or the answers. A class that is never answered has precision 0.
+3. Latency is of single inferences on this machine, one after the other, with the samples in turn;
+   the first ones warm up and do not count. A quantile is an inference that happened (nearest
+   rank), nothing is interpolated.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from math import ceil
+from typing import Any, Final
+
+import numpy as np
+from wherry_native.engine import Program
+from wherry_protocol.bundle import Bundle, program_image
+from wherry_protocol.errors import ContractError
+from wherry_protocol.manifest import Evaluation
+
+from wherry_controller.modelkit.packaging import load_program
+from wherry_controller.modelkit.running import Array, run_bundle, steps
+
+WARM_UP: Final = 20
+QUANTILES: Final = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """`confusion[label][answer]` counts samples; precision, recall and F1 are by class."""
+
+    sample_count: int
+    accuracy: float
+    f1_macro: float
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    f1: tuple[float, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Single inferences on this machine."""
+
+    runs: int
+    p50_us: float
+    p95_us: float
+    p99_us: float
+
+
+def score(bundle: Bundle, samples: Array, labels: Array) -> Scores:
+    """Raises ContractError where samples, labels and model do not fit each other."""
+    answers = run_bundle(bundle, samples).reshape(len(samples), -1)
+    class_count = answers.shape[1]
+    if labels.shape != (len(samples),) or labels.dtype.kind not in "iu" or not len(labels):
+        raise ContractError(
+            f"labels are {labels.dtype} {list(labels.shape)}, must be one class number for each of "
+            f"{len(samples)} samples"
+        )
+    if labels.min() < 0 or labels.max() >= class_count:
+        raise ContractError(
+            f"labels go from {labels.min()} to {labels.max()}, the model has classes 0 to "
+            f"{class_count - 1}"
+        )
+    confusion = np.zeros((class_count, class_count), np.int64)
+    np.add.at(confusion, (labels.astype(np.int64), answers.argmax(axis=1)), 1)
+    return _scores(confusion)
+
+
+def _scores(confusion: Array) -> Scores:
+    hits, labelled, answered = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    precision, recall = _ratio(hits, answered), _ratio(hits, labelled)
+    f1 = _ratio(2 * hits, labelled + answered)
+    occurs = (labelled + answered) > 0
+    total = int(confusion.sum())
+    return Scores(
+        sample_count=total,
+        accuracy=float(hits.sum()) / total,
+        f1_macro=float(f1[occurs].mean()),
+        precision=tuple(precision.tolist()),
+        recall=tuple(recall.tolist()),
+        f1=tuple(f1.tolist()),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """0 where nothing is there to be counted."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def measure(
+    bundle: Bundle, samples: Array, runs: int, now_ns: Callable[[], int] = time.perf_counter_ns
+) -> Latency:
+    """Time `runs` single inferences of the engine. Raises ContractError as `run_bundle`."""
+    program = load_program(program_image(bundle))
+    inputs = [row.tobytes() for row in steps(samples, program.inputs[0])]
+    if not inputs:
+        raise ContractError("there is no sample to run")
+    durations = sorted(_timed(program, _in_turn(inputs, WARM_UP + runs), now_ns)[WARM_UP:])
+    p50, p95, p99 = (durations[ceil(q * runs) - 1] / 1e3 for q in QUANTILES)
+    return Latency(runs, p50, p95, p99)
+
+
+def _in_turn(inputs: Sequence[bytes], count: int) -> list[bytes]:
+    """The inputs in turn, `count` of them."""
+    return list(islice(cycle(inputs), count))
+
+
+def _timed(program: Program, inputs: list[bytes], now_ns: Callable[[], int]) -> list[int]:
+    output, durations = bytearray(program.output_bytes), []
+    for one in inputs:
+        begun_ns = now_ns()
+        program.run_into(one, output)
+        durations.append(now_ns() - begun_ns)
+    return durations
+
+
+def record(
+    dataset: str, digest: bytes, scores: Scores, latency: Latency, hardware_class: str | None
+) -> Evaluation:
+    """The figures as the manifest keeps them; p95 is rounded up to whole microseconds."""
+    return Evaluation(
+        dataset=dataset,
+        dataset_digest=digest,
+        sample_count=scores.sample_count,
+        accuracy=scores.accuracy,
+        f1_macro=scores.f1_macro,
+        latency_us_p95=ceil(latency.p95_us),
+        latency_runs=latency.runs,
+        hardware_class=hardware_class,
+    )
+
+
+def as_plain(scores: Scores, latency: Latency) -> dict[str, Any]:
+    """For `--json`."""
+    return {
+        "sample_count": scores.sample_count,
+        "accuracy": scores.accuracy,
+        "f1_macro": scores.f1_macro,
+        "precision": list(scores.precision),
+        "recall": list(scores.recall),
+        "f1": list(scores.f1),
+        "confusion": [list(row) for row in scores.confusion],
+        "latency_us": {"runs": latency.runs, "p50": latency.p50_us, "p95": latency.p95_us,
+                       "p99": latency.p99_us},
+    }  # fmt: skip
