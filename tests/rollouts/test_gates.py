@@ -1,25 +1,26 @@
 """The gate's checks at their exact boundaries, and what they do without figures."""
 
-import random
-
 import pytest
-from wherry_controller.core.rollouts.gates import (
-    Check,
-    Consequence,
-    Verdict,
-    check_crash,
+from wherry_controller.core.rollouts.checks import Check, Consequence, Verdict, is_passed
+from wherry_controller.core.rollouts.comparing import Comparison as Compared
+from wherry_controller.core.rollouts.comparing import comparison
+from wherry_controller.core.rollouts.cost_checks import (
+    bar_of,
     check_energy,
-    check_errors,
     check_latency,
     check_memory,
-    comparison,
-    evaluate,
     exceeds,
-    is_passed,
-    sequential_evidence,
 )
-from wherry_controller.core.rollouts.gates import Comparison as Compared
+from wherry_controller.core.rollouts.error_checks import (
+    Updates,
+    check_crash,
+    check_errors,
+    check_increase,
+    check_updates,
+)
+from wherry_controller.core.rollouts.gates import evaluate
 from wherry_controller.core.rollouts.limits import PRESETS
+from wherry_controller.core.rollouts.panel import Panel
 from wherry_controller.core.rollouts.pools import Arm, Figures, Pool, Pools
 
 from tests.rollouts.voyage import CLASS, figures
@@ -54,39 +55,141 @@ def pool(*windows: Figures) -> Pool:
 def test_errors_fail_above_the_limit_with_enough_requests(
     preset: str, requests: int, errors: int, verdict: Verdict
 ) -> None:
-    check = check_errors(PRESETS[preset], pool(Figures(requests, errors)), (requests, errors))
+    check = check_errors(PRESETS[preset], pool(Figures(requests, errors)), Panel())
     assert check.verdict is verdict
     assert check.figures["requests"] == requests
 
 
-def test_a_plain_disaster_fails_before_the_minimum_of_requests() -> None:
-    check = check_errors(LIMITS, pool(Figures(20, 18)), (20, 18))
+def panel_of(new: list[Figures], control: list[Figures], bars: Compared | None = None) -> Panel:
+    """What so many devices of each side said, one report each."""
+    panel = Panel()
+    if bars is not None:
+        panel.hold_against(CLASS, bar_of(LIMITS, bars))
+    turns = len(control) // len(new) if new else 0
+    for number, window in enumerate(control):
+        panel.control(f"old-{number}/self", window)
+        if turns and number % turns == turns - 1:
+            panel.new(f"new-{number}/self", CLASS, new[number // turns], LIMITS)
+    if not control:
+        for number, window in enumerate(new):
+            panel.new(f"new-{number}/self", CLASS, window, LIMITS)
+    return panel
+
+
+def test_a_few_devices_in_trouble_fail_before_the_minimum_of_requests_and_one_does_not() -> None:
+    one, few = (panel_of([Figures(100, 90)] * count, []) for count in (1, 3))
+    assert check_errors(LIMITS, pool(Figures(100, 90)), one).verdict is INCONCLUSIVE
+    check = check_errors(LIMITS, pool(Figures(300, 270)), few)
     assert check.verdict is FAIL
-    assert "false-abort chance of 0.01" in check.text
+    assert "3 devices prove" in check.text
+    assert "of 100 needed (alpha 0.01)" in check.text
+    assert check.figures["alpha"] == 0.01
+
+
+def test_a_device_counts_once_however_often_it_reports() -> None:
+    panel = Panel()
+    for _ in range(500):
+        panel.new("broken/self", CLASS, Figures(100, 100), LIMITS)
+    assert panel.errors.count == 1
+    assert check_errors(LIMITS, pool(Figures(100, 100)), panel).verdict is INCONCLUSIVE
 
 
 def test_the_sequential_test_never_overrules_a_breach() -> None:
-    check = check_errors(LIMITS, pool(Figures(1_000, 11)), (1_000_000, 0))
+    healthy = panel_of([Figures(1_000, 0)] * 200, [])
+    assert healthy.errors.evidence < 1.0
+    assert check_errors(LIMITS, pool(Figures(1_000, 11)), healthy).verdict is FAIL
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "verdict"),
+    [
+        (21, 10, PASS),  # 0.10 % -> 0.21 %: certain, and too small to matter
+        (59, 10, PASS),
+        (60, 10, FAIL),
+        (100, 100, PASS),
+    ],
+)
+def test_an_increase_reverts_only_if_it_is_proved_and_half_a_percent(
+    new: int, old: int, verdict: Verdict
+) -> None:
+    windows = [Figures(10_000, new)] * 400, [Figures(10_000, old)] * 800
+    panel = panel_of(*windows)
+    check = check_increase(LIMITS, pool(windows[0][0]), pool(windows[1][0]), "control", panel)
+    assert check.verdict is verdict, check.text
+
+
+def test_an_increase_that_is_large_and_not_proved_lets_nobody_pass() -> None:
+    panel = panel_of([Figures(1_000, 9)], [Figures(1_000, 1)] * 8)
+    pools = pool(Figures(1_000, 9)), pool(Figures(8_000, 8))
+    check = check_increase(LIMITS, *pools, "control", panel)
+    assert check.verdict is INCONCLUSIVE
+    assert check.text.startswith("large and not proved")
+    assert check_increase(LIMITS, pools[0], Pool(), "none", panel).verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("failed", "asked", "confirmed", "verdict"),
+    [
+        (0, 0, 0, INCONCLUSIVE),
+        (0, 9, 0, INCONCLUSIVE),
+        (0, 1, 1, PASS),
+        (2, 100, 0, PASS),  # the first to answer are those that refuse
+        (1, 5, 4, PASS),
+        (3, 9, 6, FAIL),
+        (9, 90, 0, FAIL),
+    ],
+)
+def test_updates_fail_when_it_is_proved_that_more_than_two_percent_do(
+    failed: int, asked: int, confirmed: int, verdict: Verdict
+) -> None:
+    check = check_updates(LIMITS, Updates(asked, failed, confirmed, silent=1))
+    assert check.verdict is verdict, check.text
+    assert "1 silent" in check.text
+
+
+def test_slow_devices_are_found_by_their_share_of_slow_inferences_before_the_minimum() -> None:
+    other = pool(figures((35_000, 50_000, 75_000)))
+    slow = [figures((50_000, 90_000, 200_000), inferences=100)] * 12
+    even = [figures((40_000, 60_000, 90_000), inferences=100)] * 12
+    for windows, verdict in ((slow, INCONCLUSIVE), (even, INCONCLUSIVE)):
+        compared = Compared(pool(windows[0]), other, "control")
+        panel = panel_of(windows, [], compared)
+        assert check_latency(LIMITS, CLASS, compared, panel).verdict is verdict
+    much = [figures((90_000, 200_000, 300_000), inferences=100)] * 6
+    compared = Compared(pool(much[0]), other, "control")
+    check = check_latency(LIMITS, CLASS, compared, panel_of(much, [], compared))
     assert check.verdict is FAIL
+    assert "6 devices prove" in check.text
 
 
-def test_the_sequential_test_aborts_a_model_at_the_limit_no_more_often_than_it_says() -> None:
-    """1,000 voyages of 2,000 inferences at exactly the limit, looked at after every 20th."""
-    dice, aborted = random.Random(7), 0
-    for _ in range(1_000):
-        errors = 0
-        for seen in range(20, 2_001, 20):
-            errors += sum(dice.random() < 0.01 for _ in range(20))
-            if sequential_evidence(seen, errors, 0.01) >= 100:
-                aborted += 1
-                break
-    assert aborted <= 20, "more than 2 % where at most 1 % is promised"
+def test_devices_that_take_more_energy_are_found_before_the_minimum() -> None:
+    other = energetic(100.0)
+    windows = [Figures(60, energy_uj=260.0, energy_source="measured:hwmon")] * 12
+    compared = Compared(pool(windows[0]), pool(), "control")
+    panel = panel_of(windows, [], Compared(Pool(), pool_with_latency(other), "control"))
+    check = check_energy(LIMITS, CLASS, compared, panel)
+    assert (check.verdict, check.consequence) == (FAIL, Consequence.REVERT)
+    sheet = [Figures(60, energy_uj=900.0, energy_source="modelled:datasheet")] * 12
+    panel = panel_of(sheet, [], Compared(Pool(), pool_with_latency(other), "control"))
+    assert check_energy(LIMITS, CLASS, compared, panel).verdict is INCONCLUSIVE
 
 
-def test_the_sequential_test_stays_a_number_however_much_it_sees() -> None:
-    assert 1e290 < sequential_evidence(10**9, 10**9, 0.001) < 1e301
-    assert sequential_evidence(10**9, 0, 0.001) == 0.0
-    assert sequential_evidence(0, 0, 0.01) == pytest.approx(1.0)
+def pool_with_latency(other: Pool) -> Pool:
+    other.merge(pool(figures()))
+    return other
+
+
+def test_a_control_device_that_waited_too_long_may_come_again_and_one_that_counted_may_not() -> (
+    None
+):
+    panel = panel_of([], [Figures(100, 0)] * 100)
+    assert len(panel.waiting) == len(panel.increase.control_waiting) == 64
+    assert "old-0/self" not in panel.controls
+    panel.new("new/self", CLASS, Figures(100, 0), LIMITS)
+    assert panel.increase.blocks == 1
+    assert panel.waiting[-1] == "old-91/self"
+    panel.control("old-99/self", Figures(100, 0))
+    assert len(panel.waiting) == 64 - 8
 
 
 @pytest.mark.parametrize(
@@ -104,7 +207,7 @@ def test_latency_needs_the_ratio_and_the_absolute_excess_at_p95_or_p99(
     new_us: tuple[int, int, int], old_us: tuple[int, int, int], verdict: Verdict
 ) -> None:
     compared = Compared(pool(figures(new_us)), pool(figures(old_us)), "control")
-    assert check_latency(LIMITS, CLASS, compared).verdict is verdict
+    assert check_latency(LIMITS, CLASS, compared, Panel()).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -120,9 +223,9 @@ def test_at_the_ratio_or_at_the_excess_is_not_above_it(
 
 def test_latency_without_a_comparison_is_inconclusive() -> None:
     alone = Compared(pool(figures()), Pool(), "none")
-    assert check_latency(LIMITS, CLASS, alone).verdict is INCONCLUSIVE
+    assert check_latency(LIMITS, CLASS, alone, Panel()).verdict is INCONCLUSIVE
     few = Compared(pool(figures(inferences=999)), pool(figures()), "control")
-    assert check_latency(LIMITS, CLASS, few).verdict is INCONCLUSIVE
+    assert check_latency(LIMITS, CLASS, few, Panel()).verdict is INCONCLUSIVE
 
 
 def energetic(energy_uj: float, source: str = "measured:hwmon", inferences: int = 1_000) -> Pool:
@@ -155,7 +258,7 @@ def energetic(energy_uj: float, source: str = "measured:hwmon", inferences: int 
 def test_energy_reverts_on_measured_or_calibrated_figures_only(
     new: Pool, old: Pool, verdict: Verdict, consequence: Consequence
 ) -> None:
-    check = check_energy(LIMITS, CLASS, Compared(new, old, "control"))
+    check = check_energy(LIMITS, CLASS, Compared(new, old, "control"), Panel())
     assert (check.verdict, check.consequence) == (verdict, consequence)
 
 
@@ -213,14 +316,16 @@ def test_only_the_newest_windows_count_so_that_a_late_change_shows() -> None:
     for index in range(20):
         pools.add(Arm.NEW, CLASS, index, "new/self", Figures(1_000, 0))
     pools.add(Arm.NEW, CLASS, 20, "new/self", Figures(1_000, 11))
-    checks = evaluate(pools, LIMITS, {CLASS: None}, {CLASS: [0.1]}, 0)
+    checks = evaluate(pools, Panel(), LIMITS, {CLASS: None}, {CLASS: [0.1]}, Updates(0, 0), 0)
     assert (checks[0].name, checks[0].verdict) == ("errors", FAIL)
 
 
 def test_nothing_seen_passes_nothing() -> None:
-    checks = evaluate(Pools(), LIMITS, {CLASS: 100.0}, {}, 0)
+    checks = evaluate(Pools(), Panel(), LIMITS, {CLASS: 100.0}, {}, Updates(0, 0), 0)
     assert {check.verdict for check in checks} == {INCONCLUSIVE}
-    assert [check.name for check in checks] == ["errors", "crash", "latency", "energy", "memory"]
+    assert [check.name for check in checks] == [
+        "errors", "increase", "crash", "latency", "energy", "memory", "update",
+    ]  # fmt: skip
     assert not is_passed(checks, LIMITS.require)
     assert not is_passed((), LIMITS.require)
 

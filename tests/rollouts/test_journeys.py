@@ -261,8 +261,8 @@ def test_kept_parts_that_are_not_ours_are_refused(parts: dict[str, str]) -> None
 
 def test_a_newer_format_is_refused_by_name() -> None:
     parts = dict(journey(DIRECT, [], False).parts)
-    parts["head"] = parts["head"].replace('"format":1', '"format":2')
-    with pytest.raises(DecodeError, match="format 2, this controller reads 1") as refused:
+    parts["head"] = parts["head"].replace('"format":2', '"format":3')
+    with pytest.raises(DecodeError, match="format 3, this controller reads 2") as refused:
         restore(parts)
     assert refused.value.code is Code.UNSUPPORTED_FORMAT
 

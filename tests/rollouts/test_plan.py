@@ -108,7 +108,7 @@ def test_every_override_is_taken_and_listed_with_what_it_replaces() -> None:
         "silent_after_s = 30.0 (3600.0)",
         "max_failed = 1 (None)",
         "gate.requests_min = 20 (500)",
-        "gate.require = errors, latency (errors, latency, energy, crash, memory)",
+        "gate.require = errors, latency (errors, increase, latency, energy, crash, memory, update)",
         "trial.good_inferences_min = 5 (100)",
         "trial.trial_s_min = 1.0 (10.0)",
     )
@@ -186,6 +186,8 @@ def test_every_number_of_a_gate_can_be_overridden() -> None:
         "memory_share_max": 0.5,
         "control_units_min": 2,
         "false_abort": 0.05,
+        "error_increase_min": 0.002,
+        "update_failure_max": 0.05,
     }
     gate = parse_plan({"gate": changed}).gate
     assert {name: getattr(gate, name) for name in changed} == changed

@@ -111,9 +111,11 @@ def test_errors_that_go_from_0_10_to_0_21_percent_do_not_revert() -> None:
     for _ in range(10):
         voyage.serve(new, old).wait(60)
     assert voyage.state is State.RUNNING
-    assert [check.verdict.value for check in voyage.rollout.checks if check.name == "errors"] == [
-        "pass"
-    ]
+    assert [
+        check.verdict.value
+        for check in voyage.rollout.checks
+        if check.name in ("errors", "increase")
+    ] == ["pass", "pass"]
 
 
 def test_the_example_metrics_of_a_healthy_canary_do_not_revert() -> None:
@@ -125,7 +127,9 @@ def test_the_example_metrics_of_a_healthy_canary_do_not_revert() -> None:
     assert voyage.state is State.RUNNING
     assert {check.name: check.verdict.value for check in voyage.rollout.checks} == {
         "errors": "pass",
+        "increase": "pass",
         "crash": "pass",
+        "update": "pass",
         "latency": "pass",
         "memory": "pass",
     }

@@ -39,6 +39,7 @@ from wherry_controller.core.rollouts.events import (
     Tick,
 )
 from wherry_controller.core.rollouts.pools import Figures
+from wherry_native import sketch as packed
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import (
     Budget,
@@ -90,7 +91,7 @@ def figures(
         p50, p95, p99 = (int(us * 1_000) for us in latency_us)
         durations = [p50] * (inferences * 94 // 100) + [p95] * (inferences * 4 // 100)
         durations += [p99] * (inferences - len(durations))
-    return Figures(inferences, errors, sketch_of(durations))
+    return Figures(inferences, errors, packed.read(sketch_of(durations).to_bytes()))
 
 
 class Voyage:

@@ -1,6 +1,8 @@
 """Carries out what a rollout asks for: assignments by compare-and-swap, audit rows, notices."""
 
-from wherry_protocol import sketch
+from functools import reduce
+
+from wherry_native import sketch as packed
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, TrialLimits
 
@@ -118,7 +120,7 @@ def _history(
     return Figures(
         sum(row.inferences for row in windows),
         sum(row.errors for row in windows),
-        sketch.merge(sketch.from_bytes(row.sketch) for row in windows),
+        packed.read(reduce(packed.merge, [row.sketch for row in windows])),
         energy_uj / counted if counted else None,
         windows[-1].energy_source,
     )

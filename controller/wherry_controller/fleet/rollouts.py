@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import TypeVar
 
-from wherry_protocol import sketch
 from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome, Phase
@@ -172,7 +171,7 @@ def figures(one: Performance) -> Figures:
     return Figures(
         one.inferences,
         one.errors,
-        sketch.from_bytes(one.latency.data),
+        one.latency,
         None if one.energy_j is None else one.energy_j * UJ_PER_J,
         one.energy_source,
     )

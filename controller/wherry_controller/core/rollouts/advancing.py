@@ -15,6 +15,7 @@ from typing import Final
 
 from wherry_protocol.messages.desired import Mode
 
+from wherry_controller.core.rollouts.checks import is_passed
 from wherry_controller.core.rollouts.drafting import ALREADY_RUNNING
 from wherry_controller.core.rollouts.effects import (
     Assign,
@@ -25,7 +26,6 @@ from wherry_controller.core.rollouts.effects import (
     Notify,
     Release,
 )
-from wherry_controller.core.rollouts.gates import is_passed
 from wherry_controller.core.rollouts.judging import (
     AT_SUBSET,
     GUARD,

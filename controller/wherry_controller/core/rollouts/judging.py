@@ -2,7 +2,8 @@
 
 Rules, in order:
 1. Devices whose deadline passed are silent (before an event is looked at).
-2. Too many failures revert. Too much silence pauses; silence beyond the control group's reverts.
+2. Too many failures revert, by number or by proof, after every result. Too much silence pauses;
+   silence beyond the control group's reverts.
 3. A breached gate reverts, in RUNNING and in PAUSED alike.
 4. A check that only alerts or holds is told once, until it has passed again.
 """
@@ -11,12 +12,15 @@ import heapq
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from wherry_controller.core.rollouts.effects import (
-    Audit,
-    Effects,
-    Notify,
+from wherry_controller.core.rollouts.checks import (
+    Check,
+    Consequence,
+    Verdict,
+    breaches,
 )
-from wherry_controller.core.rollouts.gates import Check, Consequence, breaches, evaluate
+from wherry_controller.core.rollouts.effects import Audit, Effects, Notify
+from wherry_controller.core.rollouts.error_checks import Updates, check_updates
+from wherry_controller.core.rollouts.gates import evaluate
 from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase, Signal
 from wherry_controller.core.rollouts.observing import bucket_of
 from wherry_controller.core.rollouts.plan import Plan
@@ -60,10 +64,33 @@ def guard(rollout: Rollout, now_s: float) -> Effects:
     if rollout.failed > allowed:
         why = f"{rollout.failed} devices failed, {allowed} may"
         return start_reverting(rollout, GUARD, why, now_s, **_named_failures(rollout))
+    if is_failing(rollout):
+        check = check_updates(rollout.plan.gate, updates(rollout))
+        if check.verdict is Verdict.FAIL:
+            evidence = _named_failures(rollout) | {"checks": [check_row(check)]}
+            return start_reverting(rollout, GUARD, check.text, now_s, **evidence)
     effects = _guard_silence(rollout, now_s)
     if rollout.state in ACTIVE and is_check_due(rollout, now_s):
         effects += run_checks(rollout, now_s)
     return effects
+
+
+def is_failing(rollout: Rollout) -> bool:
+    """Do more updates fail than are tolerated? Most often they don't, and no test is needed."""
+    return rollout.failed > rollout.plan.gate.update_failure_max * rollout.touched
+
+
+def updates(rollout: Rollout) -> Updates:
+    """How the updates have ended so far."""
+    progress = rollout.progress
+    return Updates(
+        rollout.touched,
+        rollout.failed,
+        rollout.counts[MemberPhase.CONFIRMED],
+        rollout.counts[MemberPhase.SILENT],
+        progress.control_silent,
+        progress.control_units,
+    )
 
 
 def failures_allowed(plan: Plan, opened_count: int) -> int:
@@ -145,7 +172,13 @@ def run_checks(rollout: Rollout, now_s: float) -> Effects:
     since = bucket_of(rollout, progress.stage_opened_s or 0.0)
     classes = {name: rollout.terms[name].energy_uj for name in sorted(+rollout.swapped)}
     rollout.checks = evaluate(
-        rollout.pools, rollout.plan.gate, classes, memory_shares(rollout, classes), since
+        rollout.pools,
+        rollout.panel,
+        rollout.plan.gate,
+        classes,
+        memory_shares(rollout, classes),
+        updates(rollout),
+        since,
     )
     broken = breaches(rollout.checks, Consequence.REVERT)
     if broken:

@@ -1,7 +1,7 @@
 """A rollout as JSON, in parts, so that keeping an event costs what the event changed.
 
-Parts: `plan` (never changes), `head`, `member/<unit>` and `pool/<arm>/<class>/<bucket>`; each is
-one JSON text. Fields that have their default are left out of members and pools.
+Parts: `plan` (never changes), `head`, `member/<unit>`, `pool/<arm>/<class>/<bucket>`, `evidence`,
+`tally/<arm>/<unit>`; each is one JSON text. Fields that have their default are left out.
 `restore(parts)` is the same rollout: a controller that restarts in mid-rollout decides as if it
 had not.
 """
@@ -16,9 +16,10 @@ from wherry_protocol.errors import Code, DecodeError
 from wherry_protocol.messages.desired import TrialLimits
 
 from wherry_controller.core.link_clock import LinkClock
-from wherry_controller.core.rollouts.gates import Check, Consequence, Verdict
+from wherry_controller.core.rollouts.checks import Check, Consequence, Verdict
 from wherry_controller.core.rollouts.limits import GateLimits
 from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
+from wherry_controller.core.rollouts.panel import restored
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.pools import Key, Pool, Pools
 from wherry_controller.core.rollouts.stages import Action, Stage
@@ -29,7 +30,7 @@ from wherry_controller.core.rollouts.state import (
     State,
 )
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 PLAN: Final = "plan"
 HEAD: Final = "head"
 PLAN_FIELDS: Final = (
@@ -58,6 +59,7 @@ def changes(rollout: Rollout) -> dict[str, str | None]:
     for key in sorted(rollout.pools.changed):
         pool = rollout.pools.pools.get(key)
         found[_pool_name(key)] = None if pool is None else _text(_sparse(pool))
+    found |= rollout.panel.changes()
     rollout.changed.clear()
     rollout.pools.changed.clear()
     return found
@@ -68,7 +70,7 @@ def all_parts(rollout: Rollout) -> dict[str, str]:
     members = {f"member/{unit}": _text(_sparse(m)) for unit, m in rollout.members.items()}
     pools = {_pool_name(key): _text(_sparse(pool)) for key, pool in rollout.pools.pools.items()}
     plan, head = _fields(rollout, PLAN_FIELDS), _fields(rollout, HEAD_FIELDS)
-    return {PLAN: plan, HEAD: head, **members, **pools}
+    return {PLAN: plan, HEAD: head, **members, **pools, **rollout.panel.all_parts()}
 
 
 def to_json(rollout: Rollout) -> str:
@@ -101,6 +103,7 @@ def restore(parts: Mapping[str, str]) -> Rollout:
         return Rollout(
             members={member.unit: member for member in members},
             pools=_pools(parts),
+            panel=restored(parts),
             **{
                 name: DECODERS.get(name, _same)(kept[name]) for name in (*PLAN_FIELDS, *HEAD_FIELDS)
             },
@@ -181,7 +184,7 @@ MEMBER_FIELDS: Final[Decoders] = {
     "return_assignment_id": _octets,
 }
 POOL_FIELDS: Final[Decoders] = {
-    "latency_buckets": lambda buckets: {int(bucket): count for bucket, count in buckets.items()},
+    "latencies": bytes.fromhex,
     "units": set,
 }
 

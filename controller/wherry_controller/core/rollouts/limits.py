@@ -7,7 +7,7 @@ operators know them from the field, so their numbers are shown wherever the name
 from dataclasses import dataclass
 from typing import Final
 
-CHECKS: Final = ("errors", "latency", "energy", "crash", "memory")
+CHECKS: Final = ("errors", "increase", "latency", "energy", "crash", "memory", "update")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,9 @@ class GateLimits:
     crashes_max: int = 0
     memory_share_max: float = 0.80  # above it the stage is held; this check never reverts
     control_units_min: int = 3
-    false_abort: float = 0.01  # chance that the sequential test ever aborts a model at the limit
+    false_abort: float = 0.01  # chance that one sequential test ever aborts a model at the limit
+    error_increase_min: float = 0.005  # a smaller increase over the control group never reverts
+    update_failure_max: float = 0.02  # share of the devices whose update may fail
     require: tuple[str, ...] = CHECKS
 
 

@@ -178,8 +178,11 @@ def performance(rollout: Rollout, event: Performance, now_s: float) -> Effects:
     if event.digest == rollout.digest:
         if member is not None and member.phase not in (MemberPhase.PENDING, MemberPhase.SKIPPED):
             rollout.pools.add(Arm.NEW, event.hardware_class, index, event.unit, event.figures)
+            gate = rollout.plan.gate
+            rollout.panel.new(event.unit, event.hardware_class, event.figures, gate)
         return []
     rollout.pools.add(Arm.CONTROL, event.hardware_class, index, event.unit, event.figures)
+    rollout.panel.control(event.unit, event.figures)
     if member is not None and member.phase is not MemberPhase.SKIPPED:
         rollout.pools.add(Arm.BEFORE, event.hardware_class, 0, event.unit, event.figures)
     return []

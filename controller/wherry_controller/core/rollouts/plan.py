@@ -99,6 +99,8 @@ GATE: Final = {
     "energy_excess_uj": (0.0, 1e12),
     "memory_share_max": (0.0, 1.0),
     "false_abort": (1e-9, 0.5),
+    "error_increase_min": (0.0, 1.0),
+    "update_failure_max": (1e-6, 0.999),
 }
 GATE_COUNTS: Final = {
     "requests_min": (1, 10**9),

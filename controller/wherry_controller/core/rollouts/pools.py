@@ -6,12 +6,12 @@ BEFORE (the members' own figures from before their swap; it is not in buckets).
 """
 
 from bisect import insort
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from wherry_protocol.sketch import EMPTY, Sketch
+from wherry_native import sketch as packed
+from wherry_native.sketch import EMPTY, PackedSketch
 
 BUCKETS_MAX: Final = 32  # per arm and class; older ones are merged
 UNITS_MAX: Final = 16  # names kept per bucket; more need not be told apart
@@ -33,7 +33,7 @@ class Figures:
 
     inferences: int
     errors: int = 0
-    sketch: Sketch = EMPTY
+    sketch: PackedSketch = EMPTY
     energy_uj: float | None = None
     energy_source: str = ""
     crashes: int = 0
@@ -41,15 +41,16 @@ class Figures:
 
 @dataclass(slots=True)
 class Pool:
-    """Many windows as one. Mutable; energies are sums over their own inferences."""
+    """Many windows as one. Mutable; energies are sums over their own inferences.
+
+    Latencies stay packed, as they came: they are merged and asked by the C code.
+    """
 
     inferences: int = 0
     errors: int = 0
     crashes: int = 0
     latency_count: int = 0
-    latency_sum_ns: int = 0
-    latency_max_ns: int = 0
-    latency_buckets: dict[int, int] = field(default_factory=dict)
+    latencies: bytes = EMPTY.data
     energy_uj: float = 0.0  # measured or calibrated
     energy_inferences: int = 0
     sheet_uj: float = 0.0  # modelled from a data sheet
@@ -61,7 +62,7 @@ class Pool:
         self.inferences += figures.inferences
         self.errors += figures.errors
         self.crashes += figures.crashes
-        self._add_sketch(figures.sketch.buckets, figures.sketch)
+        self._add_latencies(figures.sketch.count, figures.sketch.data)
         if len(self.units) < UNITS_MAX:
             self.units.add(unit)
         if figures.energy_uj is None:
@@ -78,26 +79,17 @@ class Pool:
         self.inferences += other.inferences
         self.errors += other.errors
         self.crashes += other.crashes
-        self._add_sketch(other.latency_buckets, other.sketch())
+        self._add_latencies(other.latency_count, other.latencies)
         self.energy_uj += other.energy_uj
         self.energy_inferences += other.energy_inferences
         self.sheet_uj += other.sheet_uj
         self.sheet_inferences += other.sheet_inferences
         self.units.update(sorted(other.units)[: UNITS_MAX - len(self.units)])
 
-    def _add_sketch(self, buckets: Mapping[int, int], sketch: Sketch) -> None:
-        self.latency_count += sketch.count
-        self.latency_sum_ns += sketch.sum_ns
-        self.latency_max_ns = max(self.latency_max_ns, sketch.max_ns)
-        mine = self.latency_buckets
-        for bucket, count in buckets.items():
-            mine[bucket] = mine.get(bucket, 0) + count
-
-    def sketch(self) -> Sketch:
-        """The latencies; it shares this pool's buckets."""
-        return Sketch(
-            self.latency_count, self.latency_sum_ns, self.latency_max_ns, self.latency_buckets
-        )
+    def _add_latencies(self, count: int, data: bytes) -> None:
+        if count:
+            self.latencies = packed.merge(self.latencies, data) if self.latency_count else data
+            self.latency_count += count
 
     @property
     def error_rate(self) -> float | None:
@@ -106,7 +98,7 @@ class Pool:
 
     def latency_us(self, q: float) -> float | None:
         """The quantile in microseconds; None while there is none."""
-        quantile_ns = self.sketch().quantile_ns(q)
+        quantile_ns = packed.read(self.latencies).quantile_ns(q)
         return None if quantile_ns is None else quantile_ns / 1_000
 
     @property

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from wherry_controller.core.rollouts.gates import Check, blocking
+from wherry_controller.core.rollouts.checks import Check, blocking
 from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
 from wherry_controller.core.rollouts.stages import CANDIDATE, Action
 from wherry_controller.core.rollouts.state import Rollout, State, stage_of

@@ -14,7 +14,7 @@ from typing import Final
 from wherry_protocol.messages.desired import TrialLimits
 
 from wherry_controller.core.link_clock import LinkClock
-from wherry_controller.core.rollouts.gates import Check
+from wherry_controller.core.rollouts.checks import Check
 from wherry_controller.core.rollouts.members import (
     IN_FLIGHT,
     MEMBER_TRANSITIONS,
@@ -25,6 +25,7 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
 )
+from wherry_controller.core.rollouts.panel import Panel
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.pools import Pools
 from wherry_controller.core.rollouts.stages import Stage
@@ -104,6 +105,7 @@ class Rollout:
     progress: Progress = field(default_factory=Progress)
     link: LinkClock = field(default_factory=LinkClock)
     pools: Pools = field(default_factory=Pools)
+    panel: Panel = field(default_factory=Panel)
     checks: tuple[Check, ...] = ()
     told: set[str] = field(default_factory=set)  # keys of matters that were notified
     order: list[str] = field(default_factory=list)
