@@ -226,6 +226,8 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     watch("wherry telemetry tail --device pump-17", says="inferences=", status=130),
     run("wherry telemetry list", says="pump-anomaly"),
     run("wherry telemetry events --device pump-17", says="confirmed"),
+    run("wherry metric push complaints 3 --target label:site=oslo", says="complaints 3 is noted"),
+    run("wherry metric list --name complaints", says="label:site=oslo"),
     run("wherry status", says="acme"),
     run("wherry doctor", says="pass  broker"),
     run("wherry alerts test", status=18, says="nobody would be told"),

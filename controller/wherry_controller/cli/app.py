@@ -13,6 +13,7 @@ from wherry_controller.cli import (
     device,
     hardware_class,
     house,
+    metric,
     model,
     notify,
     observe,
@@ -44,6 +45,7 @@ app.command()(house.go)
 app.add_typer(observe.telemetry, name="telemetry")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(notify.app, name="notify")
+app.add_typer(metric.app, name="metric")
 app.add_typer(observe.audit, name="audit")
 app.command()(observe.status)
 app.command()(observe.doctor)

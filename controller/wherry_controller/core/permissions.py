@@ -58,6 +58,8 @@ PERMISSIONS: Final[dict[str, Role]] = {
     "telemetry.tail": Role.VIEWER,
     "performance.list": Role.VIEWER,
     "events.list": Role.VIEWER,
+    "custom_metrics.push": Role.OPERATOR,
+    "custom_metrics.list": Role.VIEWER,
     "notices.list": Role.VIEWER,
     "alerts.list": Role.VIEWER,
     "alerts.show": Role.VIEWER,

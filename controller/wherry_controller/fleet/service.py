@@ -23,6 +23,7 @@ from wherry_controller.fleet import (
     alerting,
     asking,
     blobs,
+    custom_metrics,
     guarding,
     noticing,
     observed,
@@ -99,6 +100,7 @@ class Fleet:
             answers += batch.finish()
             rollouts.watch(self.org, batch.seen, now_s)
             guarding.watch(self.org, batch.seen, now_s)
+            custom_metrics.watch(self.org, batch.seen, now_s)
         return answers
 
     def _one(self, batch: Batch, message: Inbound, topic: DeviceTopic | None) -> list[Outbound]:

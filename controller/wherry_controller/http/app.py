@@ -12,6 +12,7 @@ from wherry_controller.http.routes import (
     audit,
     bundles,
     classes,
+    custom_metrics,
     deliveries,
     devices,
     operators,
@@ -30,6 +31,7 @@ MODULES = (
     telemetry,
     alerts,
     deliveries,
+    custom_metrics,
     audit,
     service,
 )

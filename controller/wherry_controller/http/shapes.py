@@ -110,6 +110,16 @@ class Decommissioning(Shape):
     is_purged: bool = Field(False, description="delete the bytes too")
 
 
+class NewMetric(Shape):
+    """A sample of a custom metric; unit, target or rollout, or none for everybody."""
+
+    name: str = Field(max_length=32)
+    value: float
+    unit: str | None = Field(None, max_length=96)
+    target: Target | None = None
+    rollout: str | None = Field(None, max_length=128)
+
+
 class Rollback(Shape):
     model: str
     target: Target

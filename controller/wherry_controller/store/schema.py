@@ -248,6 +248,16 @@ def rollout_papers(db: Database) -> None:
     )
 
 
+def custom_metrics(db: Database) -> None:
+    """Figures that others push, for the gates of rollouts."""
+    db.execute(
+        "CREATE TABLE custom_metrics (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, "
+        "name TEXT NOT NULL, value REAL NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, "
+        "pushed_by TEXT NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX custom_metrics_by_name ON custom_metrics (name, id)")
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -255,6 +265,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     releases,
     alerts_and_deliveries,
     rollout_papers,
+    custom_metrics,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

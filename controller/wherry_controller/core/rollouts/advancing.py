@@ -32,7 +32,6 @@ from wherry_controller.core.rollouts.judging import (
     guard,
     is_check_due,
     pause,
-    ready_at_s,
     run_checks,
 )
 from wherry_controller.core.rollouts.members import (
@@ -42,6 +41,7 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
 )
+from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import check_row, report, waiting_for
 from wherry_controller.core.rollouts.returning import bring_back, expire_returns, send_back
 from wherry_controller.core.rollouts.stages import CANDIDATE, SERVING, Action

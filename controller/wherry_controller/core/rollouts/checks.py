@@ -17,6 +17,7 @@ class Consequence(Enum):
     """What a failed check does."""
 
     REVERT = "revert"
+    PAUSE = "pause"  # the rollout is paused, once until it has passed again
     HOLD = "hold"  # the stage is not left
     ALERT = "alert"
 
@@ -44,11 +45,11 @@ def is_passed(checks: Sequence[Check], require: Sequence[str]) -> bool:
 
 
 def blocking(checks: Sequence[Check], require: Sequence[str]) -> list[Check]:
-    """The checks that keep the stage from being left."""
+    """The checks that keep the stage from being left; custom rules are always required."""
     return [
         check
         for check in checks
-        if check.name in require
+        if (check.name in require or check.name.startswith("custom "))
         and check.verdict is not Verdict.PASS
         and not (check.verdict is Verdict.FAIL and check.consequence is Consequence.ALERT)
     ]

@@ -25,7 +25,7 @@ from wherry_controller.core.rollouts.events import (
     Switch,
     Widen,
 )
-from wherry_controller.core.rollouts.judging import AT_SUBSET, pause, ready_at_s
+from wherry_controller.core.rollouts.judging import AT_SUBSET, pause
 from wherry_controller.core.rollouts.members import (
     IN_FLIGHT,
     Member,
@@ -34,6 +34,7 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
 )
+from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import report, waiting_for
 from wherry_controller.core.rollouts.returning import send_back, start_reverting
 from wherry_controller.core.rollouts.slots import (

@@ -33,6 +33,7 @@ from wherry_controller.core.rollouts.events import (
     Event,
     LinkChanged,
     Memory,
+    Metric,
     Observed,
     PassedOver,
     Pause,
@@ -58,6 +59,7 @@ OBSERVING: Final[dict[type, Rule]] = {
     Performance: observing.performance,
     Crashed: observing.crashed,
     Memory: observing.memory,
+    Metric: observing.metric,
     LinkChanged: observing.link_changed,
     Tick: observing.tick,
 }

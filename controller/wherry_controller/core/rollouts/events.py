@@ -170,6 +170,15 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """Somebody pushed a custom figure, for these units (None: for all that the rollout is)."""
+
+    name: str
+    value: float
+    units: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LinkChanged:
     """The controller's own link to its broker; while it is down nobody is silent."""
 
@@ -196,6 +205,7 @@ Observation = (
     | Performance
     | Crashed
     | Memory
+    | Metric
     | LinkChanged
     | Tick
 )
@@ -212,6 +222,7 @@ OBSERVATIONS: Final[tuple[type, ...]] = (
     Performance,
     Crashed,
     Memory,
+    Metric,
     LinkChanged,
     Tick,
 )

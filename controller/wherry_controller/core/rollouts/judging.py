@@ -16,14 +16,18 @@ from wherry_controller.core.rollouts.checks import (
     Check,
     Consequence,
     Verdict,
+    blocking,
     breaches,
 )
+from wherry_controller.core.rollouts.custom import Series, check_custom
 from wherry_controller.core.rollouts.effects import Audit, Effects, Notify
 from wherry_controller.core.rollouts.error_checks import Updates, check_updates
 from wherry_controller.core.rollouts.gates import evaluate
 from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase, Signal
 from wherry_controller.core.rollouts.observing import bucket_of
 from wherry_controller.core.rollouts.plan import Plan
+from wherry_controller.core.rollouts.pools import Arm
+from wherry_controller.core.rollouts.readiness import ready_at_s, undecided_until_s
 from wherry_controller.core.rollouts.report import check_row, report
 from wherry_controller.core.rollouts.returning import start_reverting
 from wherry_controller.core.rollouts.state import ACTIVE, Rollout, State, enter, signal_member
@@ -151,19 +155,6 @@ def is_check_due(rollout: Rollout, now_s: float) -> bool:
     return ready_s is not None and now_s >= ready_s and was_before
 
 
-def ready_at_s(rollout: Rollout) -> float | None:
-    """When the open stage has soaked and the next one may open; None while it has not settled."""
-    progress, stages = rollout.progress, rollout.plan.stages
-    if progress.settled_s is None:
-        return None
-    ready_s = progress.settled_s + stages[progress.stage_index].soak_s
-    is_whole = progress.opened_bp >= progress.subset_bp
-    if not is_whole and progress.started_s is not None:
-        after = stages[min(progress.stage_index + 1, len(stages) - 1)]
-        ready_s = max(ready_s, progress.started_s + after.not_before_s)
-    return ready_s
-
-
 def run_checks(rollout: Rollout, now_s: float) -> Effects:
     """Evaluate the gate now, keep the result, and act on a breach."""
     progress = rollout.progress
@@ -180,12 +171,33 @@ def run_checks(rollout: Rollout, now_s: float) -> Effects:
         updates(rollout),
         since,
     )
+    rollout.checks += customs(rollout, now_s)
     broken = breaches(rollout.checks, Consequence.REVERT)
     if broken:
         why = "; ".join(check.text for check in broken)
         rows = [check_row(check) for check in rollout.checks]
         return start_reverting(rollout, GUARD, why, now_s, checks=rows)
-    return _tell(rollout)
+    return _tell(rollout) + _pause_undecided(rollout, now_s)
+
+
+def customs(rollout: Rollout, now_s: float) -> tuple[Check, ...]:
+    """The rules of the rollout file, on what others pushed."""
+    rules, series = rollout.plan.gate.custom, rollout.panel.series
+    requests = rollout.pools.total(Arm.NEW)[0] if rules else 0
+    return tuple(
+        check_custom(rule, series.get(rule.name, Series()), requests, now_s) for rule in rules
+    )
+
+
+def _pause_undecided(rollout: Rollout, now_s: float) -> Effects:
+    """Where the policy says so: pause a stage that only lacks figures, after its deadline."""
+    until_s = undecided_until_s(rollout)
+    if until_s is None or now_s < until_s or rollout.state is not State.RUNNING:
+        return []
+    waiting = blocking(rollout.checks, rollout.plan.gate.require)
+    texts = "; ".join(f"{check.name}: {check.text}" for check in waiting)
+    why = f"inconclusive {rollout.plan.gate.inconclusive_after_s:g} s after its soak: {texts}"
+    return pause(rollout, GUARD, why, {"checks": [check_row(check) for check in waiting]})
 
 
 def memory_shares(rollout: Rollout, classes: Iterable[str]) -> dict[str, list[float | None]]:
@@ -202,16 +214,21 @@ def _tell(rollout: Rollout) -> Effects:
     """Notify each failed check that does not revert, once until it has passed again."""
     loud = [
         check
-        for consequence in (Consequence.ALERT, Consequence.HOLD)
+        for consequence in (Consequence.ALERT, Consequence.HOLD, Consequence.PAUSE)
         for check in breaches(rollout.checks, consequence)
     ]
     keys = {_key(check): check for check in loud}
     new = [check for key, check in keys.items() if key not in rollout.told]
     rollout.told = set(keys)
-    return [
+    effects: Effects = [
         Notify(rollout.rollout_id, "warning", _key(check), f"{check.name}: {check.text}")
         for check in new
     ]
+    pausing = [check for check in new if check.consequence is Consequence.PAUSE]
+    if pausing and rollout.state is State.RUNNING:
+        why = "; ".join(f"{check.name}: {check.text}" for check in pausing)
+        effects += pause(rollout, GUARD, why, {"checks": [check_row(check) for check in pausing]})
+    return effects
 
 
 def _key(check: Check) -> str:

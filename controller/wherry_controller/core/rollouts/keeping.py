@@ -17,6 +17,7 @@ from wherry_protocol.messages.desired import TrialLimits
 
 from wherry_controller.core.link_clock import LinkClock
 from wherry_controller.core.rollouts.checks import Check, Consequence, Verdict
+from wherry_controller.core.rollouts.custom import CustomRule
 from wherry_controller.core.rollouts.limits import GateLimits
 from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
 from wherry_controller.core.rollouts.panel import restored
@@ -214,6 +215,7 @@ def _pools(parts: Mapping[str, str]) -> Pools:
 def _plan(values: dict[str, Any]) -> Plan:
     gate = dict(values["gate"])
     gate["require"] = tuple(gate["require"])
+    gate["custom"] = tuple(CustomRule(**rule) for rule in gate["custom"])
     return Plan(
         **{
             **values,

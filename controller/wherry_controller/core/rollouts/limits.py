@@ -7,7 +7,12 @@ operators know them from the field, so their numbers are shown wherever the name
 from dataclasses import dataclass
 from typing import Final
 
+from wherry_controller.core.rollouts.custom import CustomRule
+
 CHECKS: Final = ("errors", "increase", "latency", "energy", "crash", "memory", "update")
+
+WAIT: Final = "wait"
+PAUSE: Final = "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,9 @@ class GateLimits:
     error_increase_min: float = 0.005  # a smaller increase over the control group never reverts
     update_failure_max: float = 0.02  # share of the devices whose update may fail
     require: tuple[str, ...] = CHECKS
+    custom: tuple[CustomRule, ...] = ()
+    inconclusive: str = WAIT  # what a stage does that only lacks figures: wait, or pause
+    inconclusive_after_s: float = 3_600.0  # so long after its soak, where it pauses
 
 
 PRESETS: Final = {

@@ -12,6 +12,7 @@ from wherry_controller.core.rollouts.events import (
     Crashed,
     LinkChanged,
     Memory,
+    Metric,
     Observed,
     PassedOver,
     Performance,
@@ -30,6 +31,7 @@ from wherry_controller.core.rollouts.stages import CANDIDATE
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
     Rollout,
+    is_on_new,
     set_online,
     set_relapsed,
     signal_member,
@@ -210,6 +212,18 @@ def memory(rollout: Rollout, event: Memory, _now_s: float) -> Effects:
     if member is not None and member.has_swapped and event.budget_bytes > 0:
         member.memory_share = event.used_bytes / event.budget_bytes
         rollout.changed.add(member.unit)
+    return []
+
+
+def metric(rollout: Rollout, event: Metric, now_s: float) -> Effects:
+    """A custom figure: of the rollout, or of units of which one is on the new version."""
+    members = rollout.members
+    units = event.units
+    is_ours = units is None or any(u in members and is_on_new(members[u]) for u in units)
+    if rollout.state in ACTIVE and is_ours:
+        for rule in rollout.plan.gate.custom:
+            if rule.name == event.name:
+                rollout.panel.sample(rule, event.value, now_s)
     return []
 
 

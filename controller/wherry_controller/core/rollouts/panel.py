@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from wherry_protocol.sketch import Sketch, from_bytes, upper_edge_ns
 
+from wherry_controller.core.rollouts.custom import CustomRule, Samples, Series
 from wherry_controller.core.rollouts.limits import GateLimits
 from wherry_controller.core.rollouts.pools import TRUSTED, Figures
 from wherry_controller.core.statistics import TwoSample, Wealth
@@ -70,6 +71,7 @@ class Panel:
     tallies: dict[str, Tally] = field(default_factory=dict)  # of units on the new version
     controls: dict[str, Tally] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)  # units of the waiting control figures
+    series: dict[str, Series] = field(default_factory=dict)  # by custom rule
     changed: set[str] = field(default_factory=set)
     is_changed: bool = False
 
@@ -152,6 +154,11 @@ class Panel:
         del self.waiting[: -len(self.increase.control_waiting)]
         self._match()
 
+    def sample(self, rule: CustomRule, value: float, at_s: float) -> None:
+        """A custom figure was pushed."""
+        self.series.setdefault(rule.name, Series()).add(rule, value, at_s)
+        self.is_changed = True
+
     def _match(self) -> None:
         self.is_changed = True
         self.increase.match()
@@ -207,6 +214,9 @@ class Panel:
                     name: [bar.p95_ns, bar.p99_ns, bar.energy_uj] for name, bar in self.bars.items()
                 },
                 "waiting": self.waiting,
+                "series": {
+                    name: [_values(part) for part in one.parts] for name, one in self.series.items()
+                },
             }
         )
 
@@ -227,12 +237,19 @@ def restored(parts: Mapping[str, str]) -> Panel:
         panel.tests = {name: Wealth(*one) for name, one in kept["tests"].items()}
         panel.bars = {name: Bar(*bar) for name, bar in kept["bars"].items()}
         panel.waiting = kept["waiting"]
+        panel.series = {
+            name: Series([Samples(**part) for part in rows])
+            for name, rows in kept["series"].items()
+        }
     return panel
 
 
 def _tally_text(tally: Tally) -> str:
-    values = {name: getattr(tally, name) for name in Tally.__slots__}
-    return json.dumps({name: value for name, value in values.items() if value})
+    return json.dumps({name: value for name, value in _values(tally).items() if value})
+
+
+def _values(one: Tally | Samples) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in type(one).__slots__}
 
 
 def error_cap(limits: GateLimits) -> float:

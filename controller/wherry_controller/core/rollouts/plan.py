@@ -8,6 +8,11 @@
     increment = "10%"              # any parameter of the strategy
     [gate]
     requests_min = 200             # any number of the preset
+    inconclusive = "pause"         # or wait: what a stage does that only lacks figures
+    [[gate.custom]]                # see `custom`
+    name = "complaints"
+    operator = ">"
+    limit = 5
     [trial]
     good_inferences_min = 50       # any field of TrialLimits
 
@@ -22,7 +27,15 @@ from typing import Any, Final
 from wherry_protocol.codec import encode
 from wherry_protocol.messages.desired import TrialLimits
 
-from wherry_controller.core.rollouts.limits import CHECKS, DEFAULT_PRESET, PRESETS, GateLimits
+from wherry_controller.core.rollouts.custom import parse_rules
+from wherry_controller.core.rollouts.limits import (
+    CHECKS,
+    DEFAULT_PRESET,
+    PAUSE,
+    PRESETS,
+    WAIT,
+    GateLimits,
+)
 from wherry_controller.core.rollouts.stages import SECONDS_MAX, Action, Stage, parse_stages
 from wherry_controller.core.rollouts.strategies import STRATEGIES, parameters_of
 from wherry_controller.core.rollouts.tables import inner, invalid, known, numbers, one_of, text
@@ -101,6 +114,7 @@ GATE: Final = {
     "false_abort": (1e-9, 0.5),
     "error_increase_min": (0.0, 1.0),
     "update_failure_max": (1e-6, 0.999),
+    "inconclusive_after_s": (1.0, SECONDS_MAX),
 }
 GATE_COUNTS: Final = {
     "requests_min": (1, 10**9),
@@ -179,7 +193,7 @@ def _differences(prefix: str, value: object, default: object, names: tuple[str, 
 
 
 def _shown(value: object) -> str:
-    return ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def _names(kind: Any) -> tuple[str, ...]:
@@ -206,8 +220,13 @@ def _subset(table: Mapping[str, Any], strategy: str, given: Mapping[str, Any]) -
 
 
 def _gate(preset: GateLimits, table: Mapping[str, Any]) -> GateLimits:
-    known("gate", table, (*GATE, *GATE_COUNTS, "require"))
-    gate = replace(preset, **numbers("gate", table, GATE, GATE_COUNTS))
+    known("gate", table, (*GATE, *GATE_COUNTS, "require", "custom", "inconclusive"))
+    gate = replace(
+        preset,
+        **numbers("gate", table, GATE, GATE_COUNTS),
+        custom=parse_rules(table.get("custom", [])),
+        inconclusive=one_of("gate: inconclusive", table.get("inconclusive", WAIT), (WAIT, PAUSE)),
+    )
     if "require" not in table:
         return gate
     require = table["require"]

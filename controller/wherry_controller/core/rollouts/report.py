@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from wherry_controller.core.rollouts.checks import Check, blocking
 from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
+from wherry_controller.core.rollouts.readiness import undecided_until_s
 from wherry_controller.core.rollouts.stages import CANDIDATE, Action
 from wherry_controller.core.rollouts.state import Rollout, State, stage_of
 from wherry_controller.core.subset import WHOLE_BP, count_of
@@ -122,7 +123,13 @@ def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
         blocked = blocking(rollout.checks, rollout.plan.gate.require)
         found += [f"{check.name}: {check.text}" for check in blocked]
         found += [] if rollout.checks else ["the gate's first check"]
-    return found
+    return found + _deadline(rollout, now_s)
+
+
+def _deadline(rollout: Rollout, now_s: float) -> list[str]:
+    """When a stage that only lacks figures pauses, if it does."""
+    until_s = undecided_until_s(rollout)
+    return [] if until_s is None else [f"figures, or it pauses in {max(0, until_s - now_s):.0f} s"]
 
 
 def _goal(rollout: Rollout) -> str:
