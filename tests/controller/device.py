@@ -87,6 +87,7 @@ class FakeDevice:
     active: dict[str, Served] = field(default_factory=dict)
     previous: dict[str, Served] = field(default_factory=dict)
     candidate: dict[str, Served] = field(default_factory=dict)
+    is_deaf: bool = False  # it reports, and reads no desired document
     fetched: list[bytes] = field(default_factory=list)  # manifests, in the order of installs
     done: dict[str, tuple[bytes, Outcome, Code]] = field(default_factory=dict)
     desired: Desired | None = None
@@ -174,6 +175,8 @@ class FakeDevice:
 
     def follow(self, retained: Mapping[str, bytes]) -> bool:
         """Act on the retained desired document, fetching every blob; whether it was news."""
+        if self.is_deaf:
+            return False
         self._follow_roots(retained)
         data = retained.get(self.topics.desired(self.name, self.unit))
         if data is None:

@@ -12,7 +12,7 @@ FLEET = [
           "healthy", NOW_S - 10),
     Facts("press-7", "mcu", "cortex-m-sim", {"site": "oslo"}, {"digits": "1.10.0"},
           "degraded", NOW_S - 3_600),
-    Facts("press-8", "self", "linux-arm64", {"site": "bergen"}, {}, "", None),
+    Facts("press-8", "self", "linux-arm64", {"site": "bergen", "env": "production"}, {}, "", None),
 ]  # fmt: skip
 EVERY = ["press-7/mcu", "press-7/self", "press-8/self"]
 
@@ -45,6 +45,11 @@ EVERY = ["press-7/mcu", "press-7/self", "press-8/self"]
         ("last_seen<=60m", EVERY[:2]),
         ("last_seen>=3600s", [EVERY[0], EVERY[2]]),
         ("last_seen>1d", EVERY[2:]),
+        ("seen<1h", EVERY[1:2]),
+        ("env=production", EVERY[2:]),
+        ("production", EVERY[2:]),
+        ("not production and unit=self", EVERY[1:2]),
+        ("production/self", []),
         ("not unit=self", EVERY[:1]),
         ("unit=mcu or label:site=bergen and class=linux-arm64", [EVERY[0], EVERY[2]]),
         ("(unit=mcu or label:site=bergen) and class=linux-arm64", EVERY[2:]),

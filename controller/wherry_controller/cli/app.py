@@ -11,6 +11,7 @@ from wherry_protocol.errors import Code, WherryError, error_of
 from wherry_controller.cli import (
     alerts,
     device,
+    group,
     hardware_class,
     house,
     metric,
@@ -38,6 +39,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(registry.app, name="registry")
 app.add_typer(device.app, name="device")
 app.command()(rollout.deploy)
+app.add_typer(group.app, name="group")
 app.add_typer(rollout.app, name="rollout")
 app.command()(rollout.rollback)
 app.command()(house.stop)

@@ -17,6 +17,7 @@ from wherry_controller.cli.output import (
 from wherry_controller.cli.registry import split_reference
 from wherry_controller.cli.rollout_plan import (
     AcknowledgeOption,
+    AfterOption,
     AttemptOption,
     BatchOption,
     EmergencyOption,
@@ -54,6 +55,7 @@ def deploy(
     batch_size: BatchOption = None,
     on_call: OnCallOption = None,
     notes: NotesOption = None,
+    after: AfterOption = None,
     emergency: EmergencyOption = False,
     force: ForceOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
@@ -71,7 +73,7 @@ def deploy(
     if open_one is not None:
         made = ask("POST", f"/rollouts/{open_one}/widen", body={"subset": subset, "reason": reason})
     else:
-        given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes)
+        given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes, after)
         plan = plan_of(file, given, parameter)
         body: dict[str, Any] = {"model": model, "version": version, "target": target, "plan": plan}
         body |= {"emergency": emergency, "force": force or []}
@@ -85,7 +87,7 @@ def deploy(
 
 def _given(
     strategy: str | None, preset: str | None, subset: str | None, attempt: int | None,
-    batch_size: int | None, on_call: str | None, notes: str | None,
+    batch_size: int | None, on_call: str | None, notes: str | None, after: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     """What options say of a rollout file's keys."""
     return {
@@ -96,6 +98,7 @@ def _given(
         "parallel_max": batch_size,
         "on_call": on_call,
         "notes": notes,
+        "after": after,
     }
 
 
@@ -144,6 +147,7 @@ def create(
     batch_size: BatchOption = None,
     on_call: OnCallOption = None,
     notes: NotesOption = None,
+    after: AfterOption = None,
     emergency: EmergencyOption = False,
     force: ForceOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
@@ -158,7 +162,7 @@ def create(
     wherry rollout create pump-anomaly:1.1.0 --target all --strategy linear
     """
     model, version = split_reference(reference)
-    given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes)
+    given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes, after)
     plan = plan_of(file, given, parameter)
     body: dict[str, Any] = {"model": model, "version": version, "target": target, "plan": plan}
     body |= {"emergency": emergency, "force": force or []}

@@ -34,6 +34,9 @@ AcknowledgeOption = Annotated[
 EmergencyOption = Annotated[
     bool, typer.Option("--emergency", help="No dwell and no approval; audited, all are told.")
 ]
+AfterOption = Annotated[
+    str | None, typer.Option(help="A rollout's id: start when it has succeeded.")
+]
 ForceOption = Annotated[
     list[str] | None, typer.Option(help="A precondition that may fail (repeat); for an admin.")
 ]

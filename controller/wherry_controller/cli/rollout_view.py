@@ -16,7 +16,8 @@ def headline(view: dict[str, Any]) -> str:
     total = sum(members.values())
     counts = ", ".join(f"{n} {name}" for name, n in members.items() if n)
     return (
-        f"{view['id']}: {view['state']}, stage {view['stage']} of {view['stages']}, "
+        f"{view['id']}: {view['state']} ({view['lifecycle']}), "
+        f"stage {view['stage']} of {view['stages']}, "
         f"{members.get('confirmed', 0)} of {total} confirmed ({counts or 'nobody'})"
     )
 

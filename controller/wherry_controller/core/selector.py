@@ -7,7 +7,11 @@
     unit=self                        the unit's own name
     version(digits)>=1.2.0           the served version, compared numerically; =none: none
     health=degraded                  as the fleet view says
-    last_seen<1h                     s, m, h, d; a unit never seen was last seen for ever ago
+    env=production                   the label env; production alone (or staging, development,
+                                     simulation) means the same: a device of such a name is
+                                     production/self
+    group:presses                    a named group
+    last_seen<1h                     (or seen<1h) s, m, h, d; one never seen: for ever ago
     not X, X and Y, X or Y, (X)      in this order of strength
     25% of X                         only at the start: the stable, nested subset of what X selects
 
@@ -43,6 +47,9 @@ TOKEN: Final = re.compile(
     r"\s*(?:(?P<percent>\d{1,3}(?:\.\d{1,2})?\s*%)|(?P<compare><=|>=|!=|=|<|>)|(?P<mark>[(),])"
     r"|(?P<word>[A-Za-z0-9_./:-]+))"
 )
+SEEN: Final = ("last_seen", "seen")
+ENV: Final = "env"
+ENVIRONMENTS: Final = ("development", "staging", "production", "simulation")
 KEYWORDS: Final = ("and", "or", "not", "of", "all")
 HEALTH: Final = re.compile(r"[a-z][a-z-]{0,31}")
 VALUE: Final = re.compile(r"[A-Za-z0-9_./:-]{1,63}")
@@ -90,13 +97,13 @@ def select(
     return [chosen[name] for name in names]
 
 
-def parse_selector(text: str) -> Selector:
+def parse_selector(text: str, groups: Mapping[str, Predicate] | None = None) -> Selector:
     """Parse a selector. Raises WherryError(INVALID) with the position (the first is 1)."""
     if len(text) > TEXT_MAX:
         raise WherryError(
             f"selector has {len(text)} characters, at most {TEXT_MAX} are allowed", Code.INVALID
         )
-    parser = _Parser(text, _tokens(text))
+    parser = _Parser(text, _tokens(text), groups or {})
     share_bp = parser.share()
     matches = parser.any_of(0)
     if parser.peek() is not None:
@@ -134,6 +141,7 @@ class _Parser:
 
     text: str
     tokens: list[_Token]
+    groups: Mapping[str, Predicate] = field(default_factory=dict)
     at: int = 0
 
     def peek(self) -> _Token | None:
@@ -205,8 +213,13 @@ class _Parser:
         after = self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else None
         if token.text == "version" and after is not None and after.text == "(":
             return self.version()
-        if token.text == "last_seen":
+        if token.text in SEEN and after is not None and after.kind == "compare":
             return self.last_seen()
+        if token.text.startswith("group:"):
+            return self.group()
+        if self.take(*ENVIRONMENTS):
+            environment = token.text
+            return lambda f, _now: f.labels.get(ENV) == environment
         if token.text.startswith("label:"):
             return self.label()
         if token.text in TEXT_FACTS:
@@ -275,6 +288,15 @@ class _Parser:
             return lambda f, _now: f.labels.get(name) in wanted
         return lambda f, _now: name in f.labels and f.labels[name] not in wanted
 
+    def group(self) -> Predicate:
+        token = self.tokens[self.at]
+        name = token.text.removeprefix("group:")
+        if name not in self.groups:
+            known = ", ".join(sorted(self.groups)) or "none"
+            _fail(self.text, token.start, f"there is no group {name!r} here (there are: {known})")
+        self.at += 1
+        return self.groups[name]
+
     def text_fact(self, name: str) -> Predicate:
         self.at += 1
         read, pattern = TEXT_FACTS[name]
@@ -292,6 +314,7 @@ VERSION: Final = re.compile(f"v?{SEMVER.pattern}")
 TEXT_FACTS: Final[dict[str, tuple[Callable[[Facts], str], re.Pattern[str]]]] = {
     "class": (lambda facts: facts.hardware_class, HARDWARE_CLASS),
     "unit": (lambda facts: facts.unit, UNIT),
+    "env": (lambda facts: facts.labels.get(ENV, ""), VALUE),
     "health": (lambda facts: facts.health, HEALTH),
 }
 

@@ -6,7 +6,7 @@ from wherry_native import sketch as packed
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, TrialLimits
 
-from wherry_controller.core.rollouts import Rollout, drafting
+from wherry_controller.core.rollouts import Rollout, State, drafting
 from wherry_controller.core.rollouts.effects import (
     Assign,
     Audit,
@@ -18,12 +18,22 @@ from wherry_controller.core.rollouts.effects import (
 )
 from wherry_controller.core.rollouts.events import Assigned, Event, PassedOver
 from wherry_controller.core.rollouts.pools import Figures
+from wherry_controller.core.rollouts.slots import has_switch, serving_slot
 from wherry_controller.fleet import assigning, desires
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import SYSTEM, Organization
-from wherry_controller.store import assignments, devices, performance, registry, releases
+from wherry_controller.store import (
+    assignments,
+    devices,
+    groups,
+    meta,
+    performance,
+    registry,
+    releases,
+)
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit
+from wherry_controller.store.groups import RunRow
 from wherry_controller.store.releases import ReleaseRow
 
 HISTORY_S = 3600.0  # a unit's own figures from before its swap, the comparison of last resort
@@ -50,6 +60,7 @@ def carry_out(org: Organization, rollout: Rollout, effect: Effect, now_s: float)
     elif isinstance(effect, Finished):
         org.record(now_s, SYSTEM, "rollout.finished", effect.rollout_id, effect.state,
                    report=dict(effect.report))  # fmt: skip
+        _finished(org, rollout, now_s)
     return None
 
 
@@ -80,6 +91,22 @@ def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -
     history = None if running is None else _history(org, unit, effect.model, running, now_s)
     row = assigning.assign(org, unit, wish, now_s)
     return Assigned(effect.unit, row.assignment_id, running, history)
+
+
+def _finished(org: Organization, rollout: Rollout, now_s: float) -> None:
+    """Remember which slot serves, and what a group runs."""
+    if has_switch(rollout):
+        key = slot_key(rollout.plan.environment, rollout.model)
+        meta.put(org.db, key, serving_slot(rollout))
+    prefix, _, name = rollout.plan.target.strip().partition(":")
+    row = groups.find(org.db, name) if prefix == "group" else None
+    if row is not None and row.is_dynamic and rollout.state is State.SUCCEEDED:
+        groups.put_run(org.db, RunRow(name, rollout.model, rollout.rollout_id, now_s))
+
+
+def slot_key(environment: str, model: str) -> str:
+    """Under which name it is kept which slot serves a model in an environment."""
+    return f"slot.{environment}.{model}"
 
 
 def _release(org: Organization, effect: Release, now_s: float) -> None:

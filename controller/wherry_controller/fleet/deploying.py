@@ -5,18 +5,21 @@ they leave is remembered as bad there, so that neither a rollout nor a second "t
 it back by itself.
 """
 
-from dataclasses import dataclass
-from typing import Any
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from wherry_protocol.errors import Code, StateError, WherryError
 from wherry_protocol.messages.desired import Mode
 
 from wherry_controller.core.assurance import hurried
-from wherry_controller.core.rollouts import Candidate, Rollout, State, draft, parse_plan
+from wherry_controller.core.rollouts import OPEN, Candidate, Rollout, State, draft, parse_plan
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.keeping import all_parts
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.rollouts.plan import Plan
+from wherry_controller.core.rollouts.slots import SLOTS, has_switch, other_slot
+from wherry_controller.core.selector import ENVIRONMENTS
 from wherry_controller.fleet import (
     assigning,
     assuring,
@@ -35,6 +38,8 @@ from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit, UnitModel
 from wherry_controller.store.registry import BundleRow
 from wherry_controller.store.rollouts import RolloutRow
+
+SLOTTED: Final = re.compile(f"(?P<env>{'|'.join(ENVIRONMENTS)})-(?P<slot>{'|'.join(SLOTS)})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,9 @@ def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
     """The rollout that `create` would keep: for a preview, nothing is written."""
     bundle = registry.version(org.db, order.model, order.version)
     rollout_id = _next_id(org, bundle)
+    order = addressed(order)
     plan = parse_plan(order.plan)
-    return draft(
+    rollout = draft(
         rollout_id,
         desires.manifest_of(bundle.manifest),
         bundle.digest,
@@ -108,8 +114,43 @@ def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
         _candidates(org, order, rollout_id, now_s),
         created_by=who,
         now_s=now_s,
-        claimed=_claimed(org, order.model),
+        claimed=_claimed(org, order),
     )
+    rollout.plan = replace(rollout.plan, target=order.target, slot=_slot(org, order, rollout))
+    return rollout
+
+
+def addressed(order: Order) -> Order:
+    """`production-green` means: blue-green, in the green slot of env=production.
+
+    Raises WherryError(INVALID) where the plan says something else.
+    """
+    match = SLOTTED.fullmatch(order.target.strip())
+    if match is None:
+        return order
+    strategy = str(order.plan.get("strategy", "blue-green")).replace("_", "-")
+    if strategy != "blue-green" or "stages" in order.plan:
+        raise WherryError(
+            f"target {order.target} means blue-green; for another strategy take env={match['env']}",
+            Code.INVALID,
+        )
+    plan = order.plan | {"strategy": "blue-green", "slot": match["slot"]}
+    return replace(order, target=f"env={match['env']}", plan=plan)
+
+
+def _slot(org: Organization, order: Order, rollout: Rollout) -> str:
+    """Where it is staged: the slot that does not serve. Raises StateError for the one that does."""
+    if not has_switch(rollout):
+        return rollout.plan.slot
+    key = carrying.slot_key(rollout.plan.environment, rollout.model)
+    serving = meta.get(org.db, key, SLOTS[0])
+    wanted = order.plan.get("slot", other_slot(serving))
+    if wanted == serving:
+        where = rollout.plan.environment or "this part of the fleet"
+        raise StateError(
+            f"{serving} serves {rollout.model} in {where}; stage in {other_slot(serving)}"
+        )
+    return str(wanted)
 
 
 def start(
@@ -126,10 +167,13 @@ def start(
     """
     if trustees.is_stopped(org):
         raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
-    if rollouts.load(org, rollout_id).state in assuring.UNSTARTED:
+    rollout = rollouts.load(org, rollout_id)
+    if rollout.state in assuring.UNSTARTED:
         assuring.admit(org, rollout_id, who, forced, reason, now_s)
-    if rollouts.load(org, rollout_id).state is State.DRAFT:
+    if rollout.state is State.DRAFT:
         rollouts.tell(org, rollout_id, told.Approve(who, reason), now_s)
+        if rollout.plan.after and rollouts.load(org, rollout.plan.after).state in OPEN:
+            return  # `start_those_after` starts it
     rollouts.tell(org, rollout_id, told.LinkChanged(org.link_is_up), now_s)
     rollouts.tell(org, rollout_id, told.Start(who, reason), now_s)
     # A member is believed to be there until somebody says otherwise.
@@ -137,6 +181,33 @@ def start(
     for name in devices.offline(org.db):
         if name in members:
             rollouts.presence(org, name, now_s)
+
+
+def start_those_after(org: Organization, now_s: float) -> None:
+    """Start what waited for a rollout that has succeeded; where it has not, say so once."""
+    for rollout in rollouts.open_ones(org):
+        if rollout.state is not State.APPROVED or not rollout.plan.after:
+            continue
+        first = rollouts.load(org, rollout.plan.after)
+        if first.state in OPEN or rollout.progress.told_after or trustees.is_stopped(org):
+            continue
+        problem = f"{first.rollout_id} is {first.state.value}"
+        if first.state is State.SUCCEEDED:
+            why = f"{first.rollout_id} has succeeded"
+            try:
+                start(org, rollout.rollout_id, rollout.progress.approved_by, why, now_s)
+                continue
+            except WherryError as error:
+                problem = str(error)
+        rollout.progress.told_after = True
+        org.dirty.add(rollout.rollout_id)
+        text = (
+            f"{rollout.rollout_id} was to follow {first.rollout_id} and does not: {problem};"
+            " start it with wherry rollout approve, or abort it"
+        )
+        topic = f"after {first.rollout_id}"
+        notice = kept.Notice(None, now_s, "warning", topic, rollout.rollout_id, text)
+        kept.put_notice(org.db, notice)
 
 
 def _next_id(org: Organization, bundle: BundleRow) -> str:
@@ -154,12 +225,18 @@ def _candidates(org: Organization, order: Order, rollout_id: str, now_s: float) 
     return found
 
 
-def _claimed(org: Organization, model: str) -> dict[tuple[str, str], str]:
-    """(unit, model) -> the open rollout that holds it."""
+def _claimed(org: Organization, order: Order) -> dict[tuple[str, str], str]:
+    """(unit, model) -> the open rollout that holds it, but the one that this order follows.
+
+    Raises NotFoundError or StateError where it follows one that cannot come first.
+    """
+    model, after = order.model, str(order.plan.get("after", ""))
+    if after and (first := rollouts.load(org, after)).model != model:
+        raise StateError(f"rollout {after} is of {first.model}, and not of {model}")
     return {
         (member.unit, model): rollout.rollout_id
         for rollout in rollouts.open_ones(org)
-        if rollout.model == model
+        if rollout.model == model and rollout.rollout_id != after
         for member in rollout.members.values()
         if member.phase is not MemberPhase.SKIPPED
     }

@@ -24,6 +24,8 @@ from wherry_controller.fleet import (
     asking,
     blobs,
     custom_metrics,
+    deploying,
+    groups,
     guarding,
     noticing,
     observed,
@@ -57,6 +59,7 @@ class Fleet:
     org: Organization
     guarded_s: float = 0.0  # when silence was last looked for
     ticked_s: float | None = None
+    joined_s: float = -groups.JOIN_S
 
     def start(self, now_s: float) -> None:
         """Once per process: what everybody is told is queued if it never was."""
@@ -173,6 +176,10 @@ class Fleet:
             upkeep.refresh(self.org, now_s)
             blobs.clear_expired(self.org, now_s)
             rollouts.tick(self.org, now_s)
+            deploying.start_those_after(self.org, now_s)
+            if not 0 <= now_s - self.joined_s < groups.JOIN_S:
+                self.joined_s = now_s
+                groups.join(self.org, now_s)
             if now_s - self.guarded_s >= guarding.TICK_S or now_s < self.guarded_s:
                 self.guarded_s = now_s
                 guarding.tick(self.org, now_s)

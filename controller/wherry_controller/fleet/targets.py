@@ -5,8 +5,8 @@ from collections import defaultdict
 
 from sqlite_utils import Database
 
-from wherry_controller.core.selector import Facts, parse_selector, select
-from wherry_controller.store import devices
+from wherry_controller.core.selector import Facts, Predicate, parse_selector, select
+from wherry_controller.store import devices, groups
 from wherry_controller.store.devices import Connection, Unit, UnitModel
 
 STORAGE_FREE_BYTES_MIN = 1 << 20  # with less a device can take no bundle, and soon no record
@@ -55,4 +55,19 @@ def _facts(connection: Connection, unit: Unit, models: list[UnitModel]) -> Facts
 
 def chosen(db: Database, target: str, now_s: float, salt: bytes = b"") -> list[Facts]:
     """The units that a selector takes. Raises WherryError(INVALID) naming the position."""
-    return select(parse_selector(target), facts(db), now_s, salt)
+    return select(parse_selector(target, named(db)), facts(db), now_s, salt)
+
+
+def named(db: Database) -> dict[str, Predicate]:
+    """group -> which units it means: those of a list, or whoever its selector takes now."""
+    found = {}
+    for row in groups.everyone(db):
+        if row.is_dynamic:
+            found[row.name] = parse_selector(row.target).matches
+        else:
+            found[row.name] = _listed(groups.units(db, row.name))
+    return found
+
+
+def _listed(units: set[str]) -> Predicate:
+    return lambda facts, _now_s: facts.name in units

@@ -92,6 +92,12 @@ class NewRollout(Shape):
     )
 
 
+class NewGroup(Shape):
+    name: str = Field(max_length=64)
+    target: Target
+    is_dynamic: bool = Field(False, description="whoever matches at any time")
+
+
 class Widening(Shape):
     subset: str = Field(description="25% or 0.25")
     reason: str = Field("", max_length=256)

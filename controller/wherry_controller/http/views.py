@@ -20,9 +20,11 @@ from wherry_protocol.senml import Record
 from wherry_controller.core.audit_chain import AuditRow
 from wherry_controller.core.rollouts import (
     OPEN,
+    Lifecycle,
     Rollout,
     earliest_end_s,
     ladder,
+    lifecycle,
     member_row,
     restore,
     waiting_for,
@@ -149,6 +151,14 @@ def bundle(row: BundleRow) -> dict[str, Any]:
         "pushed_s": row.pushed_s,
         "pushed_by": row.pushed_by,
     }
+
+
+def lifecycle_of(db: Database, digest: bytes) -> str:
+    """The state of a version, as pipelines name it: that of its newest rollout."""
+    rollout_id = kept.newest_of(db, digest)
+    if rollout_id is None:
+        return Lifecycle.TRAINED.value
+    return lifecycle(restore(kept.parts(db, rollout_id))).value
 
 
 def bundle_in_full(row: BundleRow) -> dict[str, Any]:

@@ -84,6 +84,13 @@ def everyone(db: Database, limit: int = 1000) -> list[RolloutRow]:
     return rows.many(db, RolloutRow, "rollouts", "ORDER BY rowid DESC LIMIT ?", (limit,))
 
 
+def newest_of(db: Database, digest: bytes) -> str | None:
+    """The id of the newest rollout of a bundle."""
+    sql = "SELECT id FROM rollouts WHERE bundle_digest = ? ORDER BY rowid DESC LIMIT 1"
+    found = db.execute(sql, (digest,)).fetchone()
+    return None if found is None else str(found[0])
+
+
 def open_ones(db: Database) -> list[RolloutRow]:
     return rows.many(db, RolloutRow, "rollouts", "WHERE is_open = 1 ORDER BY created_s, id")
 

@@ -258,6 +258,23 @@ def custom_metrics(db: Database) -> None:
     db.execute("CREATE INDEX custom_metrics_by_name ON custom_metrics (name, id)")
 
 
+def groups(db: Database) -> None:
+    """Names for parts of the fleet, their units, and what dynamic ones run."""
+    db.execute(
+        "CREATE TABLE groups (name TEXT PRIMARY KEY, target TEXT NOT NULL, "
+        "is_dynamic INTEGER NOT NULL, created_s REAL NOT NULL, created_by TEXT NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE group_units (name TEXT NOT NULL, unit TEXT NOT NULL, "
+        "PRIMARY KEY (name, unit)) STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE group_runs (name TEXT NOT NULL, model TEXT NOT NULL, "
+        "rollout TEXT NOT NULL, since_s REAL NOT NULL, "
+        "PRIMARY KEY (name, model)) STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -266,6 +283,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     alerts_and_deliveries,
     rollout_papers,
     custom_metrics,
+    groups,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -11,6 +11,7 @@ from wherry_controller.core.rollouts.drafting import Candidate, draft
 from wherry_controller.core.rollouts.forecast import earliest_end_s, ladder
 from wherry_controller.core.rollouts.judging import may_be_silent
 from wherry_controller.core.rollouts.keeping import all_parts, changes, from_json, restore, to_json
+from wherry_controller.core.rollouts.lifecycle import Lifecycle, lifecycle
 from wherry_controller.core.rollouts.plan import Plan, parse_plan
 from wherry_controller.core.rollouts.report import member_row, preview, report, waiting_for
 from wherry_controller.core.rollouts.state import OPEN, Rollout, State
@@ -21,6 +22,7 @@ __all__ = [
     "Candidate",
     "Claim",
     "Holding",
+    "Lifecycle",
     "Plan",
     "Rollout",
     "State",
@@ -33,6 +35,7 @@ __all__ = [
     "from_json",
     "is_granted",
     "ladder",
+    "lifecycle",
     "may_be_silent",
     "member_row",
     "parse_plan",

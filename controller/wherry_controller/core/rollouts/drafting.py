@@ -96,7 +96,8 @@ def _check_unclaimed(
         others = sorted({claimed[unit, model] for unit in taken})
         raise StateError(
             f"{len(taken)} of {len(chosen)} units (first {taken[0]}) belong to the open rollout"
-            f" {', '.join(others)} of {model}; widen, abort or await it"
+            f" {', '.join(others)} of {model}; widen, abort or await it, or queue this one"
+            f" with after = {others[0]}"
         )
 
 

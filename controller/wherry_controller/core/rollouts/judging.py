@@ -135,6 +135,7 @@ def pause(
 ) -> Effects:
     """Enter PAUSED and say so."""
     enter(rollout, State.PAUSED, why)
+    rollout.progress.paused_by = who
     text = f"{rollout.model} {rollout.version} is paused: {why}"
     severity = "info" if why == AT_SUBSET else "warning"
     return [

@@ -81,6 +81,8 @@ class Plan:
     sampling_bp: int = WHOLE_BP  # of the inputs that a shadow runs on
     slot: str = "green"  # where a switched version is staged; the other one serves until then
     is_purged: bool = False  # a decommission deletes the bytes too
+    after: str = ""  # the rollout that has to succeed before it starts
+    target: str = ""  # the selector that chose its units
     environment: str = ""  # the label `env` of its units, as they were selected
     on_call: str = ""  # whom to call about it
     notes: str = ""
@@ -126,7 +128,7 @@ KINDS: Final[dict[type, str]] = {
     int: "a whole number of at least 0",
     float: "a number of at least 0",
 }
-TEXTS: Final = {"on_call": 128, "notes": 1_024}  # longest, in characters
+TEXTS: Final = {"after": 128, "on_call": 128, "notes": 1_024}  # longest, in characters
 KEYS: Final = (
     "strategy", "parameters", "slot", "stages", "preset", "subset", "gate", "trial",
     *SECONDS, *COUNTS, *TEXTS,

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from wherry_controller.core.rollouts.checks import Check, blocking
+from wherry_controller.core.rollouts.lifecycle import lifecycle
 from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
 from wherry_controller.core.rollouts.readiness import undecided_until_s
 from wherry_controller.core.rollouts.stages import CANDIDATE, Action
@@ -22,6 +23,7 @@ def report(rollout: Rollout) -> dict[str, Any]:
         "version": rollout.version,
         "digest": rollout.digest.hex(),
         "state": rollout.state.value,
+        "lifecycle": lifecycle(rollout).value,
         "reason": rollout.state_reason,
         "strategy": rollout.plan.strategy,
         "preset": rollout.plan.preset,
@@ -150,6 +152,8 @@ def _hand_sentence(rollout: Rollout) -> str:
 
 
 def _operator_sentence(rollout: Rollout) -> str:
+    if rollout.state is State.APPROVED and rollout.plan.after:
+        return f"{rollout.plan.after} to succeed (or somebody to start it)"
     if rollout.state is State.REVERTING:
         left = len(rollout.return_queue) + rollout.returns[Return.SENT]
         return f"{left} devices to come back"

@@ -22,6 +22,7 @@ from wherry_controller.core.rollouts.state import (
     Rollout,
     State,
     enter,
+    is_deployed,
     queued,
     signal_return,
 )
@@ -31,6 +32,7 @@ def start_reverting(
     rollout: Rollout, who: str, why: str, now_s: float, **evidence: object
 ) -> Effects:
     """Enter REVERTING and queue whoever was touched."""
+    rollout.progress.was_deployed = is_deployed(rollout)
     enter(rollout, State.REVERTING, why)
     rollout.progress.reverting_s = now_s
     for unit in rollout.order[: rollout.progress.touched_index]:

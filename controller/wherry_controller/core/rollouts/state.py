@@ -83,6 +83,9 @@ class Progress:
     reverting_s: float | None = None
     returns_sent: int = 0
     approved_by: str = ""
+    paused_by: str = ""
+    was_deployed: bool = False  # before it was sent back
+    told_after: bool = False  # people know that its predecessor did not succeed
     decommissioned_s: float | None = None
 
 
@@ -164,6 +167,13 @@ class Rollout:
 def stage_of(rollout: Rollout) -> Stage:
     """The stage that is open, or is to be opened next."""
     return rollout.plan.stages[rollout.progress.stage_index]
+
+
+def is_deployed(rollout: Rollout) -> bool:
+    """Has the last share settled, with somebody who confirmed?"""
+    progress = rollout.progress
+    is_last = progress.opened_bp >= progress.subset_bp and progress.settled_s is not None
+    return is_last and bool(rollout.counts[MemberPhase.CONFIRMED])
 
 
 def queued(rollout: Rollout) -> list[str]:

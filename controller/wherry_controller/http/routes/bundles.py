@@ -27,8 +27,9 @@ def everything(desk: At, model: str | None = None) -> list[dict[str, Any]]:
 
 @router.get("/bundles/{model}/{version}", operation_id="bundles.show")
 def show(model: str, version: str, desk: At) -> dict[str, Any]:
-    """One bundle with its manifest."""
-    return views.bundle_in_full(registry.version(desk.reader, model, version))
+    """One bundle with its manifest, and its state as pipelines name it."""
+    row = registry.version(desk.reader, model, version)
+    return views.bundle_in_full(row) | {"lifecycle": views.lifecycle_of(desk.reader, row.digest)}
 
 
 @router.get("/bundles/{model}/{version}/compatibility", operation_id="bundles.compatibility")
