@@ -127,6 +127,14 @@ def name_newest(journey: Journey) -> None:
     journey.replaced["abort pump-anomaly-1.1.0-2"] = f"abort {newest['id']}"
 
 
+def wait_measured(journey: Journey) -> None:
+    def enough() -> bool:
+        rows = journey.ok("telemetry", "list", "--device", "pump-17")
+        return sum(row["inferences"] for row in rows if row["slot"] == "active") >= 100
+
+    wait_for(enough, "a hundred inferences are reported")
+
+
 def name_self_test(journey: Journey) -> None:
     newest = journey.ok("alerts", "list", "--state", "resolved")[0]
     for command in ("show", "ack", "resolve"):
@@ -236,6 +244,18 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry alerts show 1", says="resolved by wherry"),
     run('wherry alerts ack 1 --reason "looking at it"', status=14, says="resolved already"),
     run('wherry alerts resolve 1 --reason "new sensor"', status=14, says="resolved already"),
+    do(wait_measured),
+    run("wherry baseline record pump-anomaly --target all --duration 3600 --output baseline.json",
+        says="pump-anomaly-1-linux-x86_64-1: "),
+    run("wherry baseline list", says="pump-anomaly-1-linux-x86_64-1"),
+    run("wherry baseline show pump-anomaly-1-linux-x86_64-1 --output baseline.json", says="p95"),
+    run('wherry baseline apply pump-anomaly-1-linux-x86_64-1 --reason "first week in the field"',
+        says="watch_latency_us_p95"),
+    run("wherry baseline changes", says="first week"),
+    run("wherry compare --target pump-17 --baseline baseline.json", says="latency_us_p95"),
+    run("wherry analyze --target all --metric performance", says="need a profile"),
+    run('wherry baseline revert pump-anomaly --major 1 --class linux-x86_64 --reason "a storm"',
+        says="-> no baseline"),
     run("wherry notify routes", says="nobody is told"),
     run("wherry notify test on-call", status=15, says="not in wherry.toml"),
     run("wherry notify list --state waiting", says="no messages"),

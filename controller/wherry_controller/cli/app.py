@@ -10,6 +10,7 @@ from wherry_protocol.errors import Code, WherryError, error_of
 
 from wherry_controller.cli import (
     alerts,
+    baseline,
     device,
     group,
     hardware_class,
@@ -48,6 +49,9 @@ app.add_typer(observe.telemetry, name="telemetry")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(notify.app, name="notify")
 app.add_typer(metric.app, name="metric")
+app.add_typer(baseline.app, name="baseline")
+app.command()(baseline.compare)
+app.command()(baseline.analyze)
 app.add_typer(observe.audit, name="audit")
 app.command()(observe.status)
 app.command()(observe.doctor)

@@ -38,7 +38,7 @@ from wherry_controller.fleet import assigning, carrying, desires, rollouts
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.fleet.reports import Seen
-from wherry_controller.store import assignments, classes, devices, meta, registry
+from wherry_controller.store import assignments, baselines, classes, devices, meta, registry
 from wherry_controller.store import guard as kept
 from wherry_controller.store import rollouts as notes
 from wherry_controller.store.devices import WatchedUnit
@@ -195,8 +195,13 @@ def _terms(
             storage_budget_bytes=profile.storage_budget_bytes or None,
         )
     row = registry.find_bundle(org.db, digest)
-    budget = None if row is None else desires.manifest_of(row.manifest).budgets.get(
-        unit.hardware_class)  # fmt: skip
+    if row is None:
+        return terms
+    scope = (row.model, row.major, unit.hardware_class)
+    held = baselines.current(org.db, scope)
+    if held is not None:
+        terms = replace(terms, baseline_latency_us=held.latency_us)
+    budget = desires.manifest_of(row.manifest).budgets.get(unit.hardware_class)
     if budget is None:
         return terms
     return replace(

@@ -10,6 +10,7 @@ from wherry_controller.http.failures import answer_failures
 from wherry_controller.http.routes import (
     alerts,
     audit,
+    baselines,
     bundles,
     classes,
     custom_metrics,
@@ -34,6 +35,7 @@ MODULES = (
     alerts,
     deliveries,
     custom_metrics,
+    baselines,
     audit,
     service,
 )

@@ -244,6 +244,14 @@ def serving(db: Database, model: str) -> dict[str, tuple[str | None, bytes]]:
     return {unit: (version, digest) for unit, version, digest in found}
 
 
+def brought_by(db: Database) -> list[tuple[str, str, str, str]]:
+    """(connection, unit, version, rollout) of every assignment of a rollout."""
+    return db.execute(
+        "SELECT a.connection, a.unit, b.version, a.rollout FROM assignments a "
+        "JOIN bundles b ON b.digest = a.bundle_digest WHERE a.rollout <> ''"
+    ).fetchall()
+
+
 def all_heard(db: Database, units: Iterable[tuple[str, str]], now_s: float) -> None:
     """These (connection, unit) gave a sign of life."""
     sql = "UPDATE units SET seen_s = ? WHERE connection = ? AND unit = ?"

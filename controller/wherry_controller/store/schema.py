@@ -275,6 +275,22 @@ def groups(db: Database) -> None:
     )
 
 
+def baselines(db: Database) -> None:
+    """What models did, to hold them to; and every change of what they are held to."""
+    db.execute(
+        "CREATE TABLE baselines (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, "
+        "model TEXT NOT NULL, major INTEGER NOT NULL, hardware_class TEXT NOT NULL, "
+        "document TEXT NOT NULL, recorded_s REAL NOT NULL, recorded_by TEXT NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE baseline_changes (model TEXT NOT NULL, major INTEGER NOT NULL, "
+        "hardware_class TEXT NOT NULL, version INTEGER NOT NULL, baseline INTEGER, "
+        "latency_us REAL, at_s REAL NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL, "
+        "is_revert INTEGER NOT NULL, "
+        "PRIMARY KEY (model, major, hardware_class, version)) STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -284,6 +300,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     rollout_papers,
     custom_metrics,
     groups,
+    baselines,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
