@@ -1,11 +1,12 @@
-/* The module `wherry_protocol._frozen`: copies of frozen, slotted values with some fields changed.
+/* The module `wherry_protocol._frozen`: fills frozen, slotted values, and copies them with some
+ * fields changed.
  *
  * Rules:
  * 1. `replace` gives what `wherry_protocol.replacing.replace_plainly` gives for the same value.
  * 2. A class is described once, by what is asked of its own descriptors: they are let fill a value
  *    that nobody else has, and the words that change are where its fields lie. A class with more in
  *    it than its fields is refused.
- * 3. Nobody sees a value before its last field is set.
+ * 3. Nobody sees a copy before its last field is set, and what has a field is not filled again.
  *
  * Python's stable ABI, 3.11 and later.
  */
@@ -19,11 +20,16 @@
 
 #define SHAPE_NAME "wherry_protocol._frozen.shape"
 
-/* Where the fields of a class lie: word i of a value holds the field names[i]. */
+typedef struct {
+    PyObject *name;                          /* interned; NULL until it is described */
+    size_t word;                             /* where it lies, counted from a value's head */
+} field;
+
+/* The fields of a class, as they are declared. */
 typedef struct {
     allocfunc allocate;
     size_t count;
-    PyObject *names[];                       /* interned */
+    field fields[];
 } shape;
 
 typedef struct {
@@ -41,7 +47,7 @@ static void drop_shape(PyObject *capsule)
     shape *s = PyCapsule_GetPointer(capsule, SHAPE_NAME);
     if (s != NULL) {
         for (size_t i = 0; i < s->count; i++) {
-            Py_XDECREF(s->names[i]);
+            Py_XDECREF(s->fields[i].name);
         }
         PyMem_Free(s);
     }
@@ -61,8 +67,18 @@ static Py_ssize_t word_count(PyObject *cls)
     return size < 0 ? -1 : (size - (Py_ssize_t)sizeof(PyObject)) / (Py_ssize_t)sizeof(PyObject *);
 }
 
-/* Let the field's descriptor set it, and see which word that was. */
-static int find_field(shape *s, PyObject *probe, PyObject *name, PyObject *slot)
+static int is_taken(const shape *s, size_t word)
+{
+    for (size_t i = 0; i < s->count && s->fields[i].name != NULL; i++) {
+        if (s->fields[i].word == word) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Let the next field's descriptor set it, and see which word that was. */
+static int find_field(shape *s, size_t next, PyObject *probe, PyObject *name, PyObject *slot)
 {
     descrsetfunc set = (descrsetfunc)PyType_GetSlot(Py_TYPE(slot), Py_tp_descr_set);
     if (set == NULL) {
@@ -72,11 +88,11 @@ static int find_field(shape *s, PyObject *probe, PyObject *name, PyObject *slot)
     if (set(slot, probe, Py_None) < 0) {
         return -1;
     }
-    for (size_t i = 0; i < s->count; i++) {
-        if (s->names[i] == NULL && words_of(probe)[i] == Py_None) {
+    for (size_t word = 0; word < s->count; word++) {
+        if (words_of(probe)[word] == Py_None && !is_taken(s, word)) {
             Py_INCREF(name);
             PyUnicode_InternInPlace(&name);
-            s->names[i] = name;
+            s->fields[next] = (field){name, word};
             return 0;
         }
     }
@@ -95,7 +111,7 @@ static PyObject *learn(PyTypeObject *cls, PyObject *fields)
         PyErr_SetString(PyExc_TypeError, "a class must hold its fields and nothing else");
         return NULL;
     }
-    shape *s = PyMem_Calloc(1, sizeof *s + (size_t)words * sizeof s->names[0]);
+    shape *s = PyMem_Calloc(1, sizeof *s + (size_t)words * sizeof s->fields[0]);
     if (s == NULL) {
         return PyErr_NoMemory();
     }
@@ -113,7 +129,7 @@ static PyObject *learn(PyTypeObject *cls, PyObject *fields)
         PyObject *slot = NULL;
         status = PyArg_ParseTuple(PyTuple_GetItem(fields, i), "UO", &name, &slot) ? 0 : -1;
         if (status == 0) {
-            status = find_field(s, probe, name, slot);
+            status = find_field(s, (size_t)i, probe, name, slot);
         }
     }
     Py_XDECREF(probe);
@@ -150,7 +166,7 @@ static shape *describe(state *our, PyTypeObject *cls)
     return status < 0 ? NULL : PyCapsule_GetPointer(capsule, SHAPE_NAME);
 }
 
-/* --- copying */
+/* --- filling and copying */
 
 static shape *shape_of(state *our, PyTypeObject *cls)
 {
@@ -162,33 +178,58 @@ static shape *shape_of(state *our, PyTypeObject *cls)
 }
 
 /* Names of arguments are interned, as ours are, but for those of a dict that somebody has made. */
-static Py_ssize_t place_of(const shape *s, PyObject *name)
+static const field *field_of(const shape *s, PyObject *name)
 {
     for (size_t i = 0; i < s->count; i++) {
-        if (s->names[i] == name) {
-            return (Py_ssize_t)i;
+        if (s->fields[i].name == name) {
+            return &s->fields[i];
         }
     }
     for (size_t i = 0; i < s->count; i++) {
-        if (PyUnicode_Compare(s->names[i], name) == 0) {
-            return (Py_ssize_t)i;
+        if (PyUnicode_Compare(s->fields[i].name, name) == 0) {
+            return &s->fields[i];
         }
     }
-    return -1;
+    return NULL;
 }
 
 static int change(const shape *s, PyObject *made, PyObject *name, PyObject *value)
 {
-    Py_ssize_t place = place_of(s, name);
-    if (place < 0) {
+    const field *found = field_of(s, name);
+    if (found == NULL) {
         PyErr_Format(PyExc_AttributeError, "%R has no field %R", (PyObject *)Py_TYPE(made), name);
         return -1;
     }
-    PyObject *before = words_of(made)[place];
+    PyObject *before = words_of(made)[found->word];
     Py_INCREF(value);
-    words_of(made)[place] = value;
+    words_of(made)[found->word] = value;
     Py_XDECREF(before);
     return 0;
+}
+
+/* (value, its fields as they are declared): all of them at once, and only where none is there. */
+static PyObject *fill(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    state *our = PyModule_GetState(module);
+    shape *s = our == NULL || count < 1 ? NULL : shape_of(our, Py_TYPE(given[0]));
+    if (s == NULL || s->count != (size_t)count - 1) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "fill takes a value and each of its fields");
+        }
+        return NULL;
+    }
+    PyObject **words = words_of(given[0]);
+    for (size_t i = 0; i < s->count; i++) {
+        if (words[i] != NULL) {
+            PyErr_SetString(PyExc_AttributeError, "a frozen value is not filled again");
+            return NULL;
+        }
+    }
+    for (size_t i = 0; i < s->count; i++) {
+        Py_INCREF(given[1 + i]);
+        words[s->fields[i].word] = given[1 + i];
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *replace(PyObject *module, PyObject *const *given, Py_ssize_t count,
@@ -261,6 +302,8 @@ static int clear_module(PyObject *module)
 static PyMethodDef functions[] = {
     {"replace", (PyCFunction)(void (*)(void))replace, METH_FASTCALL | METH_KEYWORDS,
      "The value with these fields changed."},
+    {"fill", (PyCFunction)(void (*)(void))fill, METH_FASTCALL,
+     "Gives a value that is empty all its fields, as they are declared."},
     {"describe_by", describe_by, METH_O,
      "Takes a function from a class to (name, descriptor) of every field of it."},
     {NULL, NULL, 0, NULL},
@@ -274,7 +317,7 @@ static PyModuleDef_Slot module_slots[] = {
 static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "wherry_protocol._frozen",
-    .m_doc = "Copies of frozen, slotted values.",
+    .m_doc = "Makes and copies frozen, slotted values.",
     .m_size = sizeof(state),
     .m_methods = functions,
     .m_slots = module_slots,

@@ -32,17 +32,10 @@ def replace_plainly(value: T, /, **changes: Any) -> T:
     return cast(T, made)
 
 
-def _slots(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
-    open_class(cls)  # which refuses what must not be copied so
-    return tuple((field.name, getattr(cls, field.name)) for field in dataclasses.fields(cls))
-
-
 if TYPE_CHECKING:
     from wherry_protocol._frozen import replace
 else:
     try:
-        from wherry_protocol._frozen import describe_by, replace
+        from wherry_protocol._frozen import replace
     except ImportError:
         replace = replace_plainly
-    else:
-        describe_by(_slots)

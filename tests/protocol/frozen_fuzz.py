@@ -26,6 +26,15 @@ def refused(value: Any, **changes: Any) -> str:
     return ""
 
 
+def not_filled(*given: Any) -> str:
+    """The name of the error that comes of it."""
+    try:
+        frozen.fill(*given)
+    except Exception as error:
+        return type(error).__name__
+    return ""
+
+
 def made(count: int) -> Any:
     """A class of that many fields."""
     names = [f"field_{n}" for n in range(count)]
@@ -47,10 +56,19 @@ for count in range(40):
         for _ in range(50):
             copy = frozen.replace(copy, **{f"field_{n}": [copy]})
     assert refused(value, colour=1) == "AttributeError"
+    empty = object.__new__(cls)
+    for wrong_count in {0, count - 1, count + 1} - {count, -1}:
+        assert not_filled(empty, *range(wrong_count)) == "TypeError"
+    if count:
+        frozen.fill(empty, *([n] for n in range(count)))
+        assert empty == value
+        assert not_filled(empty, *range(count)) == not_filled(value, *range(count))
+        assert not_filled(value, *range(count)) == "AttributeError"
 
 last = (("field_0", made(2).field_0),)
 wrong = [None, (), last, (*last, *last), ((1, 2), (3, 4)), (("a", 1), ("b", 2)), ((), ())]
 for one in wrong:
     frozen.describe_by(lambda _cls, one=one: one)
     assert refused(made(2)(1, 2)) == "TypeError"
+assert not_filled() == not_filled(1, 2) == not_filled("text") == "TypeError"
 assert refused(1) == refused("text") == refused(print) == "TypeError"

@@ -1,10 +1,11 @@
-"""`quick` makes the values that the standard library's `__init__` makes, as frozen as those."""
+"""`quick` makes the values that the standard library's `__init__` makes, as frozen as those, with
+what was compiled and without."""
 
 import dataclasses
 from dataclasses import dataclass, field
 
 import pytest
-from wherry_protocol.frozen import quick
+from wherry_protocol.frozen import fill, quick, quick_plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,18 @@ class Quick:
     other: int = field(default=5, kw_only=True)
 
 
+@quick_plainly
+@dataclass(frozen=True, slots=True)
+class QuickPlainly:
+    name: str
+    size: int = 3
+    seen: dict[str, int] = field(default_factory=dict)
+    other: int = field(default=5, kw_only=True)
+
+
+BOTH = pytest.mark.parametrize("quick_class", [Quick, QuickPlainly])
+
+
 class Happening:
     __slots__ = ()
 
@@ -40,32 +53,47 @@ class Second(First):
     model: str
 
 
+def test_it_is_compiled_where_tests_run():
+    assert fill is not None, "make setup"
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("given", "named"), [(("a",), {}), (("a", 1), {"other": 2}), ((), {"name": "a", "seen": {}})]
 )
-def test_it_takes_what_the_plain_one_takes(given, named):
-    assert dataclasses.astuple(Quick(*given, **named)) == dataclasses.astuple(
+def test_it_takes_what_the_plain_one_takes(quick_class, given, named):
+    assert dataclasses.astuple(quick_class(*given, **named)) == dataclasses.astuple(
         Plain(*given, **named)
     )
 
 
+@BOTH
 @pytest.mark.parametrize(("given", "named"), [((), {}), (("a", 1, {}, 4), {}), (("a",), {"b": 1})])
-def test_it_refuses_what_the_plain_one_refuses(given, named):
-    for cls in (Plain, Quick):
+def test_it_refuses_what_the_plain_one_refuses(quick_class, given, named):
+    for cls in (Plain, quick_class):
         with pytest.raises(TypeError):
             cls(*given, **named)
 
 
-def test_a_default_is_made_anew_for_each_value():
-    assert Quick("a").seen is not Quick("b").seen
+@BOTH
+def test_a_default_is_made_anew_for_each_value(quick_class):
+    assert quick_class("a").seen is not quick_class("b").seen
 
 
-def test_what_it_makes_is_of_its_class_and_frozen():
-    made = Quick("a")
-    assert type(made) is Quick
-    assert made == Quick("a")
+@BOTH
+def test_what_it_makes_is_of_its_class_and_frozen(quick_class):
+    made = quick_class("a")
+    assert type(made) is quick_class
+    assert made == quick_class("a")
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.size = 4
+
+
+def test_what_was_made_is_not_filled_again():
+    made = Quick("a")
+    with pytest.raises(AttributeError):
+        made.__init__("b")
+    assert made.name == "a"
 
 
 def test_a_class_that_inherits_fields_keeps_them():
