@@ -23,10 +23,17 @@ def view(state: str, **changes: Any) -> dict[str, Any]:
         "reason": "because", "strategy": "canary", "preset": "balanced", "created_by": "ada",
         "subset": 1.0, "overrides": [], "checks": [], "failed": {}, "silent": {}, "not_back": {},
         "skipped": {}, "waiting_for": [], "ladder": [], "earliest_end_s": None, "seen_s": 0,
-        "environment": "", "on_call": "", "notes": "", "approved_by": "",
+        "environment": "", "on_call": "", "notes": "", "approved_by": "", "lifecycle": "deploying",
         "is_open": state in ("running", "paused"),
         "members": {"confirmed": 1, "trial": 2, "pending": 9},
     } | changes  # fmt: skip
+
+
+def rung(action: str, share: float, units: int, state: str, opens_s: float | None) -> Any:
+    return {
+        "action": action, "share": share, "units": units, "state": state, "opens_s": opens_s,
+        "ready_s": None,
+    }  # fmt: skip
 
 
 def test_a_rollout_is_shown_with_all_that_an_operator_asks() -> None:
@@ -48,27 +55,43 @@ def test_a_rollout_is_shown_with_all_that_an_operator_asks() -> None:
             waiting_for=["10 s of soak"],
             skipped={"gw2/self": "no budget"},
             ladder=[
-                {"share": 0.05, "units": 1, "state": "done", "opens_s": None, "ready_s": None},
-                {"share": 0.1, "units": 2, "state": "open", "opens_s": 0.0, "ready_s": 10.0},
-                {"share": 1.0, "units": 12, "state": "ahead", "opens_s": 7200.0, "ready_s": 7500.0},
+                rung("warm", 0.05, 1, "done", None),
+                rung("swap", 0.1, 2, "open", 0.0),
+                rung("swap", 1.0, 12, "ahead", 7200.0),
             ],
             earliest_end_s=7500,
         )
     )
     assert text.splitlines() == [
-        "pump-1.1.0-2: running, stage 2 of 5, 1 of 12 confirmed (1 confirmed, 2 trial, 9 pending)",
+        "pump-1.1.0-2: running (deploying), stage 2 of 5, "
+        "1 of 12 confirmed (1 confirmed, 2 trial, 9 pending)",
         "  [##>>>>..................] 3 opened",
         "  why: because",
         "  canary, preset balanced, by ada",
         "  instead of the preset's: trial_s_min = 1.0 (10.0)",
-        "  stages: 5 % (1) done  [10 % (2)]  100 % (12) in 2 h 0 min",
+        "  stages: warm 5 % (1) done  [10 % (2)]  100 % (12) in 2 h 0 min",
         "  fail         latency (mcu): too slow",
-        "  pass         errors: 0.1 % [evidence of harm 3.2 of 100]",
+        "  pass         errors: 0.1 % [evidence of harm: 3.2 of 100]",
         "  failed: gw1/self: GOLDEN_MISMATCH",
         "  skipped: gw2/self: no budget",
         "  waits for 10 s of soak",
         "  ends in 2 h 5 min at the earliest, 1970-01-01 02:05:00 UTC",
     ]
+
+
+def test_a_rollout_on_its_way_back_counts_who_is_back() -> None:
+    returns = {"none": 7, "back": 3, "sent": 1, "lost": 1}
+    lines = rollout_text(view("reverting", returns=returns)).splitlines()
+    assert lines[0].endswith("3 of 5 devices are back (1 sent, 1 lost)")
+    assert lines[1].startswith("  [##############>>>>>xxxxx]")
+
+
+def test_a_check_that_is_waited_for_is_told_once() -> None:
+    checks = [{"verdict": "inconclusive", "check": "energy", "class": "mcu", "text": "no sensor"}]
+    waits = ["10 s of soak", "energy: no sensor"]
+    text = rollout_text(view("running", checks=checks, waiting_for=waits))
+    assert text.count("no sensor") == 1
+    assert "waits for the gate's energy" in text
 
 
 def test_a_long_list_of_units_is_cut() -> None:

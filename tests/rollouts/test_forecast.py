@@ -35,3 +35,11 @@ def test_only_a_rollout_that_runs_has_an_end() -> None:
     assert voyage.rollout.state is State.DRAFT
     assert earliest_end_s(voyage.rollout, T0) is None
     assert {rung.opens_s for rung in ladder(voyage.rollout, T0)} == {None}
+
+
+def test_what_waits_for_a_hand_has_no_end_in_sight() -> None:
+    stages = [{"share": "50%", "action": "warm"}, {"share": "100%", "action": "warm"},
+              {"share": "100%", "action": "switch", "is_manual": True}]  # fmt: skip
+    voyage = Voyage(names(4), stages=stages)
+    voyage.start()
+    assert earliest_end_s(voyage.rollout, T0) is None

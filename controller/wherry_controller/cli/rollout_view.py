@@ -1,25 +1,41 @@
 """A rollout as text: what an operator leaves open on a screen. Pure."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from wherry_controller.cli.output import time_text
+from wherry_controller.core.spans import span_text
 
 BAR_WIDTH = 24
 SHOWN_MAX = 10
+THERE = ("confirmed", "ready")
 UNDER_WAY = ("offered", "fetching", "staged", "trial")
 FAILED = ("rejected", "reverted", "silent", "skipped")
 
 
 def headline(view: dict[str, Any]) -> str:
-    """One line: who, where, how far."""
+    """One line: who, where, how far on the way there or back."""
     members = view["members"]
     total = sum(members.values())
-    counts = ", ".join(f"{n} {name}" for name, n in members.items() if n)
-    return (
+    start = (
         f"{view['id']}: {view['state']} ({view['lifecycle']}), "
         f"stage {view['stage']} of {view['stages']}, "
-        f"{members.get('confirmed', 0)} of {total} confirmed ({counts or 'nobody'})"
     )
+    back = _on_the_way_back(view)
+    if back:
+        counts = ", ".join(f"{n} {name}" for name, n in back.items() if n and name != "back")
+        there = f"{back['back']} of {sum(back.values())} devices are back"
+        return start + there + (f" ({counts})" if counts else "")
+    counts = ", ".join(f"{n} {name}" for name, n in members.items() if n)
+    return f"{start}{members.get('confirmed', 0)} of {total} confirmed ({counts or 'nobody'})"
+
+
+def _on_the_way_back(view: dict[str, Any]) -> dict[str, int]:
+    """Who was sent back and how far they are; empty where nobody is."""
+    if view["state"] not in ("reverting", "reverted"):
+        return {}
+    found = {name: view["returns"].get(name, 0) for name in ("back", "sent", "queued", "lost")}
+    return found if sum(found.values()) else {}
 
 
 def rollout_text(view: dict[str, Any]) -> str:
@@ -38,13 +54,21 @@ def rollout_text(view: dict[str, Any]) -> str:
     for title, key in (("failed", "failed"), ("silent", "silent"), ("not back", "not_back"),
                        ("skipped", "skipped")):  # fmt: skip
         lines += _named(title, view[key])
-    lines += [f"  waits for {what}" for what in view["waiting_for"]]
+    lines += [f"  waits for {what}" for what in _waits(view)]
     if view["earliest_end_s"] is not None:
         lines.append(
             f"  ends in {span_text(view['earliest_end_s'] - view['seen_s'])} at the earliest, "
             f"{time_text(view['earliest_end_s'])} UTC"
         )
     return "\n".join(lines)
+
+
+def _waits(view: dict[str, Any]) -> list[str]:
+    """What it waits for; a check whose figures stand above is only named."""
+    checks = {f"{check['check']}: {check['text']}": check["check"] for check in view["checks"]}
+    named = [checks[what] for what in view["waiting_for"] if what in checks]
+    others = [what for what in view["waiting_for"] if what not in checks]
+    return others + ([f"the gate's {', '.join(sorted(set(named)))}"] if named else [])
 
 
 def _people(view: dict[str, Any]) -> str:
@@ -58,25 +82,12 @@ def _people(view: dict[str, Any]) -> str:
 
 def _rung(rung: dict[str, Any], view: dict[str, Any]) -> str:
     """A stage: what is done, what is open, and when the next ones open at the earliest."""
-    name = f"{rung['share'] * 100:g} % ({rung['units']})"
-    if rung["state"] == "ahead" and rung["opens_s"] is not None:
+    action = "" if rung["action"] == "swap" else f"{rung['action']} "
+    name = f"{action}{rung['share'] * 100:g} % ({rung['units']})"
+    is_timed = rung["opens_s"] is not None and rung["opens_s"] > view["seen_s"]
+    if rung["state"] == "ahead" and is_timed:
         return f"{name} in {span_text(rung['opens_s'] - view['seen_s'])}"
     return {"done": f"{name} done", "open": f"[{name}]", "ahead": name}[rung["state"]]
-
-
-def span_text(seconds: float) -> str:
-    """How long, in its two largest units.
-
-    >>> span_text(93_784), span_text(59.4)
-    ('1 d 2 h', '59 s')
-    """
-    left = max(0, round(seconds))
-    found: list[str] = []
-    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count or found:
-            found.append(f"{count} {name}")
-    return " ".join(found[:2]).removesuffix(" 0 s") or "0 s"
 
 
 def release_lines(release: dict[str, Any] | None) -> list[str]:
@@ -107,16 +118,22 @@ def _evidence(figures: dict[str, Any]) -> str:
     evidence, needed = figures.get("evidence"), figures.get("evidence_max")
     if evidence is None or needed is None or evidence >= needed:
         return ""
-    return f" [evidence of harm {evidence:.2g} of {needed:g}]"
+    shown = "none" if evidence <= 1.0 else f"{evidence:.2g} of {needed:g}"
+    return f" [evidence of harm: {shown}]"
 
 
 def _bar(view: dict[str, Any]) -> str:
-    """Confirmed #, under way >, failed or left out x, everybody else a dot."""
-    members = view["members"]
-    total = max(1, sum(members.values()))
-    good = members.get("confirmed", 0) * BAR_WIDTH // total
-    bad = -(-sum(members.get(name, 0) for name in FAILED) * BAR_WIDTH // total)
-    moving = -(-sum(members.get(name, 0) for name in UNDER_WAY) * BAR_WIDTH // total)
+    """There (or back) #, under way >, failed or left out x, everybody else a dot."""
+    back = _on_the_way_back(view)
+    counts: dict[str, int] = back or view["members"]
+    total = max(1, sum(counts.values()))
+
+    def of(names: Iterable[str]) -> int:
+        return sum(counts.get(name, 0) for name in names) * BAR_WIDTH
+
+    good = of(("back",) if back else THERE) // total
+    bad = -(-of(("lost",) if back else FAILED) // total)
+    moving = -(-of(("sent", "queued") if back else UNDER_WAY) // total)
     moving = min(moving, BAR_WIDTH - good - bad)
     return f"[{'#' * good}{'>' * moving}{'x' * bad}{'.' * (BAR_WIDTH - good - bad - moving)}]"
 

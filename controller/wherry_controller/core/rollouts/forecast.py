@@ -2,14 +2,15 @@
 
 Rules:
 1. Nothing is promised: every time here holds only if devices settle at once and gates pass.
-2. A stage that the subset cuts is the last one; a rollout that does not run has no end.
+2. A stage that the subset cuts is the last one; a rollout that does not run has no end, nor has
+   one that waits for somebody to open a stage.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from wherry_controller.core.rollouts.state import Rollout, State
-from wherry_controller.core.subset import count_of
+from wherry_controller.core.subset import WHOLE_BP, count_of
 
 DONE: Final = "done"
 OPEN: Final = "open"
@@ -21,6 +22,7 @@ class Rung:
     """One stage. `units` counts all that are open by then; times are Unix seconds, the earliest
     possible ones while they are ahead."""
 
+    action: str
     share: float
     units: int
     state: str
@@ -37,9 +39,9 @@ def ladder(rollout: Rollout, now_s: float) -> tuple[Rung, ...]:
     found: list[Rung] = []
     for index, stage in enumerate(stages):
         share_bp = min(stage.share_bp, progress.subset_bp)
-        units = count_of(share_bp, len(rollout.order))
+        here = stage.action.value, share_bp / WHOLE_BP, count_of(share_bp, len(rollout.order))
         if rollout.state is State.SUCCEEDED or index < progress.stage_index:
-            found.append(Rung(share_bp / 10_000, units, DONE, None, None))
+            found.append(Rung(*here, DONE, None, None))
         else:
             is_open = index == progress.stage_index and progress.stage_opened_s is not None
             opened_s = progress.stage_opened_s if is_open else None
@@ -48,7 +50,7 @@ def ladder(rollout: Rollout, now_s: float) -> tuple[Rung, ...]:
             settles_s = max(at_s, opens_s) if settled_s is None else settled_s
             at_s = max(at_s, settles_s + stage.soak_s)
             times = (opens_s, at_s) if is_going else (opened_s, None)
-            found.append(Rung(share_bp / 10_000, units, OPEN if is_open else AHEAD, *times))
+            found.append(Rung(*here, OPEN if is_open else AHEAD, *times))
         following = stages[index + 1 : index + 2]
         if share_bp >= progress.subset_bp and (
             not following or following[0].action is stage.action
@@ -59,6 +61,8 @@ def ladder(rollout: Rollout, now_s: float) -> tuple[Rung, ...]:
 
 def earliest_end_s(rollout: Rollout, now_s: float) -> float | None:
     """When the last stage can be left at the earliest (rule 1); None where that is not in sight."""
-    if rollout.state is not State.RUNNING:
+    progress, stages = rollout.progress, rollout.plan.stages
+    ahead = stages[progress.stage_index + (progress.stage_opened_s is not None) :]
+    if rollout.state is not State.RUNNING or any(stage.is_manual for stage in ahead):
         return None
     return ladder(rollout, now_s)[-1].ready_s

@@ -8,6 +8,7 @@ from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase,
 from wherry_controller.core.rollouts.readiness import undecided_until_s
 from wherry_controller.core.rollouts.stages import CANDIDATE, Action
 from wherry_controller.core.rollouts.state import Rollout, State, stage_of
+from wherry_controller.core.spans import span_text
 from wherry_controller.core.subset import WHOLE_BP, count_of
 
 NAMES_MAX: Final = 1_000
@@ -114,24 +115,39 @@ def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
     if progress.stage_opened_s is None and now_s >= started_s + stage.not_before_s:
         return [_hand_sentence(rollout)]
     if progress.stage_opened_s is None:
-        return [f"its stage opens in {started_s + stage.not_before_s - now_s:.0f} s"]
+        return [f"its stage, which opens in {span_text(started_s + stage.not_before_s - now_s)}"]
     if progress.settled_s is None:
         left = progress.opened_count - progress.offer_index
-        return [f"{rollout.in_flight} devices to {_goal(rollout)} or fail, {left} to be offered"]
+        here = f"{_devices(rollout.in_flight)} to {_goal(rollout)} or fail"
+        return [f"{here}, {left} to be offered" if left else here]
     found = []
     if now_s < progress.settled_s + stage.soak_s:
-        found.append(f"{progress.settled_s + stage.soak_s - now_s:.0f} s of soak")
+        found.append(f"{span_text(progress.settled_s + stage.soak_s - now_s)} of soak")
     if stage.is_gated:
         blocked = blocking(rollout.checks, rollout.plan.gate.require)
         found += [f"{check.name}: {check.text}" for check in blocked]
         found += [] if rollout.checks else ["the gate's first check"]
+    opens_s = _next_opens_s(rollout, started_s)
+    if now_s < opens_s:
+        found.append(f"its next stage, which opens in {span_text(opens_s - now_s)}")
     return found + _deadline(rollout, now_s)
 
 
 def _deadline(rollout: Rollout, now_s: float) -> list[str]:
     """When a stage that only lacks figures pauses, if it does."""
     until_s = undecided_until_s(rollout)
-    return [] if until_s is None else [f"figures, or it pauses in {max(0, until_s - now_s):.0f} s"]
+    return [] if until_s is None else [f"figures, or it pauses in {span_text(until_s - now_s)}"]
+
+
+def _next_opens_s(rollout: Rollout, started_s: float) -> float:
+    """The earliest time of the stage after the open one; long ago where there is none."""
+    progress, stages = rollout.progress, rollout.plan.stages
+    is_last = progress.opened_bp >= progress.subset_bp or progress.stage_index + 1 == len(stages)
+    return 0.0 if is_last else started_s + stages[progress.stage_index + 1].not_before_s
+
+
+def _devices(count: int) -> str:
+    return "1 device" if count == 1 else f"{count} devices"
 
 
 def _goal(rollout: Rollout) -> str:
@@ -156,7 +172,7 @@ def _operator_sentence(rollout: Rollout) -> str:
         return f"{rollout.plan.after} to succeed (or somebody to start it)"
     if rollout.state is State.REVERTING:
         left = len(rollout.return_queue) + rollout.returns[Return.SENT]
-        return f"{left} devices to come back"
+        return f"{_devices(left)} to come back"
     return {
         State.DRAFT: "somebody to approve it",
         State.APPROVED: "somebody to start it",
