@@ -23,6 +23,8 @@ from wherry_controller.cli.rollout_plan import (
     EmergencyOption,
     FileOption,
     ForceOption,
+    NotAfterOption,
+    NotBeforeOption,
     NotesOption,
     OnCallOption,
     ParameterOption,
@@ -56,6 +58,8 @@ def deploy(
     on_call: OnCallOption = None,
     notes: NotesOption = None,
     after: AfterOption = None,
+    not_before: NotBeforeOption = None,
+    not_after: NotAfterOption = None,
     emergency: EmergencyOption = False,
     force: ForceOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
@@ -74,6 +78,7 @@ def deploy(
         made = ask("POST", f"/rollouts/{open_one}/widen", body={"subset": subset, "reason": reason})
     else:
         given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes, after)
+        given |= {"not_before": not_before, "not_after": not_after}
         plan = plan_of(file, given, parameter)
         body: dict[str, Any] = {"model": model, "version": version, "target": target, "plan": plan}
         body |= {"emergency": emergency, "force": force or []}
@@ -148,6 +153,8 @@ def create(
     on_call: OnCallOption = None,
     notes: NotesOption = None,
     after: AfterOption = None,
+    not_before: NotBeforeOption = None,
+    not_after: NotAfterOption = None,
     emergency: EmergencyOption = False,
     force: ForceOption = None,
     reason: Annotated[str, typer.Option(help="Why; it is audited.")] = "",
@@ -163,6 +170,7 @@ def create(
     """
     model, version = split_reference(reference)
     given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes, after)
+    given |= {"not_before": not_before, "not_after": not_after}
     plan = plan_of(file, given, parameter)
     body: dict[str, Any] = {"model": model, "version": version, "target": target, "plan": plan}
     body |= {"emergency": emergency, "force": force or []}

@@ -1,5 +1,6 @@
 """Options that say how a rollout goes: a rollout file, and what is given beside it."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,12 @@ AcknowledgeOption = Annotated[
 EmergencyOption = Annotated[
     bool, typer.Option("--emergency", help="No dwell and no approval; audited, all are told.")
 ]
+NotBeforeOption = Annotated[
+    str | None, typer.Option(help="No device serves it before, like 2026-12-01T02:00:00Z.")
+]
+NotAfterOption = Annotated[
+    str | None, typer.Option(help="Nor begins to after, like 2026-12-20T00:00:00Z.")
+]
 AfterOption = Annotated[
     str | None, typer.Option(help="A rollout's id: start when it has succeeded.")
 ]
@@ -47,10 +54,18 @@ def plan_of(
 ) -> dict[str, Any]:
     """The file's table with the options given beside it. Raises what `read_toml` raises."""
     table = {} if file is None else read_toml(file, "rollout file")
+    table = {key: _text_of_times(value) for key, value in table.items()}
     table |= {key: value for key, value in given.items() if value is not None}
     if parameters:
         table["parameters"] = table.get("parameters", {}) | dict(map(_parameter, parameters))
     return table
+
+
+def _text_of_times(value: Any) -> Any:
+    """TOML's times as texts, which JSON can carry."""
+    if isinstance(value, dict):
+        return {key: _text_of_times(item) for key, item in value.items()}
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _parameter(text: str) -> tuple[str, str | float]:

@@ -18,6 +18,7 @@ from wherry_protocol.messages.desired import (
     SAMPLES_ALL_BP,
     Assignment,
     Mode,
+    SwapWindow,
     TrialLimits,
     assignment_id,
     protocol_of,
@@ -51,6 +52,7 @@ class Wish:
     attempt: int = 0
     deadline_us: int = 0
     sampling_bp: int = SAMPLES_ALL_BP
+    window: SwapWindow | None = None
 
 
 def why_unfit(org: Organization, unit: Unit, wish: Wish) -> tuple[Code, str] | None:
@@ -183,6 +185,7 @@ def _assignment(wish: Wish) -> Assignment:
         image_signatures=bundles.image_signatures(wish.bundle),
         deadline_us=wish.deadline_us,
         shadow_sample_bp=wish.sampling_bp,
+        window=wish.window,
     )
 
 

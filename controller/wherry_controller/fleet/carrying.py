@@ -82,6 +82,7 @@ def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -
         effect.attempt,
         effect.deadline_us,
         effect.sampling_bp,
+        effect.window,
     )
     unfit = assigning.why_unfit(org, unit, wish)
     if unfit is not None:

@@ -44,6 +44,12 @@ from wherry_controller.core.rollouts.members import (
 from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import check_row, report, waiting_for
 from wherry_controller.core.rollouts.returning import bring_back, expire_returns, send_back
+from wherry_controller.core.rollouts.schedule import (
+    is_over,
+    opens_in_s,
+    patience_s,
+    window_of,
+)
 from wherry_controller.core.rollouts.stages import CANDIDATE, SERVING, Action
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
@@ -128,7 +134,7 @@ def offer(rollout: Rollout, now_s: float) -> Effects:
     """What the stage does to its members, as many as may be under way (rule 3)."""
     progress, plan = rollout.progress, rollout.plan
     effects: Effects = []
-    if progress.stage_opened_s is None:
+    if progress.stage_opened_s is None or not may_serve_now(rollout, now_s):
         return effects
     room = plan.parallel_max - rollout.in_flight if plan.parallel_max else len(rollout.order)
     while progress.offer_index < progress.opened_count and room > 0:
@@ -140,6 +146,13 @@ def offer(rollout: Rollout, now_s: float) -> Effects:
             effects.append(effect)
             room -= 1
     return effects
+
+
+def may_serve_now(rollout: Rollout, now_s: float) -> bool:
+    """Is the stage one that lets devices serve outside of its window?"""
+    if stage_of(rollout).action not in SERVING:
+        return True
+    return not opens_in_s(rollout.plan.schedule, now_s)
 
 
 def _treat(rollout: Rollout, member: Member, now_s: float) -> Effect | None:
@@ -174,7 +187,9 @@ def decommissioned(
 
 
 def _assign(rollout: Rollout, member: Member, now_s: float) -> Assign:
-    member.deadline_s = rollout.link.read(now_s) + rollout.plan.silent_after_s
+    schedule = rollout.plan.schedule
+    waits_s = patience_s(schedule, now_s) if member.offered in SERVING else 0.0
+    member.deadline_s = rollout.link.read(now_s) + rollout.plan.silent_after_s + max(0.0, waits_s)
     heapq.heappush(rollout.deadlines, (member.deadline_s, member.index))
     return Assign(
         rollout.rollout_id,
@@ -186,6 +201,7 @@ def _assign(rollout: Rollout, member: Member, now_s: float) -> Assign:
         rollout.plan.attempt,
         rollout.plan.inference_deadline_us,
         rollout.plan.sampling_bp,
+        window_of(schedule) if member.offered in SERVING else None,
     )
 
 
@@ -291,6 +307,8 @@ def _succeed(rollout: Rollout) -> Effects:
 
 
 def _watch_deadline(rollout: Rollout, now_s: float) -> Effects:
+    if is_over(rollout.plan.schedule, now_s):
+        return pause(rollout, GUARD, "the time in which devices may swap is over")
     opened_s = rollout.progress.stage_opened_s
     watched_s = max(opened_s or 0.0, rollout.progress.resumed_s)
     if opened_s is None or now_s - watched_s < rollout.plan.stage_after_s_max:

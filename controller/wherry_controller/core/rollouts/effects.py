@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wherry_protocol.messages.desired import Mode, TrialLimits
+from wherry_protocol.messages.desired import Mode, SwapWindow, TrialLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Assign:
     attempt: int
     deadline_us: int
     sampling_bp: int = 10_000  # of the inputs, where it runs as a shadow
+    window: SwapWindow | None = None  # when it may begin to serve
 
 
 @dataclass(frozen=True, slots=True)

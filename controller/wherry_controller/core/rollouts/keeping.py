@@ -23,6 +23,7 @@ from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
 from wherry_controller.core.rollouts.panel import restored
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.pools import Key, Pool, Pools
+from wherry_controller.core.rollouts.schedule import Schedule
 from wherry_controller.core.rollouts.stages import Action, Stage
 from wherry_controller.core.rollouts.state import (
     ClassTerms,
@@ -223,6 +224,7 @@ def _plan(values: dict[str, Any]) -> Plan:
             "gate": GateLimits(**gate),
             "trial": TrialLimits(**values["trial"]),
             "overrides": tuple(values["overrides"]),
+            "schedule": Schedule(**values.get("schedule", {})),
         }
     )
 

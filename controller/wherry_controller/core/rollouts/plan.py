@@ -36,6 +36,7 @@ from wherry_controller.core.rollouts.limits import (
     WAIT,
     GateLimits,
 )
+from wherry_controller.core.rollouts.schedule import ALWAYS, Schedule, parse_schedule
 from wherry_controller.core.rollouts.stages import SECONDS_MAX, Action, Stage, parse_stages
 from wherry_controller.core.rollouts.strategies import STRATEGIES, parameters_of
 from wherry_controller.core.rollouts.tables import inner, invalid, known, numbers, one_of, text
@@ -81,6 +82,7 @@ class Plan:
     sampling_bp: int = WHOLE_BP  # of the inputs that a shadow runs on
     slot: str = "green"  # where a switched version is staged; the other one serves until then
     is_purged: bool = False  # a decommission deletes the bytes too
+    schedule: Schedule = ALWAYS
     after: str = ""  # the rollout that has to succeed before it starts
     target: str = ""  # the selector that chose its units
     environment: str = ""  # the label `env` of its units, as they were selected
@@ -130,7 +132,8 @@ KINDS: Final[dict[type, str]] = {
 }
 TEXTS: Final = {"after": 128, "on_call": 128, "notes": 1_024}  # longest, in characters
 KEYS: Final = (
-    "strategy", "parameters", "slot", "stages", "preset", "subset", "gate", "trial",
+    "strategy", "parameters", "slot", "not_before", "not_after", "window",
+    "stages", "preset", "subset", "gate", "trial",
     *SECONDS, *COUNTS, *TEXTS,
 )  # fmt: skip
 
@@ -151,6 +154,7 @@ def parse_plan(table: Mapping[str, Any]) -> Plan:
         _trial(inner(table, "trial")),
         _subset(table, strategy, given),
         parameters=given,
+        schedule=parse_schedule(table),
         sampling_bp=given.get("sampling", WHOLE_BP),
         is_purged=given.get("bytes") == "purge",
         **numbers("rollout file", table, SECONDS, COUNTS),

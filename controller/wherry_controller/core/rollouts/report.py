@@ -6,7 +6,8 @@ from wherry_controller.core.rollouts.checks import Check, blocking
 from wherry_controller.core.rollouts.lifecycle import lifecycle
 from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
 from wherry_controller.core.rollouts.readiness import undecided_until_s
-from wherry_controller.core.rollouts.stages import CANDIDATE, Action
+from wherry_controller.core.rollouts.schedule import opens_in_s
+from wherry_controller.core.rollouts.stages import CANDIDATE, SERVING, Action
 from wherry_controller.core.rollouts.state import Rollout, State, stage_of
 from wherry_controller.core.spans import span_text
 from wherry_controller.core.subset import WHOLE_BP, count_of
@@ -116,6 +117,9 @@ def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
         return [_hand_sentence(rollout)]
     if progress.stage_opened_s is None:
         return [f"its stage, which opens in {span_text(started_s + stage.not_before_s - now_s)}"]
+    closed_s = opens_in_s(rollout.plan.schedule, now_s)
+    if progress.settled_s is None and closed_s and stage.action in SERVING:
+        return [f"its window, which opens in {span_text(closed_s)}"]
     if progress.settled_s is None:
         left = progress.opened_count - progress.offer_index
         here = f"{_devices(rollout.in_flight)} to {_goal(rollout)} or fail"
