@@ -43,7 +43,7 @@ def test_nobody_serves_it_before_its_time_and_the_device_is_told_that_time(quay:
         "--not-before", iso(now_s + HOUR_S), "--not-after", iso(now_s + 3 * HOUR_S),
     )  # fmt: skip
     quay.go(5)
-    assert "its window, which opens in 35" in quay.rollout(made)["waiting_for"][0]
+    assert "its window, which opens in" in quay.rollout(made)["waiting_for"][0]
     quay.jump(HOUR_S / 2)
     assert on_new(quay) == 0
     quay.jump(HOUR_S / 2 + 10)
