@@ -2,7 +2,7 @@
 clock and inference host. Nothing sleeps; time goes on when a test says so."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from wherry_agent.core.effects import (
     OnUnit,
     Release,
     SelfTest,
+    Shadow,
     Swap,
     UnwatchTrial,
     WatchTrial,
@@ -108,6 +109,7 @@ class SimHost:
     history: list[tuple[str, bytes | None]] = field(default_factory=list)
     diverted: dict[str, bytes | None] = field(default_factory=dict)
     released: list[Release] = field(default_factory=list)
+    shadows: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     watched: dict[str, bytes] = field(default_factory=dict)
     doing: dict[bytes, dict[str, Any]] = field(default_factory=dict)  # Figures fields by digest
     latency_us_p95: int = 100
@@ -140,6 +142,8 @@ class SimHost:
                 raise WherryError("not loaded", Code.FAILED)
             self.serving[effect.model] = digest
             self.history.append((effect.model, digest))
+            if digest is not None and (effect.model, digest) in self._shadowing():
+                del self.shadows[effect.model]  # what answers runs after nothing
             self.diverted.pop(effect.model, None)
         elif isinstance(effect, Divert):
             self._divert(effect)
@@ -149,8 +153,27 @@ class SimHost:
             self.watched.pop(effect.model, None)
         elif isinstance(effect, Release):
             self.released.append(effect)
+            self._unload({effect.manifest_digest} - {self.serving.get(effect.model)})
         elif isinstance(effect, MakePermanent):
-            pass
+            kept = {effect.manifest_digest, effect.kept}
+            mine = {d for d, (_, m) in self.programs.items() if m.model == effect.model}
+            self._unload(mine - kept)
+        elif isinstance(effect, Shadow):
+            self._shadow(effect)
+
+    def _shadow(self, effect: Shadow) -> None:
+        self.shadows.pop(effect.model, None)
+        if effect.manifest_digest is not None:
+            if effect.manifest_digest not in self.programs:
+                raise WherryError("not loaded", Code.FAILED)
+            self.shadows[effect.model] = (effect.manifest_digest, effect.sample_bp)
+
+    def _shadowing(self) -> set[tuple[str, bytes]]:
+        return {(model, digest) for model, (digest, _) in self.shadows.items()}
+
+    def _unload(self, digests: Iterable[bytes]) -> None:
+        for digest in digests:
+            self.programs.pop(digest, None)
 
     def _divert(self, effect: Divert) -> None:
         self.diverted.pop(effect.model, None)
@@ -222,6 +245,7 @@ class Harbour:
     runtime: Runtime | None = None
     host: SimHost | None = None
     connection_number: int = 0
+    local_minutes: int = 0  # the device's zone, east of UTC
     answers_time: bool = True
     answered: tuple[bytes | None, int, int] | None = None  # once per report, as a controller does
     questions: list[Ask] = field(default_factory=list)
@@ -287,7 +311,7 @@ class Harbour:
         return self.device
 
     def moment(self) -> Moment:
-        return Moment(self.now_us, self.random.random())
+        return Moment(self.now_us, self.random.random(), self.local_minutes)
 
     # --- network
 

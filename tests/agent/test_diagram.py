@@ -8,11 +8,12 @@ from wherry_agent.core import update
 from wherry_agent.core.breaker import State
 from wherry_agent.core.diagram import LEADS, breaker_diagram, update_diagram
 from wherry_agent.core.inputs import StepFailed
+from wherry_agent.core.model import Surroundings
 from wherry_protocol.errors import Code
-from wherry_protocol.messages.desired import Mode
+from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
 from wherry_protocol.messages.reported import Phase
 
-from tests.agent.director import TRIAL, hardware_class
+from tests.agent.director import NOW_S, TRIAL, hardware_class
 from tests.agent.harbour import Harbour, afloat
 from tests.agent.test_storms import Storm
 
@@ -84,13 +85,59 @@ def ends(harbour: Harbour) -> None:
     harbour.settle()
 
 
-def test_an_update_goes_nowhere_but_along_the_arrows(seen):
+def windows(harbour: Harbour) -> None:
+    """Ready candidates that are switched in, and swaps that wait."""
+    made = harbour.director.made
+    old, new = made("1.0.0", seed=31), made("1.1.0", seed=32)
+    for bundle in (old, new):
+        harbour.install(bundle)
+    later = SwapWindow(not_before_s=NOW_S + 3600)
+    slow = made("1.2.0", seed=33, ballast_rows=3000)
+    harbour.publish(slow, without=tuple(harbour.director.chunks(slow))[1:])
+    for attempt, window in ((1, None), (2, later)):
+        harbour.wish([harbour.director.assignment(slow, attempt=attempt)])
+        back = harbour.director.assignment(old, attempt=attempt, window=window)
+        harbour.wish([back])  # while another is on its way: a switch to what is loaded
+        harbour.serve_well(old)
+        old, new = new, old
+    release = SlotRelease(model="digits", manifest_digest=old.digest)
+    harbour.wish([harbour.director.assignment(new, attempt=3)], releases=(release,))
+    harbour.serve_well(new)
+    newer = made("1.3.0", seed=34)
+    harbour.assign(newer, mode=Mode.WARM)
+    harbour.wish([harbour.director.assignment(newer, window=later)])
+    harbour.wish([harbour.director.assignment(newer, window=SwapWindow(not_after_s=1))])
+    missed = made("1.4.0", seed=35)
+    short = SwapWindow(not_before_s=NOW_S + 60, not_after_s=NOW_S + 120)
+    harbour.assign(missed, window=short)
+    harbour.tick(600)
+    harbour.assign(made("1.5.0", seed=36), window=later)
+    harbour.tick(2)
+    harbour.tick(3600)
+    harbour.wish([harbour.director.assignment(slow, attempt=9)])
+    for _ in range(3):  # nothing comes
+        harbour.tick(60)
+
+
+def behind_a_gateway(harbour: Harbour) -> None:
+    """As if it were a microcontroller: tested in its window only."""
+    made = harbour.director.made
+    harbour.assign(made("1.0.0", seed=41), window=SwapWindow(not_before_s=NOW_S + 60))
+    harbour.tick(60)
+    bundle = made("1.1.0", seed=42)
+    harbour.assign(bundle, window=SwapWindow(not_before_s=NOW_S + 3600))
+    harbour.wish([harbour.director.assignment(bundle)])
+
+
+def test_an_update_goes_nowhere_but_along_the_arrows(seen, monkeypatch):
     for seed in SEEDS:
         storm = Storm(seed)
         for _ in range(60):
             storm.step()
-    for sail in (voyages, ends):
+    for sail in (voyages, ends, windows):
         sail(afloat())
+    monkeypatch.setattr(Surroundings, "has_two_slots", True)
+    behind_a_gateway(afloat())
     astray = {
         rule.__name__: targets - set(LEADS[rule])
         for rule, targets in seen.items()

@@ -1,5 +1,7 @@
 """The agent record: one format per number, damage is known, newer formats are refused by name."""
 
+from dataclasses import replace
+
 import pytest
 from wherry_agent.core import reports
 from wherry_agent.core.record import (
@@ -15,11 +17,12 @@ from wherry_agent.core.record import (
 from wherry_agent.shell.blob_store import sha256
 from wherry_protocol.codec import dumps, loads
 from wherry_protocol.errors import Code, DecodeError
+from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.reported import Outcome
 
 from tests.agent.director import TRIAL
 
-SAMPLE = AgentRecord(
+WRITTEN_BY_0_1 = AgentRecord(
     format_version=1,
     boot_count=7,
     roots=(b"root one", b"root two"),
@@ -50,6 +53,27 @@ SAMPLE = AgentRecord(
     ),
 )  # fmt: skip
 
+SAMPLE = replace(
+    WRITTEN_BY_0_1,
+    format_version=2,
+    units=(
+        replace(
+            WRITTEN_BY_0_1.units[0],
+            models=(
+                replace(
+                    WRITTEN_BY_0_1.units[0].models[0],
+                    candidate=Slot(manifest_digest=b"c" * 32, version="1.2.0"),
+                    mode=Mode.SHADOW,
+                    is_previous_released=True,
+                    shadow_sample_bp=500,
+                    shadow_start_count=1,
+                ),
+            ),
+            deferred_s=1_790_000_500,
+        ),
+    ),
+)
+
 
 def test_a_record_comes_back_as_it_was():
     assert decode_record(encode_record(SAMPLE)) == SAMPLE
@@ -65,14 +89,19 @@ def test_one_flipped_bit_is_known_as_damage(position):
 
 def test_a_newer_format_is_refused_by_its_number():
     raw = loads(encode_record(SAMPLE)[32:], what="record")
-    body = dumps({**raw, 1: 2, 99: "new"})
-    with pytest.raises(DecodeError, match="format 2") as caught:
+    body = dumps({**raw, 1: 3, 99: "new"})
+    with pytest.raises(DecodeError, match="format 3") as caught:
         decode_record(sha256(body) + body)
     assert caught.value.code is Code.UNSUPPORTED_FORMAT
 
 
 def test_the_record_of_release_0_1_opens(root):
     data = (root / "tests" / "vectors" / "agent-record-1.bin").read_bytes()
+    assert decode_record(data) == WRITTEN_BY_0_1
+
+
+def test_a_record_with_a_shadow_and_a_deferral_opens(root):
+    data = (root / "tests" / "vectors" / "agent-record-2.bin").read_bytes()
     assert decode_record(data) == SAMPLE
 
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from wherry_agent.core.inputs import StepFailed
 from wherry_agent.shell import record_file
 from wherry_protocol.bundle import Bundle
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
 from wherry_protocol.messages.reported import Outcome
 
 from tests.agent.bundles import make_bundle
@@ -53,6 +56,38 @@ class Storm:
     def _assign(self, bundle: Bundle) -> None:
         self.attempt += 1
         self.harbour.wish([self.harbour.director.assignment(bundle, attempt=self.attempt)])
+
+    def assign_beside(self) -> None:
+        """Warm or shadow, switched in later by the same dice."""
+        self.attempt += 1
+        bundle = self.random.choice(self.good)
+        mode = self.random.choice([Mode.WARM, Mode.SHADOW])
+        director = self.harbour.director
+        releases = tuple(
+            SlotRelease(model="digits", manifest_digest=one.digest, is_purged=self.attempt % 2 == 0)
+            for one in self.good
+            if self.random.random() < 0.3
+        )
+        wish = director.assignment(bundle, mode=mode, attempt=self.attempt)
+        self.harbour.wish([wish], releases=releases)
+
+    def assign_for_a_window(self) -> None:
+        self.attempt += 1
+        opens_s = director_s = self.harbour.director.now_s
+        opens_s += self.random.choice([0, 60, 7200])
+        window = SwapWindow(not_before_s=opens_s, not_after_s=director_s + 86_400)
+        bundle = self.random.choice(self.good)
+        assignment = self.harbour.director.assignment(bundle, window=window, attempt=self.attempt)
+        self.harbour.wish([assignment])
+
+    def lose_candidate(self) -> None:
+        """Whatever stands beside fails."""
+        digest = self.random.choice(self.good).digest
+        state = self.harbour.live.agent.units["self"].models.get("digits")
+        if state is not None and digest != state.digest:
+            failed = StepFailed("self", "digits", digest, Code.ENGINE_CRASH, "it fell over")
+            self.harbour.live.post(failed)
+            self.harbour.settle()
 
     def serve_well(self) -> None:
         for bundle in self.good:
@@ -145,6 +180,7 @@ ACTS: list[Callable[[Storm], None]] = [
     Storm.serve_well, Storm.serve_well, Storm.serve_well, Storm.serve_badly,
     Storm.wait, Storm.wait, Storm.lose_link, Storm.find_link, Storm.find_link,
     Storm.forget_chunks, Storm.publish_again, Storm.talk_nonsense, Storm.stop_or_go,
+    Storm.assign_beside, Storm.assign_beside, Storm.assign_for_a_window, Storm.lose_candidate,
     Storm.fill_disk, Storm.lose_power_soon, Storm.lose_power_soon, Storm.lose_power_now,
 ]  # fmt: skip
 

@@ -213,13 +213,6 @@ def test_a_warm_candidate_stands_ready_and_is_swapped_in_without_another_byte(at
     assert harbour.serving == bundle.digest
 
 
-def test_shadow_mode_is_refused_by_name_as_long_as_there_is_none(at_sea):
-    harbour, old = at_sea
-    harbour.assign(harbour.director.made("1.1.0", seed=2), mode=Mode.SHADOW)
-    assert (harbour.model.outcome, harbour.model.code) == (Outcome.REJECTED, Code.INVALID)
-    assert harbour.serving == old.digest
-
-
 def test_a_self_test_over_the_class_budget_rejects(at_sea):
     harbour, old = at_sea
     harbour.loops.latency_us_p95 = 1_000_001

@@ -168,7 +168,8 @@ class EngineTwin:
         self.watched.pop(effect.model, None)
 
     def make_permanent(self, effect: MakePermanent) -> None:
-        for digest in [one for one in self.loaded if one != effect.manifest_digest]:
+        kept = (effect.manifest_digest, effect.kept)
+        for digest in [one for one in self.loaded if one not in kept]:
             self._forget(effect.model, digest)
 
     def release(self, effect: Release) -> None:

@@ -93,6 +93,38 @@ def image_bytes(manifest: Manifest) -> int:
     return sum(blob.size_bytes for blob in manifest.blobs if blob.role is Role.PROGRAM)
 
 
+def do_fit(manifests: Sequence[Manifest], fit: Fit) -> bool:
+    """Can all of them be loaded at once?"""
+    return sum(map(memory_bytes, manifests)) <= fit.hardware_class.memory_budget_bytes
+
+
+def check_company(manifest: Manifest, beside: Sequence[Manifest], fit: Fit) -> None:
+    """Raises ContractError(OVER_MEMORY) where a candidate has no room beside what is loaded."""
+    if do_fit((manifest, *beside), fit):
+        return
+    held = ", ".join(f"{one.version} with {memory_bytes(one)}" for one in beside)
+    raise ContractError(
+        f"{manifest.model} {manifest.version} needs {memory_bytes(manifest)} bytes of memory "
+        f"beside {held}, class {fit.hardware_class.name} allows "
+        f"{fit.hardware_class.memory_budget_bytes} in all; release the previous version, or "
+        "assign this one as active",
+        Code.OVER_MEMORY,
+    )
+
+
+def check_comparable(manifest: Manifest, serving: Manifest) -> None:
+    """Raises ContractError(CONTRACT) where the outputs of two bundles cannot be compared."""
+    before, after = serving.contract, manifest.contract
+    if [_shapes(before.inputs), _shapes(before.outputs)] != [
+        _shapes(after.inputs),
+        _shapes(after.outputs),
+    ]:
+        raise ContractError(
+            f"{manifest.model} {manifest.version} has other inputs or outputs than "
+            f"{serving.version}, which serves: it cannot run as its shadow; assign it warm"
+        )
+
+
 def check_storage(manifest: Manifest, lacking_bytes: int, fit: Fit, free_bytes: int) -> None:
     """Raises ContractError(OVER_STORAGE) where blobs, image and a margin cannot be kept."""
     need = lacking_bytes + image_bytes(manifest) + SAFETY_MARGIN_BYTES

@@ -20,7 +20,7 @@ from wherry_protocol.messages.reported import Phase
 from wherry_protocol.replacing import replace
 
 from wherry_agent.core import boot as boots
-from wherry_agent.core import guarding, inbox, installs, questions, reporting
+from wherry_agent.core import candidates, guarding, inbox, installs, questions, reporting
 from wherry_agent.core import reports as spool
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.clock import FleetClock
@@ -43,6 +43,7 @@ from wherry_agent.core.inputs import (
     Assembled,
     BlobFinished,
     Connected,
+    Deferred,
     Disconnected,
     Diverted,
     Figures,
@@ -56,6 +57,7 @@ from wherry_agent.core.inputs import (
     Sampled,
     SegmentRead,
     SelfTested,
+    Shadowed,
     SpoolFailed,
     StepFailed,
     Stopping,
@@ -163,7 +165,7 @@ def _put_booted(
 
 
 def _serve_booted(turn: Turn, name: str, booted: boots.Booted) -> None:
-    """Load and swap in what the boot table chose; a trial keeps its way back loaded."""
+    """Load and swap in what the boot table chose; then what stands beside it."""
     record = booted.record
     unit = turn.unit(name)
     if booted.code is not Code.OK:
@@ -175,8 +177,10 @@ def _serve_booted(turn: Turn, name: str, booted: boots.Booted) -> None:
     turn.do(Swap(name, record.model, record.active.manifest_digest))
     if record.trial is not None:
         turn.do(WatchTrial(name, record.model, record.active.manifest_digest))
-        if record.previous is not None and record.previous.manifest_digest in unit.manifests:
-            _load(turn, unit, record.model, record.previous)
+    for slot in candidates.beside(record):
+        if slot.manifest_digest in unit.manifests:
+            _load(turn, unit, record.model, slot)
+    turn.do(*candidates.shadow_again(name, record))
 
 
 def _load(turn: Turn, unit: UnitState, model: str, slot: Slot) -> None:
@@ -255,7 +259,7 @@ def _disconnected(turn: Turn, given: Disconnected) -> None:  # noqa: ARG001
 def _ticked(turn: Turn, given: Ticked) -> None:
     for name in list(turn.agent.units):
         for model, state in list(turn.unit(name).models.items()):
-            if state.phase is Phase.TRIAL:
+            if state.phase is Phase.TRIAL or state.waits_for_window:
                 installs.step_model(turn, name, model, given)
     inbox.tick(turn)
     guarding.tick(turn)
@@ -323,12 +327,26 @@ def _spool_failed(turn: Turn, given: SpoolFailed) -> None:
     turn.do(*effects)
 
 
+def _deferred(turn: Turn, given: Deferred) -> None:
+    """The owner puts swaps off; each assignment's window says for how long that holds."""
+    for name in turn.agent.units:
+        unit = turn.unit(name)
+        turn.put(replace(unit, memory=replace(unit.memory, deferred_s=given.until_s)))
+    turn.persist()
+    text = f"the owner puts swaps off until {given.until_s}" if given.until_s else (
+        "the owner puts swaps off no longer")  # fmt: skip
+    turn.tell(Tell(Kind.LOG, Severity.INFO, text, Code.DEFERRED))
+    _ticked(turn, Ticked())
+
+
 def _storage_seen(turn: Turn, given: StorageSeen) -> None:
     turn.change(free_bytes=given.free_bytes)
 
 
 def _stopping(turn: Turn, given: Stopping) -> None:  # noqa: ARG001
     turn.tell(Tell(Kind.STOPPING, Severity.INFO, "agent stops"))
+    for name in list(turn.agent.units):
+        turn.put(candidates.stopped(turn.unit(name)))
     turn.persist()
     held, effects = spool.spool_all(turn.agent.reports)
     turn.change(reports=held)
@@ -351,11 +369,13 @@ HANDLERS: Final[dict[type[Input], Callable[[Turn, Any], None]]] = {
     SelfTested: installs.from_unit,
     StepFailed: installs.from_unit,
     Figures: installs.from_unit,
+    Shadowed: installs.from_unit,
     Ran: guarding.ran,
     Diverted: guarding.diverted,
     Answered: questions.answered,
     Sampled: _sampled,
     Noticed: _noticed,
     StorageSeen: _storage_seen,
+    Deferred: _deferred,
     Stopping: _stopping,
 }

@@ -8,6 +8,8 @@ Rules:
 4. A candidate that is damaged is dropped, and its assignment forgotten.
 5. An assignment that had not ended when power went is forgotten too: it begins anew with what is
    on disk, as soon as its (retained) document is heard again.
+6. A candidate that was ready is loaded again and stands. A shadow that has not run on one input in
+   three starts is given up: it may be what ended them. A stop in good order does not count.
 """
 
 from dataclasses import dataclass
@@ -15,10 +17,13 @@ from enum import Enum
 from typing import Final
 
 from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.replacing import replace
 
 from wherry_agent.core.record import ModelRecord, TrialRecord
+
+SHADOW_STARTS_MAX: Final = 3
 
 
 class Trying(Enum):
@@ -75,7 +80,7 @@ def trying(trial: TrialRecord | None) -> Trying:
 
 def boot(record: ModelRecord, intact: frozenset[bytes]) -> Booted:
     """Apply the table; `intact` holds the manifest digests whose bytes were hashed and hold."""
-    record = _without_damaged_candidate(record, intact)
+    record = _with_shadow_start(_without_damaged_candidate(record, intact))
     if record.outcome is Outcome.NONE and record.trial is None:
         record = _forget_assignment(record)
     if record.active is None:
@@ -92,6 +97,24 @@ def _without_damaged_candidate(record: ModelRecord, intact: frozenset[bytes]) ->
     if candidate is None or candidate.manifest_digest in intact:
         return record
     return _forget_assignment(replace(record, candidate=None))
+
+
+def _with_shadow_start(record: ModelRecord) -> ModelRecord:
+    """Rule 6."""
+    is_ready = record.candidate is not None and record.outcome is Outcome.READY
+    if not is_ready or record.mode is not Mode.SHADOW:
+        return record
+    count = record.shadow_start_count + 1
+    if count <= SHADOW_STARTS_MAX:
+        return replace(record, shadow_start_count=count)
+    return replace(
+        record,
+        candidate=None,
+        shadow_start_count=0,
+        outcome=Outcome.REJECTED,
+        code=Code.UNCONFIRMED_STARTS,
+        reason=f"{count} starts with it as a shadow, and it has not run on one input",
+    )
 
 
 def _forget_assignment(record: ModelRecord) -> ModelRecord:

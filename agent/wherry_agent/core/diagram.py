@@ -7,7 +7,7 @@ from typing import Final
 
 from wherry_protocol.messages.reported import Phase
 
-from wherry_agent.core import installing, trying, update
+from wherry_agent.core import beginning, candidates, installing, trying, update
 from wherry_agent.core.breaker import Breaker, BreakerLimits, Happened, State
 from wherry_agent.core.breaker import step as step_breaker
 from wherry_agent.core.model import Result
@@ -18,9 +18,21 @@ ENDS: Final = {Phase.IDLE: "confirmed, reverted", Phase.TRIAL: ""}
 # Where each rule of the update may lead and the word on that arrow; a rule that stays in its phase
 # has no arrow. Tests hold that no update ever goes elsewhere, and that each of these happens.
 LEADS: Final[Mapping[Callable[..., Result], Mapping[Phase, str]]] = {
-    installing.begin: {Phase.FETCHING: "assigned", Phase.IDLE: ""},
+    beginning.begin: {
+        Phase.FETCHING: "assigned",
+        Phase.IDLE: "",
+        Phase.TRIAL: "switched",
+        Phase.STAGED: "waits for its window",
+    },
+    candidates.release: {Phase.IDLE: ""},
     update.fall_back: {Phase.IDLE: ""},
-    update.restart: {Phase.FETCHING: "another assigned", Phase.IDLE: "let go"},
+    update.restart: {
+        Phase.FETCHING: "another assigned",
+        Phase.IDLE: "let go",
+        Phase.STAGED: "",
+        Phase.TRIAL: "swapped in",
+        Phase.SELF_TESTING: "",
+    },
     installing.drop: {Phase.IDLE: "let go"},
     installing.accept_manifest: {Phase.FETCHING: "", Phase.IDLE: "rejected"},
     installing.check_room: {Phase.FETCHING: "", Phase.IDLE: "rejected"},
@@ -28,8 +40,22 @@ LEADS: Final[Mapping[Callable[..., Result], Mapping[Phase, str]]] = {
     installing.assemble: {Phase.VERIFYING: "all blobs hashed"},
     installing.wait_for_transfer: {Phase.IDLE: "tried again later"},
     installing.load: {Phase.STAGED: "program hashed"},
-    installing.self_test: {Phase.SELF_TESTING: "loaded", Phase.IDLE: "rejected"},
-    installing.judge_self_test: {Phase.TRIAL: "swapped in", Phase.IDLE: "ready, rejected"},
+    installing.self_test: {
+        Phase.SELF_TESTING: "loaded",
+        Phase.STAGED: "",
+        Phase.IDLE: "rejected",
+    },
+    installing.judge_self_test: {
+        Phase.TRIAL: "swapped in",
+        Phase.STAGED: "waits for its window",
+        Phase.IDLE: "ready, rejected",
+    },
+    installing.look_at_window: {
+        Phase.STAGED: "",
+        Phase.TRIAL: "swapped in",
+        Phase.SELF_TESTING: "window opened",
+        Phase.IDLE: "window missed",
+    },
     installing.reject_failed_step: {Phase.IDLE: "rejected, tried again later"},
     update.restart_in_trial: {
         Phase.TRIAL: "",

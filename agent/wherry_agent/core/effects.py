@@ -164,9 +164,13 @@ class UnwatchTrial(OnUnit):
 
 @dataclass(frozen=True, slots=True)
 class MakePermanent(OnUnit):
-    """The trial was confirmed: let go of everything but the active bundle and the named ones."""
+    """The trial was confirmed: let go of everything but the active bundle and the one kept.
+
+    `kept`: the way back stays loaded, one pointer away.
+    """
 
     manifest_digest: bytes
+    kept: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,14 @@ class Release(OnUnit):
     """Unload a bundle that does not serve."""
 
     manifest_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow(OnUnit):
+    """Run a loaded bundle after the active one on so many of 10,000 inputs; None: no longer."""
+
+    manifest_digest: bytes | None
+    sample_bp: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,8 @@ def _open(turn: Turn, unit_name: str, model: str, before: Breaker) -> None:
 
 def _end_diversion(turn: Turn, unit_name: str, model: str, before: Breaker) -> None:
     turn.do(Divert(unit_name, model, before.manifest_digest, False, None))
-    if before.fallback is not None:
+    is_released = turn.unit(unit_name).models[model].record.is_previous_released
+    if before.fallback is not None and is_released:
         turn.do(Release(unit_name, model, before.fallback))
 
 

@@ -12,10 +12,14 @@ from wherry_protocol.senml import Record
 @quick
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When an input came: monotonic µs (suspend counted), and a random number in [0, 1)."""
+    """When an input came: monotonic µs (suspend counted), and a random number in [0, 1).
+
+    `local_minutes`: the device's zone, east of UTC.
+    """
 
     now_us: int
     random: float
+    local_minutes: int = 0
 
 
 class Input:
@@ -195,6 +199,11 @@ class Ran(FromUnit):
 
 
 @dataclass(frozen=True, slots=True)
+class Shadowed(FromUnit):
+    """The shadow has run on its first input since it was loaded, and lived."""
+
+
+@dataclass(frozen=True, slots=True)
 class Diverted(FromUnit):
     """Who answers for the bundle now; None: its safe output, or nobody."""
 
@@ -231,6 +240,13 @@ class Noticed(Input):
     text: str
     code: Code = Code.OK
     model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred(Input):
+    """The owner puts every swap that has a window off until then; 0: no longer."""
+
+    until_s: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,24 @@
-"""Installing: the rules of `update` from an assignment to a bundle that is ready to be swapped in.
+"""Installing: the rules of `update` from a manifest to a bundle that is ready to be swapped in.
 
 Each function is a rule of its table: (state, input, surroundings) -> (state, effects).
 """
 
 # ruff: noqa: ARG001  (every rule of a table takes the same parameters)
 
-from wherry_protocol.errors import Code, ContractError, TrustError, WherryError
-from wherry_protocol.messages.desired import Assignment, Mode, assignment_id
+from collections.abc import Callable
+
+from wherry_protocol.codec import encode
+from wherry_protocol.errors import Code, ContractError, StateError, TrustError, WherryError
+from wherry_protocol.manifest import Manifest
+from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.replacing import replace
 from wherry_protocol.trust import open_manifest
 
-from wherry_agent.core import acceptance
+from wherry_agent.core import acceptance, candidates
 from wherry_agent.core import trial as trials
+from wherry_agent.core import window as windows
 from wherry_agent.core.effects import (
     Assemble,
     Effect,
@@ -34,11 +39,11 @@ from wherry_agent.core.inputs import (
     Loaded,
     SelfTested,
     StepFailed,
+    Ticked,
 )
 from wherry_agent.core.model import (
     NOT_THE_BUNDLE,
     REASON_MAX,
-    Assigned,
     BlobsArrived,
     BlobsFinished,
     BlobsSurveyed,
@@ -56,50 +61,6 @@ from wherry_agent.core.model import (
 from wherry_agent.core.record import ModelRecord, TrialRecord
 from wherry_agent.core.trial import Trial
 
-# --- starting
-
-
-def begin(state: ModelState, given: Assigned, around: Surroundings) -> Result:
-    """Follow a new assignment."""
-    assignment = given.assignment
-    record = replace(
-        state.record,
-        assignment_id=assignment_id(assignment),
-        mode=assignment.mode,
-        outcome=Outcome.NONE,
-        code=Code.OK,
-        reason="",
-    )
-    if assignment.mode is Mode.SHADOW:
-        return reject(
-            replace(state, record=record, assignment=assignment),
-            ContractError("shadow mode is not available on this agent", Code.INVALID),
-            around,
-            is_punished=False,
-        )
-    active = record.active
-    serves_it = active is not None and active.manifest_digest == assignment.manifest_digest
-    if serves_it and assignment.mode is Mode.ACTIVE and record.trial is None:
-        return _confirm_what_serves(replace(state, record=record), assignment)
-    wanted = Wanted(assignment.manifest_digest, assignment.manifest_bytes)
-    begun = ModelState(record=record, phase=Phase.FETCHING, assignment=assignment)
-    return begun, (
-        Remember(),
-        tell_of(begun, Kind.ASSIGNED, Severity.INFO, f"{state.model}: assigned"),
-        Fetch(state.model, (wanted,), is_manifest=True),
-    )
-
-
-def _confirm_what_serves(state: ModelState, assignment: Assignment) -> Result:
-    """The bundle is active and confirmed already: nothing to do but to say so."""
-    active = state.record.active
-    if active is None:
-        raise RuntimeError("no active slot to confirm")
-    slot = replace(active, deadline_us=assignment.deadline_us)
-    record = replace(state.record, outcome=Outcome.CONFIRMED, active=slot)
-    return ModelState(record=record), (Remember(),)
-
-
 # --- fetching and verifying
 
 
@@ -107,12 +68,7 @@ def accept_manifest(state: ModelState, given: ManifestArrived, around: Surroundi
     """Rule 1. What holds is kept on disk by the agent; the rest of the bundle is asked for."""
     assignment = assignment_of(state)
     try:
-        manifest = open_manifest(
-            around.trust, assignment.manifest_digest, given.data, assignment.signatures
-        )
-        acceptance.check_manifest(
-            manifest, state.model, around.fit, state.record.floor, around.serving
-        )
+        manifest = _opened(state, given.data, around)
         acceptance.check_golden_sizes(manifest)
         if len(given.data) != assignment.manifest_bytes:
             raise TrustError(
@@ -121,12 +77,43 @@ def accept_manifest(state: ModelState, given: ManifestArrived, around: Surroundi
             )
     except WherryError as error:
         return reject(state, error, around)
+    try:
+        _check_company(state, manifest, around)
+    except ContractError as error:
+        return reject(state, error, around, is_punished=False)
     blobs = {blob.digest: Wanted(blob.digest, blob.size_bytes) for blob in manifest.blobs}
     known = replace(state, manifest=manifest)
     return known, (
         KeepBlob(assignment.manifest_digest, given.data),
         Fetch(state.model, tuple(blobs.values()), is_manifest=False),
     )
+
+
+def _opened(state: ModelState, data: bytes, around: Surroundings) -> Manifest:
+    """The assigned manifest, signed and fit for this unit. Raises WherryError."""
+    assignment = assignment_of(state)
+    manifest = open_manifest(around.trust, assignment.manifest_digest, data, assignment.signatures)
+    acceptance.check_manifest(manifest, state.model, around.fit, state.record.floor, around.serving)
+    return manifest
+
+
+def check_again(state: ModelState, around: Surroundings) -> None:
+    """A bundle that was accepted before, under the keys and the floor of today."""
+    _opened(state, encode(manifest_of(state)), around)
+
+
+def _check_company(state: ModelState, manifest: Manifest, around: Surroundings) -> None:
+    """A candidate shares the memory with what serves, and a shadow its contract."""
+    if assignment_of(state).mode is Mode.ACTIVE or around.has_two_slots:
+        return
+    if assignment_of(state).mode is Mode.SHADOW and around.serving is not None:
+        acceptance.check_comparable(manifest, around.serving)
+    acceptance.check_company(manifest, _loaded_beside(state, around), around.fit)
+
+
+def _loaded_beside(state: ModelState, around: Surroundings) -> list[Manifest]:
+    previous = around.previous if candidates.loaded_previous(state.record) else None
+    return [one for one in (around.serving, previous) if one is not None]
 
 
 def check_room(state: ModelState, given: BlobsSurveyed, around: Surroundings) -> Result:
@@ -171,12 +158,30 @@ def load(state: ModelState, given: Assembled, around: Surroundings) -> Result:
     """The bytes are whole and hashed: staged."""
     assignment = assignment_of(state)
     slot = slot_of(state)
-    staged = replace(state, phase=Phase.STAGED, record=replace(state.record, candidate=slot))
+    record, released = _with_memory(replace(state.record, candidate=slot), state, around)
+    staged = replace(state, phase=Phase.STAGED, record=record)
     return staged, (
         Remember(),
+        *released,
         tell_of(state, Kind.FETCHED, Severity.INFO, f"{state.model} {slot.version}: staged"),
         LoadCandidate(around.unit, state.model, slot, manifest_of(state), assignment),
     )
+
+
+def _with_memory(
+    record: ModelRecord, state: ModelState, around: Surroundings
+) -> tuple[ModelRecord, tuple[Effect, ...]]:
+    """The loaded `previous` gives way where there is no memory (or no slot) for three."""
+    previous = candidates.loaded_previous(record)
+    if previous is None or previous.manifest_digest == assignment_of(state).manifest_digest:
+        return record, ()
+    if around.has_two_slots:
+        return replace(record, is_previous_released=True), ()
+    loaded = (manifest_of(state), *_loaded_beside(state, around))
+    if acceptance.do_fit(loaded, around.fit):
+        return record, ()
+    gone = Release(around.unit, record.model, previous.manifest_digest)
+    return replace(record, is_previous_released=True), (gone,)
 
 
 def self_test(state: ModelState, given: Loaded, around: Surroundings) -> Result:
@@ -184,8 +189,14 @@ def self_test(state: ModelState, given: Loaded, around: Surroundings) -> Result:
         acceptance.check_program(manifest_of(state), given, around.fit)
     except ContractError as error:
         return reject(state, error, around)
+    if around.has_two_slots and assignment_of(state).mode is Mode.ACTIVE:
+        return _test_in_window(state, around)  # it is tested where it will serve
+    return _test(state, around)
+
+
+def _test(state: ModelState, around: Surroundings) -> Result:
     digest = assignment_of(state).manifest_digest
-    testing = replace(state, phase=Phase.SELF_TESTING)
+    testing = replace(state, phase=Phase.SELF_TESTING, waits_for_window=False)
     return testing, (SelfTest(around.unit, state.model, digest),)
 
 
@@ -194,31 +205,78 @@ def judge_self_test(state: ModelState, given: SelfTested, around: Surroundings) 
         acceptance.check_self_test(manifest_of(state), given, around.fit)
     except ContractError as error:
         return reject(state, error, around)
-    if assignment_of(state).mode is Mode.WARM:
-        record = replace(state.record, outcome=Outcome.READY)
-        return ModelState(record=record), (Remember(),)
-    return swap(state, around)
+    if assignment_of(state).mode is not Mode.ACTIVE:
+        return candidates.stand(state, around)
+    return swap(state, around) if around.has_two_slots else swap_in_window(state, around)
+
+
+# --- swapping
+
+
+def swap_in_window(state: ModelState, around: Surroundings) -> Result:
+    """Swap, or wait for the assignment's window, or reject what has missed it."""
+    return _in_window(state, around, swap)
+
+
+def _test_in_window(state: ModelState, around: Surroundings) -> Result:
+    return _in_window(state, around, _test)
+
+
+def look_at_window(state: ModelState, given: Ticked, around: Surroundings) -> Result:
+    """Time goes on for what waits."""
+    if not state.waits_for_window:
+        return state, ()
+    then = _test_in_window if around.has_two_slots else swap_in_window
+    return then(state, around)
+
+
+def _in_window(
+    state: ModelState, around: Surroundings, then: Callable[[ModelState, Surroundings], Result]
+) -> Result:
+    judged = windows.judge(assignment_of(state).window, around.when)
+    if judged.code is Code.OK:
+        record = replace(state.record, code=Code.OK, reason="")
+        return then(replace(state, record=record), around)
+    if judged.code is Code.WINDOW_OVER:
+        error = StateError(f"{state.model} {slot_of(state).version}: {judged.reason}", judged.code)
+        return reject(state, error, around, is_punished=False)
+    record = replace(state.record, code=judged.code, reason=judged.reason)
+    return replace(state, phase=Phase.STAGED, record=record, waits_for_window=True), ()
 
 
 def swap(state: ModelState, around: Surroundings) -> Result:
     """Rule 4: the record first, then the pointer."""
     limits = trials.bounded(assignment_of(state).trial, manifest_of(state).policy)
     slot = slot_of(state)
-    active = state.record.active
+    before, active = state.record.previous, state.record.active
     is_again = active is not None and active.manifest_digest == slot.manifest_digest
     record = replace(
         state.record,
         active=slot,
-        previous=state.record.previous if is_again else active,
+        previous=before if is_again else active,
         candidate=None,
         trial=TrialRecord(limits=limits),
+        is_previous_released=state.record.is_previous_released and is_again,
+        shadow_start_count=0,
     )
-    swapped = replace(state, phase=Phase.TRIAL, record=record, trial=Trial(limits, around.now_us))
+    swapped = replace(
+        state,
+        phase=Phase.TRIAL,
+        record=record,
+        trial=Trial(limits, around.now_us),
+        waits_for_window=False,
+    )
+    is_loaded = before is not None and not state.record.is_previous_released
     digest = slot.manifest_digest
     return swapped, (
         Remember(),
         Swap(around.unit, state.model, digest),
         WatchTrial(around.unit, state.model, digest),
+        *(
+            candidates.release_unless_kept(record, before.manifest_digest, around)
+            if before is not None and is_loaded
+            else ()
+        ),
         tell_of(swapped, Kind.SWAPPED, Severity.INFO, f"{state.model} {slot.version}: on trial"),
     )
 
@@ -244,19 +302,9 @@ def reject(
         StopFetching(state.model),
         *punishment,
         Remember(),
-        *_release_unless_kept(record, digest, around),
+        *candidates.release_unless_kept(record, digest, around),
         tell_of(state, Kind.REJECTED, Severity.ERROR, text, error.code),
     )
-
-
-def _release_unless_kept(
-    record: ModelRecord, digest: bytes, around: Surroundings
-) -> tuple[Effect, ...]:
-    """Unload a refused candidate, but never what serves or may have to."""
-    kept = (record.active, record.previous)
-    if any(slot is not None and slot.manifest_digest == digest for slot in kept):
-        return ()
-    return (Release(around.unit, record.model, digest),)
 
 
 def reject_failed_step(state: ModelState, given: StepFailed, around: Surroundings) -> Result:
@@ -278,5 +326,5 @@ def drop(state: ModelState, given: Dropped, around: Surroundings) -> Result:
     return ModelState(record=record), (
         StopFetching(state.model),
         Remember(),
-        *_release_unless_kept(record, digest, around),
+        *candidates.release_unless_kept(record, digest, around),
     )

@@ -17,7 +17,7 @@ from wherry_protocol import blobs as sealed_blobs
 from wherry_protocol.blobs import chunk_count, chunk_size
 from wherry_protocol.errors import Code, WherryError
 from wherry_protocol.hardware import HardwareClass
-from wherry_protocol.messages.desired import Assignment, assignment_id
+from wherry_protocol.messages.desired import Assignment, Mode, assignment_id
 from wherry_protocol.messages.limits import ASSIGNMENTS_MAX
 from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.names import SELF
@@ -57,6 +57,7 @@ from wherry_agent.core.model import (
     Dropped,
     ManifestArrived,
     ModelState,
+    Released,
     Surroundings,
     TransferFailed,
 )
@@ -64,6 +65,7 @@ from wherry_agent.core.record import ModelRecord
 from wherry_agent.core.state import Plan, UnitState, Waiting, kept_bundles
 from wherry_agent.core.transfer import Arrived, Want
 from wherry_agent.core.turn import Turn
+from wherry_agent.core.window import When
 
 T = TypeVar("T")
 SECOND_US: Final = 1_000_000
@@ -92,7 +94,7 @@ def assign(turn: Turn, unit_name: str, assignment: Assignment) -> None:
         return
     turn.put(replace(unit, waiting=_without(unit.waiting, assignment.model)))
     turn.touch(unit_name)
-    obstacle = _obstacle(turn, unit, assignment)
+    obstacle = _obstacle(turn, unit, state, assignment)
     if obstacle is None:
         step_model(turn, unit_name, assignment.model, Assigned(assignment))
         return
@@ -117,7 +119,9 @@ def _new_model(model: str) -> ModelState:
     return ModelState(record=ModelRecord(model=model))
 
 
-def _obstacle(turn: Turn, unit: UnitState, assignment: Assignment) -> Waiting | None:
+def _obstacle(
+    turn: Turn, unit: UnitState, state: ModelState, assignment: Assignment
+) -> Waiting | None:
     """Why the assignment may not begin now, if anything forbids it."""
     never_us = turn.now_us + (1 << 62)
     if turn.agent.is_stopped:
@@ -132,7 +136,17 @@ def _obstacle(turn: Turn, unit: UnitState, assignment: Assignment) -> Waiting | 
     if wait_s > 0:
         text = f"the bundle failed here before; the next try begins in {wait_s} s"
         return Waiting(assignment, turn.now_us + wait_s * SECOND_US, Code.PENALTY, text)
+    if state.phase is Phase.TRIAL and _is_for_beside(state, assignment):
+        text = "what serves is on trial; a candidate is loaded when that has ended"
+        return Waiting(assignment, never_us, Code.CONFLICT, text)
     return None
+
+
+def _is_for_beside(state: ModelState, assignment: Assignment) -> bool:
+    """A candidate must not end the trial of what serves."""
+    active = state.record.active
+    is_other = active is None or active.manifest_digest != assignment.manifest_digest
+    return is_other and assignment.mode is not Mode.ACTIVE
 
 
 def _wait(turn: Turn, unit_name: str, waiting: Waiting) -> None:
@@ -202,6 +216,8 @@ def _surroundings(turn: Turn, unit: UnitState, model: str) -> Surroundings:
         now_us=turn.now_us,
         serving=unit.serving(model),
         previous=unit.previous(model),
+        candidate=unit.candidate(model),
+        when=When(turn.now_s, turn.moment.local_minutes, unit.memory.deferred_s),
     )
 
 
@@ -243,6 +259,26 @@ def _clean_up(turn: Turn, unit_name: str, before: ModelState, after: ModelState)
         unit = turn.unit(unit_name)
         turn.put(replace(unit, retry_counts=_without(unit.retry_counts, after.model)))
         turn.do(Collect(kept_bundles(turn.agent)))
+    unit = turn.unit(unit_name)
+    waiting = unit.waiting.get(after.model)
+    if waiting is not None and waiting.code is Code.CONFLICT:
+        turn.put(replace(unit, waiting=_without(unit.waiting, after.model)))
+        assign(turn, unit_name, waiting.assignment)
+    release(turn, unit_name, after.model)
+
+
+def release(turn: Turn, unit_name: str, model: str) -> None:
+    """What the document releases of the model; what it assigns is not released by it."""
+    unit = turn.unit(unit_name)
+    if unit.desired is None or model not in unit.models:
+        return
+    assigned = {one.manifest_digest for one in unit.desired.assignments}
+    for one in unit.desired.releases:
+        if one.model == model and one.manifest_digest not in assigned:
+            given = Released(one.manifest_digest, one.is_purged)
+            step_model(turn, unit_name, model, given)
+            if one.is_purged:
+                turn.do(Collect(kept_bundles(turn.agent)))
 
 
 def _retry_later(

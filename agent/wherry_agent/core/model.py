@@ -12,6 +12,7 @@ from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.desired import Assignment
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Phase
+from wherry_protocol.names import SELF
 from wherry_protocol.trust import TrustState
 
 from wherry_agent.core.acceptance import Fit
@@ -24,6 +25,7 @@ from wherry_agent.core.inputs import (
 )
 from wherry_agent.core.record import ModelRecord, Slot
 from wherry_agent.core.trial import Trial
+from wherry_agent.core.window import UNKNOWN, When
 
 UNDER_WAY: Final = (Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TESTING)
 REASON_MAX: Final = 256
@@ -50,6 +52,14 @@ class Dropped(Input):
 
 
 @quick
+@dataclass(frozen=True, slots=True)
+class Released(Input):
+    """The controller needs this bundle here no more; `is_purged`: nor its bytes."""
+
+    bundle: bytes
+    is_purged: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestArrived(Input):
     """The manifest's bytes, whole; `lacking_bytes` and `free_bytes` come with the next survey."""
@@ -103,6 +113,13 @@ class Surroundings:
     now_us: int
     serving: Manifest | None  # the manifest of the active bundle
     previous: Manifest | None = None  # and of the one before it
+    candidate: Manifest | None = None  # and of the one that stands ready
+    when: When = UNKNOWN
+
+    @property
+    def has_two_slots(self) -> bool:
+        """A microcontroller: it holds one image beside the one that runs, and runs no two."""
+        return self.unit != SELF
 
 
 @quick
@@ -115,6 +132,7 @@ class ModelState:
     assignment: Assignment | None = None  # under way, or in trial
     manifest: Manifest | None = None  # of what is under way
     trial: Trial | None = None
+    waits_for_window: bool = False  # staged, and all but the swap is done
 
     @property
     def model(self) -> str:

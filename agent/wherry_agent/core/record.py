@@ -7,7 +7,7 @@ Rules:
    director epoch; a root with a new epoch resets them.
 3. The format has a number; a program refuses a newer one by name instead of guessing.
 
-    encode_record(AgentRecord(format_version=1, boot_count=1, roots=(root,)))
+    encode_record(AgentRecord(format_version=2, boot_count=1, roots=(root,)))
 """
 
 from hashlib import sha256
@@ -29,12 +29,13 @@ from wherry_protocol.codec import (
     part,
 )
 from wherry_protocol.errors import Code, DecodeError
-from wherry_protocol.messages.desired import Mode, TrialLimits
+from wherry_protocol.messages.desired import SAMPLES_ALL_BP, Mode, TrialLimits
 from wherry_protocol.messages.limits import ASSIGNMENTS_MAX, Digest, Reason, UnixSeconds
 from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.names import ModelName, SemverText, UnitName
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+FORMAT_VERSION_OLDEST: Final = 1  # what it lacks has its default
 PENALTIES_MAX: Final = 64
 UNITS_MAX: Final = 32
 CHECKSUM_BYTES: Final = 32
@@ -63,7 +64,11 @@ class TrialRecord:
 
 @part
 class ModelRecord:
-    """One model's slots, and how the assignment `assignment_id` ended (NONE: not yet)."""
+    """One model's slots, and how the assignment `assignment_id` ended (NONE: not yet).
+
+    `is_previous_released`: it is not kept in memory. `shadow_start_count`: starts with a shadow
+    that has not run on one input yet.
+    """
 
     model: str = field(1, ModelName)
     active: Slot | None = field(2, Nested(Slot), default=None)
@@ -76,6 +81,9 @@ class ModelRecord:
     trial: TrialRecord | None = field(9, Nested(TrialRecord), default=None)
     floor: str = field(10, SemverText, default="0.0.0")
     mode: Mode = field(11, Closed(Mode), default=Mode.ACTIVE)
+    is_previous_released: bool = field(12, Bool(), default=False)
+    shadow_sample_bp: int = field(13, Uint(SAMPLES_ALL_BP), default=SAMPLES_ALL_BP)
+    shadow_start_count: int = field(14, Uint(), default=0)
 
 
 @part
@@ -89,7 +97,10 @@ class Penalty:
 
 @part
 class UnitRecord:
-    """One unit: the last accepted desired document, its models and its penalties."""
+    """One unit: the last accepted desired document, its models and its penalties.
+
+    Until `deferred_s` its owner has put swaps off.
+    """
 
     unit: str = field(1, UnitName)
     revision: int = field(2, Uint(), default=0)
@@ -99,13 +110,14 @@ class UnitRecord:
         5, Sequence(Nested(ModelRecord), ASSIGNMENTS_MAX), default=()
     )
     penalties: tuple[Penalty, ...] = field(6, Sequence(Nested(Penalty), PENALTIES_MAX), default=())
+    deferred_s: int = field(7, UnixSeconds, default=0)
 
 
 @instruction("wherry-agent-record")
 class AgentRecord:
     """The whole memory of one agent."""
 
-    format_version: int = field(1, Int(FORMAT_VERSION, FORMAT_VERSION))
+    format_version: int = field(1, Int(FORMAT_VERSION_OLDEST, FORMAT_VERSION))
     boot_count: int = field(2, Uint())
     roots: tuple[bytes, ...] = field(3, Sequence(Octets(65536, 1), 64))
     stop_sequence: int = field(4, Uint(), default=0)

@@ -23,10 +23,11 @@ from wherry_protocol.messages.reported import (
     SlotReport,
 )
 from wherry_protocol.messages.trust import TrustRole
+from wherry_protocol.names import SELF
 from wherry_protocol.replacing import replace
 from wherry_protocol.sealed import seal
 
-from wherry_agent.core import guarding
+from wherry_agent.core import candidates, guarding
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.effects import Publish
 from wherry_agent.core.model import ModelState
@@ -136,6 +137,8 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> ModelReport:
         progress_permille=progress_permille(agent, unit, state),
         good_inferences=trial.good_count if trial else _proven(record.active),
         start_count=trial.start_count if trial else 0,
+        candidate_mode=candidates.mode_of(record),
+        is_previous_loaded=unit.name == SELF and candidates.loaded_previous(record) is not None,
     )
 
 

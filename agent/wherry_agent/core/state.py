@@ -133,6 +133,11 @@ class UnitState:
         slot = self.models[model].record.previous
         return None if slot is None else self.manifests.get(slot.manifest_digest)
 
+    def candidate(self, model: str) -> Manifest | None:
+        """The manifest of what stands beside."""
+        slot = self.models[model].record.candidate
+        return None if slot is None else self.manifests.get(slot.manifest_digest)
+
     @property
     def penalties(self) -> tuple[Penalty, ...]:
         return self.memory.penalties

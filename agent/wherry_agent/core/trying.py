@@ -6,11 +6,13 @@ Each function is a rule of its table: (state, input, surroundings) -> (state, ef
 # ruff: noqa: ARG001  (every rule of a table takes the same parameters)
 
 from wherry_protocol.errors import Code
+from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.replacing import replace
 from wherry_protocol.version import Version
 
+from wherry_agent.core import acceptance, candidates
 from wherry_agent.core import trial as trials
 from wherry_agent.core.effects import (
     Forgive,
@@ -39,6 +41,7 @@ from wherry_agent.core.model import (
     tell_of,
     trial_of,
 )
+from wherry_agent.core.record import ModelRecord
 from wherry_agent.core.trial import Judgement, Verdict
 
 # --- the trial
@@ -92,15 +95,26 @@ def confirm(state: ModelState, around: Surroundings) -> Result:
         active=replace(active_of(state), good_inferences=trial_of(state).good_count),
     )
     digest = active_of(state).manifest_digest
+    kept = _kept_loaded(record, manifest, around)
+    record = replace(record, is_previous_released=kept is None)
     confirmed = ModelState(record=record)
     text = f"{state.model} {manifest.version}: confirmed"
     return confirmed, (
         Forgive(digest),
         Remember(),
         UnwatchTrial(around.unit, state.model),
-        MakePermanent(around.unit, state.model, digest),
+        MakePermanent(around.unit, state.model, digest, kept),
         tell_of(state, Kind.CONFIRMED, Severity.INFO, text),
     )
+
+
+def _kept_loaded(record: ModelRecord, manifest: Manifest, around: Surroundings) -> bytes | None:
+    """The way back, if the class has memory for it beside what serves."""
+    previous = candidates.loaded_previous(record)
+    if previous is None or around.previous is None:
+        return None
+    is_room = acceptance.do_fit((manifest, around.previous), around.fit)
+    return previous.manifest_digest if is_room else None
 
 
 def revert(
@@ -113,6 +127,7 @@ def revert(
         state.record,
         active=back,
         previous=None,
+        is_previous_released=False,
         trial=None,
         outcome=Outcome.REVERTED,
         code=verdict.code,

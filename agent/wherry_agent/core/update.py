@@ -26,12 +26,14 @@ from itertools import product
 from typing import Final
 
 from wherry_protocol.errors import Code
-from wherry_protocol.messages.desired import assignment_id
+from wherry_protocol.messages.desired import Assignment, assignment_id
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.replacing import replace
 
+from wherry_agent.core import candidates
 from wherry_agent.core import trial as trials
+from wherry_agent.core.beginning import begin
 from wherry_agent.core.effects import (
     LoadCandidate,
     Remember,
@@ -43,17 +45,18 @@ from wherry_agent.core.inputs import (
     Input,
     Loaded,
     SelfTested,
+    Shadowed,
     StepFailed,
     Ticked,
 )
 from wherry_agent.core.installing import (
     accept_manifest,
     assemble,
-    begin,
     check_room,
     drop,
     judge_self_test,
     load,
+    look_at_window,
     reject_failed_step,
     self_test,
     verify_blobs,
@@ -69,6 +72,7 @@ from wherry_agent.core.model import (
     Dropped,
     ManifestArrived,
     ModelState,
+    Released,
     Result,
     Surroundings,
     TransferFailed,
@@ -88,6 +92,8 @@ from wherry_agent.core.trying import (
 def step(state: ModelState, given: Input, around: Surroundings) -> Result:
     """The model's next state and effects. Raises KeyError only if the table has a hole."""
     if _is_about_something_else(state, given):
+        if isinstance(given, (StepFailed, Shadowed)):
+            return candidates.heard(state, given, around)
         return state, ()
     return TRANSITIONS[state.phase, type(given)](state, given, around)
 
@@ -101,10 +107,24 @@ def _is_about_something_else(state: ModelState, given: Input) -> bool:
 
 
 def restart(state: ModelState, given: Assigned, around: Surroundings) -> Result:
-    """A newer assignment while another is on its way: let go of the old one, begin the new."""
+    """A newer assignment while another is on its way: let go of the old one, begin the new.
+
+    What only waits for its window is judged by the new one.
+    """
+    if state.waits_for_window and _differs_in_time_only(state, given.assignment):
+        record = replace(state.record, assignment_id=assignment_id(given.assignment))
+        known = replace(state, assignment=given.assignment, record=record)
+        waiting, effects = look_at_window(known, Ticked(), around)
+        return waiting, effects or (Remember(),)
     dropped, effects = drop(state, Dropped(Code.OK, ""), around)
     begun, more = begin(dropped, given, around)
     return begun, (*effects, *more)
+
+
+def _differs_in_time_only(state: ModelState, assignment: Assignment) -> bool:
+    return state.assignment is not None and assignment == replace(
+        state.assignment, window=assignment.window, trial=assignment.trial
+    )
 
 
 def restart_in_trial(state: ModelState, given: Assigned, around: Surroundings) -> Result:
@@ -137,10 +157,12 @@ def fall_back(state: ModelState, given: StepFailed, around: Surroundings) -> Res
     back = state.record.previous
     if not given.is_unloadable or back is None or around.previous is None:
         return state, ()
+    record, gone = candidates.let_go(state.record, around)
     record = replace(
-        state.record,
+        record,
         active=back,
         previous=None,
+        is_previous_released=False,
         assignment_id=None,
         outcome=Outcome.NONE,
         code=given.code,
@@ -152,6 +174,7 @@ def fall_back(state: ModelState, given: StepFailed, around: Surroundings) -> Res
         LoadCandidate(around.unit, state.model, back, around.previous, None),
         Swap(around.unit, state.model, back.manifest_digest),
         Remember(),
+        *gone,
         tell_of(fallen, Kind.REVERTED, Severity.ERROR, text, given.code),
     )
 
@@ -177,11 +200,14 @@ MODEL_INPUTS: Final = (
     StepFailed,
     Figures,
     Ticked,
+    Shadowed,
+    Released,
 )
 
 RULES: Final[dict[tuple[Phase, type[Input]], Callable[..., Result]]] = {
     (Phase.IDLE, Assigned): begin,
     (Phase.IDLE, StepFailed): fall_back,
+    (Phase.IDLE, Released): candidates.release,
     **{(phase, Assigned): restart for phase in UNDER_WAY},
     **{(phase, Dropped): drop for phase in UNDER_WAY},
     **{(phase, StepFailed): reject_failed_step for phase in UNDER_WAY},
@@ -194,6 +220,7 @@ RULES: Final[dict[tuple[Phase, type[Input]], Callable[..., Result]]] = {
     (Phase.VERIFYING, TransferFailed): wait_for_transfer,
     (Phase.VERIFYING, Assembled): load,
     (Phase.STAGED, Loaded): self_test,
+    (Phase.STAGED, Ticked): look_at_window,
     (Phase.SELF_TESTING, SelfTested): judge_self_test,
     (Phase.TRIAL, Assigned): restart_in_trial,
     (Phase.TRIAL, Figures): judge_figures,

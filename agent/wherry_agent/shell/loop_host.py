@@ -294,7 +294,8 @@ class LoopHost:
 
     def _make_permanent(self, effect: MakePermanent) -> None:
         model = self._model(effect.model)
-        for digest in [one for one in model.bundles if one != effect.manifest_digest]:
+        kept = (effect.manifest_digest, effect.kept)
+        for digest in [one for one in model.bundles if one not in kept]:
             self._forget(model, digest)
 
     def _release(self, effect: Release) -> None:

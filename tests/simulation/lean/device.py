@@ -246,7 +246,10 @@ class LeanDevice:
         self.look_us = None
 
     def make_permanent(self, effect: do.MakePermanent) -> None:
-        self.loaded = {effect.manifest_digest}
+        self.loaded &= {effect.manifest_digest, effect.kept}
+
+    def release(self, effect: do.Release) -> None:
+        self.loaded.discard(effect.manifest_digest)
 
     def collect(self, effect: do.Collect) -> None:
         kept = set(effect.manifests)
@@ -275,7 +278,8 @@ DOERS: dict[type[do.Effect], Callable[[LeanDevice, Any], None]] = {
     do.WatchTrial: LeanDevice.watch,
     do.UnwatchTrial: LeanDevice.unwatch,
     do.MakePermanent: LeanDevice.make_permanent,
-    do.Release: LeanDevice.nothing,
+    do.Release: LeanDevice.release,
+    do.Shadow: LeanDevice.nothing,
     do.Configure: LeanDevice.nothing,
     do.Say: LeanDevice.nothing,
 }
