@@ -1,6 +1,7 @@
 """`wherry-agent`: enroll a device once, then run it as a service."""
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wherry_protocol.errors import UnreachableError, WherryError
+from wherry_protocol.errors import StateError, UnreachableError, WherryError
 from wherry_protocol.names import (
     CONNECTION,
     HARDWARE_CLASS,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from wherry_protocol.messages.enrolment import UnitRequest
 
 STATUS_S_MAX: Final = 5.0
+SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+DEFER_S_MAX: Final = 31 * 86_400
 LABEL_CHARACTERS_MAX: Final = 64
 
 
@@ -63,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--config", type=Path, required=True, metavar="agent.toml")
     status.set_defaults(command=_status)
 
+    defer = commands.add_parser(
+        "defer", help="put swaps that have a window off, as far as the controller allows"
+    )
+    defer.add_argument("--config", type=Path, required=True, metavar="agent.toml")
+    defer.add_argument("--for", dest="for_s", type=_seconds, required=True, metavar="2h",
+                       help="a number with s, m, h or d; 0 ends it")  # fmt: skip
+    defer.set_defaults(command=_defer)
+
     enroll = commands.add_parser("enroll", help="make a request, or store the answer to it")
     enroll.add_argument("--dir", type=Path, required=True, help="the agent's state folder")
     step = enroll.add_mutually_exclusive_group(required=True)
@@ -97,23 +108,50 @@ def _run(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _seconds(text: str) -> float:
+    """`2h`, `90m`, `45s`, `1d` or `0`."""
+    unit = SECONDS_OF.get(text[-1:])
+    number = text if unit is None else text[:-1]
+    try:
+        seconds = float(number) * (1 if unit is None else unit)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= DEFER_S_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time like 90m, 2h or 1d, at most 31d")
+    return seconds
+
+
+def _defer(parsed: argparse.Namespace) -> int:
+    body = json.dumps({"for_s": parsed.for_s}).encode()
+    print(_ask(parsed.config, "/defer", body))
+    return 0
+
+
 def _status(parsed: argparse.Namespace) -> int:
+    print(_ask(parsed.config, "/status"))
+    return 0
+
+
+def _ask(config_path: Path, path: str, body: bytes | None = None) -> str:
+    """What the running agent on this device answers. Raises UnreachableError, StateError."""
     import urllib.error
     import urllib.request
 
-    config = read_config(parsed.config)
+    config = read_config(config_path)
     address = f"{config.http.host}:{config.http.port}"
     if config.http.port == 0:
-        path = config.state_dir / "http-address"
-        address = path.read_text().strip() if path.exists() else address
+        file = config.state_dir / "http-address"
+        address = file.read_text().strip() if file.exists() else address
     try:
-        with urllib.request.urlopen(f"http://{address}/status", timeout=STATUS_S_MAX) as answer:
-            print(answer.read().decode())
+        with urllib.request.urlopen(f"http://{address}{path}", body, STATUS_S_MAX) as answer:
+            text: str = answer.read().decode()
+            return text
+    except urllib.error.HTTPError as error:
+        raise StateError(f"the agent at {address} says: {error.read().decode()}") from error
     except (urllib.error.URLError, TimeoutError) as error:
         raise UnreachableError(
             f"no agent answers at {address} ({error}); is `wherry-agent run` started?"
         ) from error
-    return 0
 
 
 # --- enroll

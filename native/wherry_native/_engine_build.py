@@ -61,6 +61,7 @@ typedef struct { uint64_t inferences; uint64_t errors; uint64_t errors_engine;
 int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits, uint64_t tag,
                        wh_instance **instance, wh_location *where);
 void wh_instance_free(wh_instance *instance);
+int wh_instance_reset(wh_instance *instance);
 void wh_instance_stats_copy(wh_instance *instance, wh_instance_stats *stats);
 int wh_instance_last_output(wh_instance *instance, uint8_t *output, size_t size);
 
@@ -85,6 +86,18 @@ void wh_loop_stop_replay(wh_loop *loop);
 int wh_loop_take_output(wh_loop *loop, wh_answer *answer);
 void wh_loop_stats_copy(wh_loop *loop, wh_loop_stats *stats);
 void wh_answer_free(wh_answer *answer);
+
+typedef struct { uint32_t sample_bp; uint32_t comparator; uint32_t tolerance_lsb;
+                 uint64_t deadline_ns; ...; } wh_shadow_config;
+typedef struct { uint64_t compared; uint64_t agreed; uint64_t agreed_argmax;
+                 uint64_t agreed_tolerance; uint64_t errors; int32_t error;
+                 uint64_t skipped_sampling; uint64_t skipped_energy; uint64_t skipped_temperature;
+                 uint64_t skipped_deadline; wh_histogram primary_latency; ...; } wh_shadow_stats;
+int wh_loop_shadow(wh_loop *loop, wh_instance *instance, const wh_shadow_config *config);
+void wh_loop_hold_shadow(wh_loop *loop, uint32_t hold);
+void wh_loop_shadow_stats_copy(wh_loop *loop, wh_shadow_stats *stats);
+int wh_loop_take_disagreement(wh_loop *loop, uint64_t *sequence, uint8_t *bytes, size_t size);
+uint32_t wh_shadow_draw(uint64_t sequence);
 """
 
 ffibuilder = FFI()

@@ -14,6 +14,7 @@ Rules (the C header wherry/host.h has them in full):
 
 import weakref
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Final
 
 from wherry_native._engine import ffi, lib
@@ -77,6 +78,42 @@ class LoopStats:
     queued: int
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowStats:
+    """Since the shadow was set. `agreed` is by its comparator, the two others by each of them;
+    `primary_latency` is the active instance's on the inputs that were compared."""
+
+    compared: int
+    agreed: int
+    agreed_argmax: int
+    agreed_tolerance: int
+    errors: int
+    error_name: str
+    skipped_sampling: int
+    skipped_energy: int
+    skipped_temperature: int
+    skipped_deadline: int
+    primary_latency: LatencyHistogram
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """An input on which the two differed; the outputs one after another."""
+
+    sequence: int
+    input: bytes
+    primary: bytes
+    shadow: bytes
+
+
+class Hold(IntEnum):
+    """Why a shadow may not run now."""
+
+    NONE = 0
+    ENERGY = 1
+    TEMPERATURE = 2
+
+
 class Instance:
     """A program that a loop can serve, with an arena, limits and statistics of its own."""
 
@@ -122,6 +159,10 @@ class Instance:
             latency=from_c(stats.latency),
         )
 
+    def reset(self) -> None:
+        """States become their zero point again; the instance must be in no loop."""
+        _check(lib.wh_instance_reset(self._instance))
+
     def last_output(self) -> bytes | None:
         """The outputs of the latest inference; None before the first."""
         output = bytearray(self.program.output_bytes)
@@ -160,6 +201,71 @@ class Loop:
         _check(lib.wh_loop_swap(self._loop, instance._instance if instance else ffi.NULL))
         previous, self._held.active = self._held.active, instance
         return previous
+
+    def set_shadow(
+        self,
+        instance: Instance | None,
+        *,
+        sample_bp: int = 10_000,
+        tolerance_lsb: int | None = None,
+        deadline_us: int = 0,
+    ) -> None:
+        """Runs an instance after the active one on `sample_bp` of 10,000 inputs; None: no longer.
+
+        Outputs agree where the first one's largest element is the same, or, with `tolerance_lsb`,
+        where every element is within it. `deadline_us` 0: none. Returns when the loop has let go
+        of the shadow before. Raises EngineError WH_ERR_BUSY, WH_ERR_MEMORY, WH_ERR_ARGUMENT.
+        """
+        config = ffi.new("wh_shadow_config *")
+        config.sample_bp = sample_bp
+        config.comparator = 1 if tolerance_lsb is None else 2  # WH_COMPARE_…
+        config.tolerance_lsb = tolerance_lsb or 0
+        config.deadline_ns = deadline_us * _NS_PER_US
+        wanted = ffi.NULL if instance is None else instance._instance
+        self._held.shadow = None
+        _check(lib.wh_loop_shadow(self._loop, wanted, config))
+        self._held.shadow = instance
+
+    @property
+    def shadow(self) -> Instance | None:
+        return self._held.shadow
+
+    def hold_shadow(self, hold: Hold) -> None:
+        """Inputs are skipped for this cause until it is NONE again."""
+        lib.wh_loop_hold_shadow(self._loop, int(hold))
+
+    def shadow_stats(self) -> ShadowStats:
+        """A consistent copy."""
+        stats = ffi.new("wh_shadow_stats *")
+        lib.wh_loop_shadow_stats_copy(self._loop, stats)
+        return ShadowStats(
+            compared=stats.compared,
+            agreed=stats.agreed,
+            agreed_argmax=stats.agreed_argmax,
+            agreed_tolerance=stats.agreed_tolerance,
+            errors=stats.errors,
+            error_name=str(ffi.string(lib.wh_error_name(stats.error)).decode()),
+            skipped_sampling=stats.skipped_sampling,
+            skipped_energy=stats.skipped_energy,
+            skipped_temperature=stats.skipped_temperature,
+            skipped_deadline=stats.skipped_deadline,
+            primary_latency=from_c(stats.primary_latency),
+        )
+
+    def take_disagreements(self) -> list[Disagreement]:
+        """The few that were kept since the last call, the oldest first."""
+        shadow = self._held.shadow
+        if shadow is None:
+            return []
+        program, found = shadow.program, []
+        split, end = program.input_bytes, program.input_bytes + program.output_bytes
+        data = bytearray(end + program.output_bytes)
+        sequence = ffi.new("uint64_t *")
+        buffer = ffi.from_buffer(data)
+        while lib.wh_loop_take_disagreement(self._loop, sequence, buffer, len(data)) == 0:
+            parts = bytes(data[:split]), bytes(data[split:end]), bytes(data[end:])
+            found.append(Disagreement(sequence[0], *parts))
+        return found
 
     def infer(self, inputs: bytes, timeout_s: float) -> Output:
         """Waits at most `timeout_s` for room in the queue and the answer together. Raises
@@ -219,13 +325,21 @@ class _Held:
     order the collector (or the interpreter's end) takes the objects apart."""
 
     active: Instance | None = None
+    shadow: Instance | None = None
     samples: Any = None
 
 
 def _end(loop: Any, held: _Held) -> None:
     lib.wh_loop_stop(loop)
     lib.wh_loop_swap(loop, ffi.NULL)
-    held.active = held.samples = None
+    if held.shadow is not None:
+        lib.wh_loop_shadow(loop, ffi.NULL, ffi.NULL)
+    held.active = held.shadow = held.samples = None
+
+
+def in_sample(sequence: int, sample_bp: int) -> bool:
+    """Does a shadow run on the input of this number?"""
+    return bool(lib.wh_shadow_draw(sequence) < sample_bp)
 
 
 def _output(answer: Any) -> Output:

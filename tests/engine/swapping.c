@@ -1,5 +1,5 @@
-/* Swaps instances under a continuous feed from several submitters and a replay; a sanitizer
- * watches. usage: swapping IMAGE_A IMAGE_B SWAPS
+/* Swaps instances and shadows under a continuous feed from several submitters and a replay; a
+ * sanitizer watches. usage: swapping IMAGE_A IMAGE_B SWAPS
  *
  * Both programs take inputs of one length. Every submitter checks that each of its inputs is
  * answered, by one of the two tags. Prints answered and swaps. */
@@ -91,12 +91,37 @@ static void wait_for_an_answer(void)
     }
 }
 
+/* A new shadow in the place of the old one, which is freed at once; what it kept is taken. */
+static wh_instance *shadow_with(const uint8_t *image, size_t size, wh_instance *before)
+{
+    static const wh_shadow_config config = {
+        .sample_bp = 9000, .comparator = WH_COMPARE_TOLERANCE, .deadline_ns = SECOND};
+    wh_instance *next = serve(image, size, 3);
+    uint8_t bytes[4 + 2 * 300];
+    uint64_t sequence;
+    wh_shadow_stats stats;
+    wh_loop_shadow_stats_copy(loop, &stats);
+    while (wh_loop_take_disagreement(loop, &sequence, bytes, 4 + 2 * 3) == WH_OK ||
+           wh_loop_take_disagreement(loop, &sequence, bytes, sizeof bytes) == WH_OK) {
+    }
+    int status = wh_loop_shadow(loop, next, &config);
+    if (status != WH_OK) {
+        fail("shadow", status);
+    }
+    wh_instance_free(before);
+    return next;
+}
+
 /* A new instance each time; the old one is freed as soon as the swap returns. */
 static wh_instance *swap_many(int count, uint8_t *const images[2], const size_t sizes[2],
                               wh_instance *active)
 {
+    wh_instance *shadow = NULL;
     for (int i = 0; i < count; i++) {
         wh_instance *next = serve(images[i % 2], sizes[i % 2], 1 + (uint64_t)i % 2);
+        if (i % 3 == 0) {
+            shadow = shadow_with(images[i / 3 % 2], sizes[i / 3 % 2], shadow);
+        }
         wait_for_an_answer();
         int status = wh_loop_swap(loop, next);
         if (status != WH_OK) {
@@ -111,6 +136,10 @@ static wh_instance *swap_many(int count, uint8_t *const images[2], const size_t 
             wh_answer_free(&answer);
         }
     }
+    if (wh_loop_shadow(loop, NULL, NULL) != WH_OK) {
+        fail("no shadow", WH_ERR_BUSY);
+    }
+    wh_instance_free(shadow);
     return active;
 }
 

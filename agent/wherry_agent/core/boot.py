@@ -81,6 +81,8 @@ def trying(trial: TrialRecord | None) -> Trying:
 def boot(record: ModelRecord, intact: frozenset[bytes]) -> Booted:
     """Apply the table; `intact` holds the manifest digests whose bytes were hashed and hold."""
     record = _with_shadow_start(_without_damaged_candidate(record, intact))
+    if record.previous is not None and record.previous.manifest_digest not in intact:
+        record = replace(record, is_previous_released=True)  # it is not one pointer away any more
     if record.outcome is Outcome.NONE and record.trial is None:
         record = _forget_assignment(record)
     if record.active is None:

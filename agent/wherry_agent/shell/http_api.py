@@ -1,4 +1,4 @@
-"""The device's local door: `POST /inference`, `GET /status`, `GET /healthz`; JSON over HTTP/1.1.
+"""The device's local door: `POST /inference`, `POST /defer`, `GET /status`, `GET /healthz`; JSON.
 
 Rules:
 1. Loopback by default. Nothing here authenticates, so a wider address is the owner's decision;
@@ -32,6 +32,7 @@ from wherry_agent.shell.inference_request import (
 )
 
 ERROR_TEXT_MAX: Final = 500
+DEFER_S_MAX: Final = 31 * 86_400
 
 
 class HttpApi:
@@ -167,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"/status": self._status, "/healthz": self._healthz})
 
     def do_POST(self) -> None:
-        self._answer({"/inference": self._inference})
+        self._answer({"/inference": self._inference, "/defer": self._defer})
 
     def _answer(self, routes: Mapping[str, Callable[[], tuple[HTTPStatus, Any]]]) -> None:
         path = self.path.split("?", 1)[0]
@@ -197,6 +198,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _status(self) -> tuple[HTTPStatus, Any]:
         return HTTPStatus.OK, self.server.doors.status()
+
+    def _defer(self) -> tuple[HTTPStatus, Any]:
+        """{"for_s": 7200}: the owner puts swaps off; 0 ends it."""
+        for_s = _seconds_in(self._body())
+        if for_s is None:
+            text = f'the body must be {{"for_s": SECONDS}}, with 0 to {DEFER_S_MAX} seconds'
+            raise Refusal(HTTPStatus.BAD_REQUEST, text)
+        try:
+            return HTTPStatus.OK, self.server.doors.defer(for_s)
+        except WherryError as error:
+            raise Refusal(HTTPStatus.CONFLICT, str(error)) from error
 
     def _healthz(self) -> tuple[HTTPStatus, Any]:
         reason = self.server.doors.unhealthy()
@@ -262,8 +274,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are counted, not logged: a device's disk is not for that."""
 
 
+def _seconds_in(body: bytes) -> float | None:
+    """`for_s` of the body, if it is there and within bounds."""
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return None
+    for_s = asked.get("for_s") if isinstance(asked, dict) else None
+    if isinstance(for_s, bool) or not isinstance(for_s, int | float):
+        return None
+    return float(for_s) if 0 <= for_s <= DEFER_S_MAX else None
+
+
 def _no_route(path: str, method: str) -> Refusal:
-    known = {"/inference": "POST", "/status": "GET", "/healthz": "GET"}
+    known = {"/inference": "POST", "/defer": "POST", "/status": "GET", "/healthz": "GET"}
     if path in known:
         text = f"{path} takes {known[path]}, not {method}"
         return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, text)

@@ -64,6 +64,7 @@ class Doors:
     is_isolated: Callable[[], bool]
     status: Callable[[], Mapping[str, Any]]
     unhealthy: Callable[[], str | None]
+    defer: Callable[[float], Mapping[str, Any]]  # for so many seconds; raises WherryError
     is_silenced: Callable[[str], bool] = lambda _model: False  # by its breaker
 
 

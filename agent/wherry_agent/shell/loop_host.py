@@ -6,22 +6,23 @@ Rules:
 2. What is mapped was hashed (`BlobStore.open_image`), and never written to again.
 3. The previous bundle stays loaded while a trial may return to it.
 4. Golden vectors run in an arena of their own: what serves is not disturbed.
-5. While a breaker is open another bundle answers for the active one, or nothing does; every swap
+5. A shadow runs after the active bundle on the same inputs, and on none while another bundle
+   stands in. Its first error ends it; what serves is not touched.
+6. While a breaker is open another bundle answers for the active one, or nothing does; every swap
    ends that. What comes of each inference is told, failures at once.
 
 Used by two threads: one executes effects, any may ask (`serving`, `infer`).
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from wherry_native.engine import EngineError, Program, TensorInfo
-from wherry_native.loop import Instance, Loop
+from wherry_native.loop import Disagreement, Hold, Instance, Loop
 from wherry_protocol.errors import Code, WherryError
-from wherry_protocol.manifest import Contract, DType, Manifest, Role
+from wherry_protocol.manifest import Comparator, Contract, DType, Manifest, StatePolicy
 
 from wherry_agent.core.effects import (
     Divert,
@@ -32,6 +33,7 @@ from wherry_agent.core.effects import (
     OnUnit,
     Release,
     SelfTest,
+    Shadow,
     Swap,
     UnwatchTrial,
     WatchTrial,
@@ -43,22 +45,22 @@ from wherry_agent.core.inputs import (
     Loaded,
     Ran,
     SelfTested,
+    Shadowed,
     StepFailed,
     TensorFacts,
 )
 from wherry_agent.core.record import Slot
+from wherry_agent.shell import golden
 from wherry_agent.shell.blob_store import BlobStore, sha256
 from wherry_agent.shell.disk import Image
 from wherry_agent.shell.inference_door import Inference, Serving
 from wherry_agent.shell.outcomes import is_good, latest
 from wherry_agent.telemetry.counters import Counters, counters_of
 from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
-from wherry_agent.telemetry.sampling import ACTIVE, PREVIOUS, Look, trial_figures
+from wherry_agent.telemetry.sampling import ACTIVE, PREVIOUS, SHADOW, Look, trial_figures
+from wherry_agent.telemetry.shadow import counts_of
 
-SELF_TEST_RUNS_MIN: Final = 32
-SELF_TEST_S_MAX: Final = 5.0
 DTYPES: Final = {"int8": DType.INT8, "int16": DType.INT16, "int32": DType.INT32}
-NS_PER_US: Final = 1000
 
 
 class TrialEnergy(Protocol):
@@ -109,6 +111,10 @@ class ModelLoop:
     fallback: bytes | None = None
     watched: bytes | None = None
     baseline: Counters = field(default_factory=Counters)
+    shadow: bytes | None = None  # runs after the active bundle while that answers itself
+    sample_bp: int = 0
+    session: int = 0  # of the shadow's counts, which begin anew each time that it is set
+    is_shadow_told: bool = False
     ended_count: int = 0  # inputs answered or withdrawn at the last `has_worked`
 
     @property
@@ -116,6 +122,13 @@ class ModelLoop:
         """The bundle that answers inputs, were the unit not isolated."""
         digest = self.fallback if self.is_diverted else self.active
         return None if digest is None else self.bundles[digest]
+
+    @property
+    def shadowing(self) -> Bundle | None:
+        """The bundle that runs as a shadow: not beside one that only stands in."""
+        if self.shadow is None or self.active is None or self.is_diverted:
+            return None
+        return self.bundles.get(self.shadow)
 
 
 class LoopHost:
@@ -145,6 +158,7 @@ class LoopHost:
             MakePermanent: self._make_permanent,
             Release: self._release,
             Divert: self._divert,
+            Shadow: self._shadow,
         }
 
     # --- effects
@@ -212,9 +226,7 @@ class LoopHost:
     def _open(self, slot: Slot, manifest: Manifest) -> Bundle:
         image = self._store.open_image(manifest)
         program = Program(image)
-        with self._lock:
-            number = self._next_number
-            self._next_number += 1
+        number = self._new_number()
         valid_min, valid_max = _valid_range(manifest.contract)
         instance = Instance(
             program,
@@ -224,6 +236,12 @@ class LoopHost:
             valid_max=valid_max,
         )
         return Bundle(number, slot, manifest, image, program, instance)
+
+    def _new_number(self) -> int:
+        with self._lock:
+            number = self._next_number
+            self._next_number += 1
+        return number
 
     def _self_test(self, effect: SelfTest) -> None:
         bundle = self._model(effect.model).bundles.get(effect.manifest_digest)
@@ -236,15 +254,7 @@ class LoopHost:
 
     def run_golden(self, bundle: Bundle) -> tuple[int, int, int]:
         """(passed, count, p95 latency in µs) of the golden vectors, each run at least once."""
-        manifest, program = bundle.manifest, bundle.program
-        inputs = self._store.pieces_of(manifest, Role.GOLDEN_INPUTS)
-        outputs = self._store.pieces_of(manifest, Role.GOLDEN_OUTPUTS)
-        count = manifest.golden_count
-        samples = [_cut(inputs, i, count) for i in range(count)]
-        wanted = [_cut(outputs, i, count) for i in range(count)]
-        program.reset()
-        passed = sum(program.run(s) == w for s, w in zip(samples, wanted, strict=True))
-        return passed, count, _p95_us(program, samples)
+        return golden.run(self._store, bundle.manifest, bundle.program)
 
     def _swap(self, effect: Swap) -> None:
         model = self._model(effect.model)
@@ -252,12 +262,41 @@ class LoopHost:
             digest = effect.manifest_digest
             if digest is not None and digest not in model.bundles:
                 raise WherryError(f"{effect.model}: its bundle is not loaded", Code.FAILED)
+            self._prepare(model, digest)
             model.active = digest
             was_for, model.is_diverted, model.fallback = model.fallback, False, None
             self._point(model)
         if was_for is not None:
             self._forget(model, was_for)
         self.swapped(effect.model, model.loop, self.active(effect.model))
+
+    def _prepare(self, model: ModelLoop, digest: bytes | None) -> None:
+        """Recurrent state begins anew, unless it was warmed up as a shadow and carries over."""
+        bundle = None if digest is None else model.bundles[digest]
+        was_shadow = model.shadow is not None and model.shadow == digest
+        if was_shadow:
+            self._end_shadow(model)
+        if bundle is None or model.loop.active is bundle.instance:
+            return
+        if not was_shadow or bundle.manifest.state_policy is not StatePolicy.WARM_UP:
+            bundle.instance.reset()
+
+    def _shadow(self, effect: Shadow) -> None:
+        model = self._model(effect.model)
+        digest = effect.manifest_digest
+        with self._lock:
+            if digest is not None and digest not in model.bundles:
+                raise WherryError(f"{effect.model}: its bundle is not loaded", Code.FAILED)
+            if digest is not None and digest == model.active:
+                return  # it was switched in before this came
+            self._end_shadow(model)
+            model.shadow, model.sample_bp = digest, effect.sample_bp
+            self._point(model)
+
+    def _end_shadow(self, model: ModelLoop) -> None:
+        model.shadow = None
+        if model.loop.shadow is not None:
+            model.loop.set_shadow(None)
 
     def _divert(self, effect: Divert) -> None:
         model = self._model(effect.model)
@@ -277,8 +316,14 @@ class LoopHost:
         """One pointer: the loop serves what is active, or nothing while isolated."""
         answering = None if self.is_isolated else model.answering
         wanted = None if answering is None else answering.instance
+        shadow = None if self.is_isolated else model.shadowing
+        if model.loop.shadow is not None and shadow is None:
+            model.loop.set_shadow(None)
         if model.loop.active is not wanted:
             model.loop.swap(wanted)
+        if shadow is not None and model.loop.shadow is not shadow.instance:
+            set_shadow(model.loop, shadow, model.sample_bp)
+            model.session, model.is_shadow_told = self._new_number(), False
 
     def _watch(self, effect: WatchTrial) -> None:
         model = self._model(effect.model)
@@ -305,11 +350,15 @@ class LoopHost:
         with self._lock:
             if digest in (model.active, model.fallback):
                 return
-            bundle = model.bundles.pop(digest, None)
+            bundle = model.bundles.get(digest)
             if bundle is None:
                 return
+            last = self._look(model, bundle)
+            if digest == model.shadow:
+                self._end_shadow(model)
+            del model.bundles[digest]
             self._by_number.pop(bundle.number, None)
-        self.closing(_look(bundle, PREVIOUS))
+        self.closing(last)
 
     # --- questions
 
@@ -346,12 +395,53 @@ class LoopHost:
     def looks(self) -> list[Look]:
         """Everything loaded and what it counted so far, for telemetry."""
         with self._lock:
-            found = [
-                (bundle, ACTIVE if digest == model.active else PREVIOUS)
+            found = [(m, bundle) for m in self._models.values() for bundle in m.bundles.values()]
+            return [self._look(model, bundle) for model, bundle in found]
+
+    def _look(self, model: ModelLoop, bundle: Bundle) -> Look:
+        """Under the lock: a shadow stays one meanwhile."""
+        if model.loop.shadow is bundle.instance:
+            counts = counts_of(model.loop.shadow_stats())
+            key = f"{bundle.key}.{model.session}"
+            return replace(_look(bundle, SHADOW), shadow=counts, shadow_key=key)
+        is_active = bundle.slot.manifest_digest == model.active
+        return _look(bundle, ACTIVE if is_active else PREVIOUS)
+
+    def disagreements(self) -> dict[str, tuple[Disagreement, ...]]:
+        """The few that were kept since the last call, by the key of the shadow's bundle."""
+        with self._lock:
+            return {
+                bundle.key: tuple(model.loop.take_disagreements())
                 for model in self._models.values()
-                for digest, bundle in model.bundles.items()
-            ]
-        return [_look(bundle, slot) for bundle, slot in found]
+                if (bundle := model.shadowing) is not None
+            }
+
+    def hold_shadows(self, holds: Mapping[str, Hold]) -> None:
+        """Each model's shadow runs no more, or again."""
+        with self._lock:
+            for name, hold in holds.items():
+                self._models[name].loop.hold_shadow(hold)
+
+    def look_at_shadows(self) -> None:
+        """Tell the first input that a shadow ran on, and its first error, which ends it."""
+        with self._lock:
+            for name, model in self._models.items():
+                bundle = model.shadowing
+                if bundle is not None and model.loop.shadow is bundle.instance:
+                    self._look_at_shadow(name, model, bundle)
+
+    def _look_at_shadow(self, name: str, model: ModelLoop, bundle: Bundle) -> None:
+        stats, digest = model.loop.shadow_stats(), bundle.slot.manifest_digest
+        if stats.errors:
+            self._end_shadow(model)
+            text = (
+                f"{name} {bundle.manifest.version}: {stats.error_name} as a shadow, "
+                f"after {stats.compared} inputs; what serves is not touched"
+            )
+            self._tell(StepFailed(self.unit, name, digest, Code.ENGINE_CRASH, text))
+        elif stats.compared and not model.is_shadow_told:
+            model.is_shadow_told = True
+            self._tell(Shadowed(self.unit, name, digest))
 
     def serving(self, name: str) -> Serving | None:
         """Who answers; the active bundle's own contract also where only its safe output does."""
@@ -432,6 +522,18 @@ class LoopHost:
             model.loop.stop()
 
 
+def set_shadow(loop: Loop, bundle: Bundle, sample_bp: int) -> None:
+    """By the comparator that the candidate's manifest names."""
+    contract = bundle.manifest.contract
+    is_tolerant = contract.comparator is Comparator.TOLERANCE
+    loop.set_shadow(
+        bundle.instance,
+        sample_bp=sample_bp,
+        tolerance_lsb=contract.tolerance_lsb if is_tolerant else None,
+        deadline_us=bundle.slot.deadline_us,
+    )
+
+
 def _has_answered(model: ModelLoop) -> bool:
     stats = model.loop.stats()
     ended = stats.answered + stats.withdrawn
@@ -472,24 +574,3 @@ def _valid_range(contract: Contract) -> tuple[int | None, int | None]:
     low = -32_768 if contract.valid_min is None else contract.valid_min
     high = 32_767 if contract.valid_max is None else contract.valid_max
     return low, high
-
-
-def _cut(data: bytes, index: int, count: int) -> bytes:
-    size = len(data) // count
-    return data[index * size : (index + 1) * size]
-
-
-def _p95_us(program: Program, samples: list[bytes]) -> int:
-    """p95 of at least SELF_TEST_RUNS_MIN runs, unless time runs out; the engine alone."""
-    took_ns = []
-    output = bytearray(program.output_bytes)
-    began = time.monotonic()
-    runs = max(SELF_TEST_RUNS_MIN, len(samples))
-    for index in range(runs):
-        start_ns = time.perf_counter_ns()
-        program.run_into(samples[index % len(samples)], output)
-        took_ns.append(time.perf_counter_ns() - start_ns)
-        if time.monotonic() - began > SELF_TEST_S_MAX:
-            break
-    rank = -(-len(took_ns) * 95 // 100)
-    return sorted(took_ns)[rank - 1] // NS_PER_US

@@ -27,7 +27,8 @@ from wherry_agent.telemetry.energy import (
 )
 from wherry_agent.telemetry.glance import counted, plain
 from wherry_agent.telemetry.pack import resources_pack, unit_base
-from wherry_agent.telemetry.sampling import ACTIVE, Look
+from wherry_agent.telemetry.sampling import ACTIVE, SHADOW, Look
+from wherry_agent.telemetry.shadow import Heat, Limits, hold
 
 
 class Sampler:
@@ -86,7 +87,12 @@ class Sampler:
     def send_performance(self) -> None:
         """The interval ends now."""
         self._take_closed()
-        looks = [self._with_refused(look) for look in self._host.looks()]
+        kept = self._host.disagreements()
+        looks = [
+            replace(self._with_refused(look), disagreements=kept.get(look.key, ()))
+            for look in self._host.looks()
+        ]
+        self._hold_shadows(looks)
         rail = self._snapshot().rail
         basis = self._meter.basis(self._energy_model())
         self._state, packs = sampling.performance(self._state, self._now_us, looks, rail, basis)
@@ -101,6 +107,22 @@ class Sampler:
             self._door_seen[look.model] = seen
         refused = look.counters.refused + self._door_refused[look.key]
         return replace(look, counters=replace(look.counters, refused=refused))
+
+    def _hold_shadows(self, looks: list[Look]) -> None:
+        """In the next interval: by the costs of this one, and by the latest temperature."""
+        hardware = self.hardware()
+        shadowed = {look.model for look in looks if look.slot == SHADOW}
+        if hardware is None or not shadowed:
+            return
+        rail, basis = self._snapshot().rail, self._meter.basis(self._energy_model())
+        costs = sampling.energy_now(self._state, self._now_us, looks, rail, basis)
+        heat = Heat(self._resources.get("temperature"), hardware.temperature_c_max)
+        limits = Limits(hardware.energy_uj_max, hardware.power_mw_max)
+        both = [look for look in looks if look.slot in (ACTIVE, SHADOW)]
+        self._host.hold_shadows({
+            model: hold(heat, [costs[one.key] for one in both if one.model == model], limits)
+            for model in shadowed
+        })  # fmt: skip
 
     def _energy_model(self) -> EnergyModel | None:
         hardware = self.hardware()

@@ -25,6 +25,7 @@ from wherry_agent.core.breaker import BreakerLimits
 from wherry_agent.core.effects import Ask, Configure
 from wherry_agent.core.inputs import (
     Connected,
+    Deferred,
     Disconnected,
     Input,
     Moment,
@@ -65,7 +66,8 @@ def now_us() -> int:
 
 
 def moment() -> Moment:
-    return Moment(now_us(), random.random())
+    zone = time.localtime().tm_gmtoff
+    return Moment(now_us(), random.random(), zone // 60)
 
 
 class Station:
@@ -153,6 +155,7 @@ class Station:
                 status=self.status,
                 unhealthy=self._unhealthy,
                 is_silenced=self._host.is_silenced,
+                defer=self._defer,
             ),
         )
         self._sampler.refused_at_door = http.refused
@@ -264,6 +267,7 @@ class Station:
     def _beat(self) -> None:
         self._beat_us = now_us()
         self._host.look_at_outcomes()
+        self._host.look_at_shadows()
         self._sampler.tick(self._beat_us)
         self._watchdog.tick(self._beat_us)
 
@@ -282,6 +286,17 @@ class Station:
     def _unhealthy(self) -> str | None:
         silent_s = (now_us() - self._beat_us) / 1e6
         return f"the event loop is silent for {silent_s:.0f} s" if silent_s > STALLED_S else None
+
+    def _defer(self, for_s: float) -> Mapping[str, Any]:
+        """The owner puts swaps off; raises StateError while the time is not known."""
+        agent = self._runtime.agent
+        now_s = agent.clock.now_s(now_us())
+        if now_s is None:
+            text = "the time is not known yet; try again when the device is connected"
+            raise StateError(text, Code.TIME_UNKNOWN)
+        until_s = int(now_s + for_s) if for_s else 0
+        self._runtime.post(Deferred(until_s))
+        return status.deferral(agent, until_s)
 
     def status(self) -> Mapping[str, Any]:
         """What GET /status shows."""

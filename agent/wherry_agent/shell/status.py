@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wherry_agent.core import candidates
 from wherry_agent.core.breaker import Breaker
 from wherry_agent.core.model import ModelState
-from wherry_agent.core.record import Slot
+from wherry_agent.core.record import ModelRecord, Slot
 from wherry_agent.core.reporting import progress_permille, why
 from wherry_agent.core.state import Agent, UnitState
 
@@ -33,12 +34,24 @@ def describe(agent: Agent, now_us: int, is_connected: bool) -> Mapping[str, Any]
     }
 
 
+def deferral(agent: Agent, until_s: int) -> Mapping[str, Any]:
+    """What a deferral until then does to each swap that waits, for whoever asked for it."""
+    waiting = {}
+    for unit in agent.units.values():
+        for name, state in unit.models.items():
+            window = state.assignment.window if state.assignment else None
+            if state.waits_for_window and window is not None:
+                waiting[f"{unit.name}/{name}"] = min(until_s, window.defer_until_s)
+    return {"deferred_s": until_s, "waiting": waiting}
+
+
 def _unit(agent: Agent, unit: UnitState) -> Mapping[str, Any]:
     refusal = unit.refusal
     return {
         "hardware_class": agent.identity.classes[unit.name].name,
         "revision": unit.memory.revision,
         "is_isolated": unit.memory.is_isolated,
+        "deferred_s": unit.memory.deferred_s,
         "refusal": None if refusal is None else {"code": refusal.code.name, "text": refusal.text},
         "models": {name: _model(agent, unit, state) for name, state in unit.models.items()},
     }
@@ -54,13 +67,22 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> Mapping[str, Any
         "reason": reason,
         "active": _slot(record.active),
         "previous": _slot(record.previous),
-        "candidate": _slot(record.candidate),
+        "is_previous_loaded": candidates.loaded_previous(record) is not None,
+        "candidate": _candidate(record),
         "floor": record.floor,
         "progress_permille": progress_permille(agent, unit, state),
         "good_inferences": state.trial.good_count if state.trial else 0,
         "start_count": state.trial.start_count if state.trial else 0,
         "breaker": _breaker(agent, unit.breakers.get(state.model)),
     }
+
+
+def _candidate(record: ModelRecord) -> Mapping[str, str] | None:
+    """With its mode, once it is ready: warm or shadow."""
+    slot, mode = _slot(record.candidate), candidates.mode_of(record)
+    if slot is None:
+        return None
+    return {**slot, "mode": "on its way" if mode is None else mode.name.lower()}
 
 
 def _breaker(agent: Agent, breaker: Breaker | None) -> Mapping[str, Any] | None:

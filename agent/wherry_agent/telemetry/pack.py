@@ -13,14 +13,19 @@ Pure. The envelope (`Origin`) carries the time.
     4096.0
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wherry_protocol.senml import Record
 
 from wherry_agent.telemetry.counters import Counters
 from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
+from wherry_agent.telemetry.shadow import ShadowCounts
+from wherry_agent.telemetry.shadow import records as shadow_records
+
+if TYPE_CHECKING:
+    from wherry_native.loop import Disagreement
 
 Pack = tuple[Record, ...]
 
@@ -51,6 +56,8 @@ class Performance:
     interval_s: float
     done: Counters
     energy: EnergyFigure | Unavailable
+    shadow: ShadowCounts | None = None
+    disagreements: Sequence["Disagreement"] = ()
 
 
 def unit_base(org: str, connection: str, unit: str) -> str:
@@ -66,6 +73,7 @@ def performance_pack(base: str, seen: Performance) -> Pack:
         *_counts(seen.done),
         *_latency(seen.done),
         *_energy(seen.energy),
+        *(shadow_records(seen.shadow, seen.disagreements) if seen.shadow else ()),
     ]
     return _with_base(f"{base}{seen.model}/{seen.version}/{seen.slot}/", records)
 

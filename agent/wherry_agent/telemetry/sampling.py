@@ -3,7 +3,8 @@
 Rules:
 1. A bundle in a slot is looked at by its `key`, which is never used again: counters begin at 0
    with it, and a bundle that is loaded again has a new key.
-2. The active bundle has a pack in every interval; any other one where it did something.
+2. The active bundle and a shadow have a pack in every interval; any other one where it did
+   something.
 3. What was unloaded in the interval is given to `closing` once and its last counts are sent.
 4. A changed interval takes effect at once, from the last look on.
 
@@ -11,8 +12,8 @@ Pure: `now_us` is monotonic; counters and the rail's integral come in.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from wherry_protocol.messages.desired import TelemetryConfig
 
@@ -28,9 +29,15 @@ from wherry_agent.telemetry.energy import (
     figures,
 )
 from wherry_agent.telemetry.pack import Pack, Performance, performance_pack
+from wherry_agent.telemetry.shadow import ShadowCounts
+from wherry_agent.telemetry.shadow import since as shadow_since
+
+if TYPE_CHECKING:
+    from wherry_native.loop import Disagreement
 
 ACTIVE: Final = "active"
 PREVIOUS: Final = "previous"
+SHADOW: Final = "shadow"
 SECOND_US: Final = 1_000_000
 
 
@@ -44,6 +51,9 @@ class Look:
     slot: str
     manifest_digest: bytes
     counters: Counters
+    shadow: ShadowCounts | None = None  # where it runs as a shadow: since `shadow_key`'s beginning
+    shadow_key: str = ""
+    disagreements: tuple["Disagreement", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ class Sampling:
     rail: Integral
     resources_us: int
     counters: Mapping[str, Counters]
+    shadows: Mapping[str, ShadowCounts] = field(default_factory=dict)
     closed: tuple[Look, ...] = ()
 
 
@@ -102,14 +113,23 @@ def performance(
             state.base,
             Performance(
                 look.model, look.version, look.slot, look.manifest_digest, interval_s,
-                done[key], costs[key],
+                done[key], costs[key], _shadowed(state, look), look.disagreements,
             ),
         )
         for key, look in everyone.items()
-        if look.slot == ACTIVE or done[key].inferences or done[key].refused
+        if look.slot in (ACTIVE, SHADOW) or done[key].inferences or done[key].refused
     )  # fmt: skip
     counters = {look.key: look.counters for look in looks}
-    return replace(state, at_us=now_us, rail=rail, counters=counters, closed=()), packs
+    shadows = {look.shadow_key: look.shadow for look in looks if look.shadow is not None}
+    return replace(
+        state, at_us=now_us, rail=rail, counters=counters, shadows=shadows, closed=()
+    ), packs
+
+
+def _shadowed(state: Sampling, look: Look) -> ShadowCounts | None:
+    if look.shadow is None:
+        return None
+    return shadow_since(look.shadow, state.shadows.get(look.shadow_key, ShadowCounts()))
 
 
 def energy_now(

@@ -100,6 +100,16 @@ void wh_instance_free(wh_instance *instance)
     free(instance);
 }
 
+const wh_program *wh_instance_program(const wh_instance *instance)
+{
+    return &instance->program;
+}
+
+int wh_instance_reset(wh_instance *instance)
+{
+    return wh_reset(&instance->program, instance->arena, instance->program.header->arena_size);
+}
+
 int wh_instance_claim(wh_instance *instance)
 {
     return !atomic_flag_test_and_set(&instance->is_claimed);

@@ -75,6 +75,7 @@ void wh_loop_free(wh_loop *loop)
     if (active != NULL) {
         wh_instance_release(active);
     }
+    wh_shadow_empty(&loop->shadow);
     wh_answers_free(&loop->outputs);
     (void)pthread_cond_destroy(&loop->work);
     (void)pthread_cond_destroy(&loop->room);
@@ -152,16 +153,33 @@ static void publish(wh_loop *loop, const wh_entry *entry, wh_answer answer, wh_a
     }
 }
 
+/* After the answer was handed out. Lock held on entry and on return, not in between. */
+static void run_shadow(wh_loop *loop, uint64_t sequence, uint64_t latency_ns)
+{
+    if (wh_shadow_has_time(&loop->shadow, loop->count > 0 || loop->is_stopping, latency_ns)) {
+        wh_answer answer;
+        (void)pthread_mutex_unlock(&loop->lock);
+        wh_shadow_run(&loop->shadow, &answer);
+        (void)pthread_mutex_lock(&loop->lock);
+        wh_shadow_end(&loop->shadow, &answer, sequence, latency_ns);
+        wh_answer_free(&answer);
+    }
+}
+
 /* Lock held on entry and on return, not in between. */
 static void serve(wh_loop *loop, wh_entry entry)
 {
     if (entry.waiter != NULL) {
         entry.waiter->progress = WH_RUNNING;
     }
+    bool is_shadowed = wh_shadow_begin(&loop->shadow, entry.sequence);
     (void)pthread_mutex_unlock(&loop->lock);
     wh_answer answer;
     wh_answer copy = {0};
     answer_entry(loop, &entry, &answer);
+    uint64_t latency_ns = answer.latency_ns;
+    bool has_pair =
+        is_shadowed && wh_shadow_copy(&loop->shadow, entry.input, entry.size, &answer);
     if (loop->outputs.capacity > 0) {
         /* Who waits gets the original, the ring a copy; alone, the ring gets the original. */
         copy = entry.waiter != NULL ? wh_answer_copy(&answer) : answer;
@@ -171,6 +189,13 @@ static void serve(wh_loop *loop, wh_entry entry)
     (void)pthread_mutex_lock(&loop->lock);
     publish(loop, &entry, answer, copy);
     (void)pthread_cond_broadcast(&loop->idle);
+    if (has_pair) {
+        run_shadow(loop, entry.sequence, latency_ns);
+    }
+    if (is_shadowed) {
+        loop->shadow.is_in_use = false;
+        (void)pthread_cond_broadcast(&loop->idle);
+    }
 }
 
 static void *work(void *context)
@@ -265,6 +290,53 @@ int wh_loop_swap(wh_loop *loop, wh_instance *instance)
     loop->stats.swaps += 1;
     (void)pthread_mutex_unlock(&loop->lock);
     return WH_OK;
+}
+
+/* --- The shadow --------------------------------------------------------------------------- */
+
+int wh_loop_shadow(wh_loop *loop, wh_instance *instance, const wh_shadow_config *config)
+{
+    if (instance != NULL && (config == NULL || config->sample_bp > 10000u)) {
+        return WH_ERR_ARGUMENT;
+    }
+    (void)pthread_mutex_lock(&loop->lock);
+    while (loop->shadow.is_in_use) {
+        (void)pthread_cond_wait(&loop->idle, &loop->lock);
+    }
+    wh_shadow_empty(&loop->shadow);
+    int status = WH_OK;
+    if (instance != NULL && !wh_instance_claim(instance)) {
+        status = WH_ERR_BUSY;
+    } else if (instance != NULL) {
+        status = wh_shadow_fill(&loop->shadow, instance, config);
+        if (status != WH_OK) {
+            wh_instance_release(instance);
+        }
+    }
+    (void)pthread_mutex_unlock(&loop->lock);
+    return status;
+}
+
+void wh_loop_hold_shadow(wh_loop *loop, uint32_t hold)
+{
+    (void)pthread_mutex_lock(&loop->lock);
+    loop->shadow.hold = hold;
+    (void)pthread_mutex_unlock(&loop->lock);
+}
+
+void wh_loop_shadow_stats_copy(wh_loop *loop, wh_shadow_stats *stats)
+{
+    (void)pthread_mutex_lock(&loop->lock);
+    *stats = loop->shadow.stats;
+    (void)pthread_mutex_unlock(&loop->lock);
+}
+
+int wh_loop_take_disagreement(wh_loop *loop, uint64_t *sequence, uint8_t *bytes, size_t size)
+{
+    (void)pthread_mutex_lock(&loop->lock);
+    int status = wh_shadow_take(&loop->shadow, sequence, bytes, size);
+    (void)pthread_mutex_unlock(&loop->lock);
+    return status;
 }
 
 /* --- Submitting --------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "answers.h"
+#include "shadow.h"
 #include "wherry/host.h"
 
 typedef enum { WH_QUEUED, WH_RUNNING, WH_DONE } wh_progress;
@@ -60,6 +61,7 @@ struct wh_loop {
     wh_answers outputs;
     wh_loop_stats stats;
     wh_replay replay;
+    wh_shadow shadow;
 };
 
 /* A thread that no signal is delivered to: signals are the program's, which may be waiting for

@@ -6,7 +6,7 @@ from wherry_agent.shell.inference_door import Doors, Inference, Serving
 from wherry_native.engine import EngineError, Program
 from wherry_native.loop import Instance, Loop
 from wherry_native.program import Op
-from wherry_protocol.errors import Code, LimitError
+from wherry_protocol.errors import Code, LimitError, StateError
 from wherry_protocol.manifest import Contract, DType, Tensor
 
 from tests.engine.programs import Builder
@@ -74,6 +74,11 @@ class Device:
             output.is_out_of_range,
         )
 
+    def defer(self, for_s: float) -> dict[str, float]:
+        if self.sick:
+            raise StateError(self.sick)
+        return {"for_s": for_s}
+
     def doors(self) -> Doors:
         return Doors(
             models=lambda: (self.model,),
@@ -82,4 +87,5 @@ class Device:
             is_isolated=lambda: self.is_isolated,
             status=lambda: {"models": {self.model: {"version": self.now and self.now.version}}},
             unhealthy=lambda: self.sick,
+            defer=self.defer,
         )

@@ -276,3 +276,24 @@ def test_a_kept_connection_never_waits_for_a_delayed_acknowledgement(device, ser
         took_s.append(time.perf_counter() - began)
     connection.close()
     assert sorted(took_s)[20] < 0.030
+
+
+@pytest.mark.parametrize("for_s", [0, 7200.0, 31 * 86_400])
+def test_the_owner_may_put_swaps_off(serve, for_s):
+    assert ask(serve(), "POST", "/defer", {"for_s": for_s}) == (200, {"for_s": for_s})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, [], {"for_s": True}, {"for_s": -1}, {"for_s": "2h"}, {"for_s": 31 * 86_400 + 1}],
+    ids=str,
+)
+def test_a_deferral_without_a_number_of_seconds_is_refused(serve, body):
+    status, answer = ask(serve(), "POST", "/defer", body)
+    assert status == 400
+    assert "for_s" in answer["error"]
+
+
+def test_a_deferral_that_does_not_fit_the_state_is_a_conflict(device, serve):
+    device.sick = "the time is not known yet"
+    assert ask(serve(), "POST", "/defer", {"for_s": 60}) == (409, {"error": device.sick})

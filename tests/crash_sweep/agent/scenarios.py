@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 
 from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
 from wherry_protocol.messages.reported import Outcome, Phase
 
 from tests.crash_sweep.agent.ship import Bay, first_port, sail, until, voyage_of
@@ -411,6 +412,84 @@ def _damage(bay: Bay, name: str) -> None:
     data = bytearray(disk.files[name])
     data[len(data) // 2] ^= 0x10
     disk.files[name] = disk.synced_inodes[disk.inodes[name]] = bytes(data)
+
+
+# --- candidates
+
+
+def beside(name: str, mode: Mode) -> Leg:
+    def holds(now: Bay) -> bool:
+        record = now.record()
+        return bool(
+            record
+            and record.candidate
+            and record.candidate.manifest_digest == now[name].digest
+            and (record.outcome, record.mode) == (Outcome.READY, mode)
+            and now.live.agent.units["self"].memory.revision == now.director.revision
+        )
+
+    return until(holds, f"{name} stands {mode.name.lower()}")
+
+
+def unloaded(name: str) -> Leg:
+    return until(lambda now: now[name].digest not in now.loops.programs, f"{name} is unloaded")
+
+
+@scenario()
+def warm(bay: Bay) -> Iterator[Leg]:
+    bay.want("new", mode=Mode.WARM)
+    yield beside("new", Mode.WARM)
+    bay.pull_plug("kept")
+    yield beside("new", Mode.WARM)
+    bay.want("old", attempt=1)
+    yield confirmed(bay, "old")
+    yield unloaded("new")
+
+
+@scenario()
+def switch(bay: Bay) -> Iterator[Leg]:
+    """In, and back again."""
+    bay.want("new", mode=Mode.WARM)
+    yield beside("new", Mode.WARM)
+    bay.want("new")
+    yield confirmed(bay, "new")
+    bay.want("old", attempt=1)
+    yield confirmed(bay, "old")
+
+
+@scenario()
+def shadow(bay: Bay) -> Iterator[Leg]:
+    """It runs beside, then it is switched in and fails."""
+    bay.want("new", mode=Mode.SHADOW)
+    yield beside("new", Mode.SHADOW)
+    bay.doing[bay["new"].digest] = {"good_count": 10, "error_count": 10}
+    bay.want("new")
+    yield ended(Outcome.REVERTED)
+
+
+@scenario(with_two)
+def decommission(bay: Bay) -> Iterator[Leg]:
+    """Unloaded first, then the bytes go too; the other one serves on."""
+    for is_purged in (False, True):
+        bay.wish(
+            [bay.director.assignment(bay["new"])],
+            releases=(
+                SlotRelease(model="digits", manifest_digest=bay["old"].digest, is_purged=is_purged),
+            ),
+        )
+        yield heard()
+        yield unloaded("old")
+
+
+@scenario()
+def window(bay: Bay) -> Iterator[Leg]:
+    """It is installed, waits over a night, and is swapped in when its window opens."""
+    opens_s = bay.director.now_s + 600
+    bay.want("new", window=SwapWindow(not_before_s=opens_s))
+    yield until(lambda now: now.phase() is Phase.STAGED, "it waits")
+    bay.pull_plug("kept")
+    yield until(lambda now: now.phase() is Phase.STAGED, "it waits again")
+    yield confirmed(bay, "new")
 
 
 # --- reports

@@ -62,6 +62,11 @@ WH_MUST_CHECK int wh_instance_create(const void *image, size_t image_size, const
 /* The instance must be in no loop. */
 void wh_instance_free(wh_instance *instance);
 
+const wh_program *wh_instance_program(const wh_instance *instance);
+
+/* States become their zero point again. The instance must be in no loop. */
+WH_MUST_CHECK int wh_instance_reset(wh_instance *instance);
+
 /* A consistent copy, at any time. */
 void wh_instance_stats_copy(wh_instance *instance, wh_instance_stats *stats);
 
@@ -138,6 +143,63 @@ void wh_loop_stop_replay(wh_loop *loop);
 WH_MUST_CHECK int wh_loop_take_output(wh_loop *loop, wh_answer *answer);
 
 void wh_loop_stats_copy(wh_loop *loop, wh_loop_stats *stats);
+
+/* --- The shadow of a loop: an instance that runs after the active one, and never answers. --------
+ *
+ * Rules:
+ * 1. It runs on the loop's thread when the active one's answer was handed out, on a copy of the
+ *    input. It does not begin while another input waits; one that comes meanwhile waits for one
+ *    inference at most.
+ * 2. Whether an input is in the sample is a hash of its sequence number.
+ * 3. An input that it did not run on is counted under the first cause that held: sampling, energy
+ *    or temperature (the owner's wh_loop_hold_shadow), deadline (somebody waits, or both inferences
+ *    together would take longer than the deadline).
+ * 4. Its errors are its own: it answers nobody, and the active instance does not know of it. */
+
+enum { WH_COMPARE_ARGMAX = 1, WH_COMPARE_TOLERANCE = 2 };
+enum { WH_HOLD_NONE = 0, WH_HOLD_ENERGY = 1, WH_HOLD_TEMPERATURE = 2 };
+
+#define WH_DISAGREEMENTS_MAX 4u /* kept until they are taken; later ones are only counted */
+
+typedef struct {
+    uint32_t sample_bp;      /* inputs of 10,000 */
+    uint32_t comparator;     /* WH_COMPARE_…: what `agreed` counts */
+    uint32_t tolerance_lsb;  /* of every element of every output */
+    uint64_t deadline_ns;    /* 0: none */
+} wh_shadow_config;
+
+typedef struct {
+    uint64_t compared;
+    uint64_t agreed;             /* by the comparator */
+    uint64_t agreed_argmax;      /* the first output's largest element is the same one */
+    uint64_t agreed_tolerance;
+    uint64_t errors;             /* of the engine, in the shadow */
+    int32_t error;               /* the last of them */
+    uint64_t skipped_sampling;
+    uint64_t skipped_energy;
+    uint64_t skipped_temperature;
+    uint64_t skipped_deadline;
+    wh_histogram primary_latency; /* of the active instance on the inputs that were compared */
+} wh_shadow_stats;
+
+/* NULL takes the shadow away; returns when the loop has let go of it. Statistics begin anew.
+ * WH_ERR_BUSY when the instance is in a loop already, WH_ERR_MEMORY, WH_ERR_ARGUMENT. */
+WH_MUST_CHECK int wh_loop_shadow(wh_loop *loop, wh_instance *instance,
+                                 const wh_shadow_config *config);
+
+/* WH_HOLD_NONE lets it run again. */
+void wh_loop_hold_shadow(wh_loop *loop, uint32_t hold);
+
+void wh_loop_shadow_stats_copy(wh_loop *loop, wh_shadow_stats *stats);
+
+/* The oldest kept disagreement: input, the active one's outputs, the shadow's, one after another,
+ * `size` bytes in all. WH_ERR_EMPTY; WH_ERR_OUTPUT_SIZE where `size` is not theirs. */
+WH_MUST_CHECK int wh_loop_take_disagreement(wh_loop *loop, uint64_t *sequence, uint8_t *bytes,
+                                            size_t size);
+
+/* The number in 0..9999 that decides whether an input is in the sample. */
+uint32_t wh_shadow_draw(uint64_t sequence);
+
 void wh_answer_free(wh_answer *answer);
 
 #endif

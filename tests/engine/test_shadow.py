@@ -1,0 +1,192 @@
+"""The shadow of a loop: it runs after the answer, on a sample, and nobody who waits feels it."""
+
+import threading
+
+import pytest
+from wherry_native.engine import EngineError, Program
+from wherry_native.loop import Hold, Instance, Loop, in_sample
+
+from tests.agent.bundles import INPUT_BYTES, layer_image
+from tests.engine import programs
+from tests.engine.test_loop import until
+
+WAIT_S = 10.0
+INPUTS = [bytes([n, 255 - n] * (INPUT_BYTES // 2)) for n in range(200)]
+
+
+@pytest.fixture
+def loop():
+    made = Loop(queue_capacity=16)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def two():
+    return Program(layer_image(1)), Program(layer_image(2))
+
+
+def argmax(output: bytes) -> int:
+    values = memoryview(output).cast("b").tolist()
+    return values.index(max(values))
+
+
+def far(a: bytes, b: bytes) -> int:
+    pairs = zip(memoryview(a).cast("b"), memoryview(b).cast("b"), strict=True)
+    return max(abs(x - y) for x, y in pairs)
+
+
+def run(loop: Loop, inputs: list[bytes]) -> list[bytes]:
+    """One after another, each when the shadow of the one before has ended."""
+    outputs = []
+    for n, one in enumerate(inputs):
+        outputs.append(loop.infer(one, WAIT_S).output)
+        until(lambda n=n: _seen(loop) > n)
+    return outputs
+
+
+def _seen(loop: Loop) -> int:
+    s = loop.shadow_stats()
+    skipped = (s.skipped_sampling, s.skipped_energy, s.skipped_temperature, s.skipped_deadline)
+    return s.compared + s.errors + sum(skipped)
+
+
+@pytest.mark.parametrize("tolerance_lsb", [None, 0, 20])
+def test_agreement_is_what_the_comparator_says_of_the_two_outputs(loop, two, tolerance_lsb):
+    loop.swap(Instance(two[0], tag=1))
+    loop.set_shadow(Instance(two[1], tag=2), tolerance_lsb=tolerance_lsb)
+    assert run(loop, INPUTS) == [two[0].run(one) for one in INPUTS]
+    pairs = [(two[0].run(one), two[1].run(one)) for one in INPUTS]
+    same = sum(argmax(a) == argmax(b) for a, b in pairs)
+    near = sum(far(a, b) <= (tolerance_lsb or 0) for a, b in pairs)
+    stats = loop.shadow_stats()
+    assert (stats.compared, stats.agreed_argmax, stats.agreed_tolerance) == (200, same, near)
+    assert stats.agreed == (same if tolerance_lsb is None else near)
+    assert 0 < same < 200
+    assert stats.primary_latency.count == 200
+
+
+def test_the_same_program_agrees_with_itself_to_the_last_bit(loop, two):
+    loop.swap(Instance(two[0], tag=1))
+    loop.set_shadow(Instance(two[0], tag=2), tolerance_lsb=0)
+    run(loop, INPUTS[:50])
+    assert loop.shadow_stats().agreed == 50
+    assert loop.take_disagreements() == []
+
+
+def test_the_sample_is_a_hash_of_the_input_number_and_the_rest_is_counted(loop, two):
+    loop.swap(Instance(two[0], tag=1))
+    shadow = Instance(two[1], tag=2)
+    loop.set_shadow(shadow, sample_bp=2_500)
+    run(loop, INPUTS)
+    wanted = sum(in_sample(n, 2_500) for n in range(200))
+    stats = loop.shadow_stats()
+    assert (stats.compared, stats.skipped_sampling) == (wanted, 200 - wanted)
+    assert shadow.stats().inferences == wanted
+
+
+def test_a_smaller_sample_lies_within_a_larger_one_and_is_as_large_as_asked():
+    few, many = ({n for n in range(50_000) if in_sample(n, bp)} for bp in (500, 5_000))
+    assert few < many
+    assert abs(len(few) - 2_500) < 250
+    assert abs(len(many) - 25_000) < 500
+
+
+@pytest.mark.parametrize(
+    ("hold", "counted"),
+    [(Hold.ENERGY, "skipped_energy"), (Hold.TEMPERATURE, "skipped_temperature")],
+)
+def test_a_shadow_that_is_held_skips_and_says_for_which_cause(loop, two, hold, counted):
+    loop.swap(Instance(two[0], tag=1))
+    loop.set_shadow(Instance(two[1], tag=2))
+    loop.hold_shadow(hold)
+    run(loop, INPUTS[:5])
+    stats = loop.shadow_stats()
+    assert (stats.compared, getattr(stats, counted)) == (0, 5)
+    loop.hold_shadow(Hold.NONE)
+    loop.infer(INPUTS[0], WAIT_S)
+    until(lambda: loop.shadow_stats().compared == 1)
+
+
+def test_whoever_waits_goes_first_and_the_shadow_is_skipped(loop):
+    slow = Program(programs.slow(80))
+    loop.swap(Instance(slow, tag=1))
+    shadow = Instance(slow, tag=2)
+    loop.set_shadow(shadow)
+    sample = bytes(slow.input_bytes)
+    waiters = [threading.Thread(target=loop.infer, args=(sample, WAIT_S)) for _ in range(6)]
+    for one in waiters:
+        one.start()
+    for one in waiters:
+        one.join()
+    until(lambda: _seen(loop) == 6)
+    stats = loop.shadow_stats()
+    assert stats.skipped_deadline >= 1
+    assert stats.compared + stats.skipped_deadline == 6
+    assert shadow.stats().inferences == stats.compared
+
+
+def test_a_shadow_for_which_the_deadline_has_no_time_is_skipped_until_it_may_fit_again(loop):
+    slow = Program(programs.slow(80))
+    sample = bytes(slow.input_bytes)
+    loop.swap(Instance(slow, tag=1))
+    took_us = loop.infer(sample, WAIT_S).latency_ns // 1000
+    loop.set_shadow(Instance(slow, tag=2), deadline_us=max(1, took_us // 100))
+    run(loop, [sample] * 5)
+    stats = loop.shadow_stats()
+    assert (stats.compared, stats.skipped_deadline) == (0, 5)
+
+
+def test_disagreements_are_kept_up_to_four_until_they_are_taken(loop, two):
+    loop.swap(Instance(two[0], tag=1))
+    loop.set_shadow(Instance(two[1], tag=2), tolerance_lsb=0)
+    run(loop, INPUTS[:50])
+    kept = loop.take_disagreements()
+    assert [one.sequence for one in kept] == [0, 1, 2, 3]
+    for one in kept:
+        assert one.input == INPUTS[one.sequence]
+        assert (one.primary, one.shadow) == (two[0].run(one.input), two[1].run(one.input))
+    assert loop.take_disagreements() == []
+
+
+def test_recurrent_state_is_the_shadows_own(loop):
+    program = Program(programs.counter())
+    sample = bytes([1] * 4)
+    alone = Program(programs.counter())
+    loop.swap(Instance(program, tag=1))
+    expected = [alone.run(sample) for _ in range(6)]
+    found = [loop.infer(sample, WAIT_S).output for _ in range(3)]
+    shadow = Instance(program, tag=2)
+    loop.set_shadow(shadow)
+    found += run(loop, [sample] * 3)
+    assert found == expected  # it was not disturbed
+    assert shadow.last_output() == expected[2]  # and began at its own beginning
+    loop.set_shadow(None)
+    loop.swap(shadow)  # warmed up: it goes on where it stood
+    assert loop.infer(sample, WAIT_S).output == expected[3]
+    loop.swap(None)
+    shadow.reset()
+    loop.swap(shadow)
+    assert loop.infer(sample, WAIT_S).output == expected[0]
+
+
+def test_an_instance_is_in_one_place_at_a_time(loop, two):
+    instance = Instance(two[0], tag=1)
+    loop.swap(instance)
+    with pytest.raises(EngineError, match="BUSY"):
+        loop.set_shadow(instance)
+    loop.swap(None)
+    loop.set_shadow(instance)
+    with pytest.raises(EngineError, match="BUSY"):
+        loop.swap(instance)
+    loop.set_shadow(None)
+    loop.swap(instance)
+
+
+def test_inputs_or_outputs_of_another_length_are_never_compared(loop, two):
+    loop.swap(Instance(two[0], tag=1))
+    loop.set_shadow(Instance(Program(layer_image(3, outputs=6)), tag=2))
+    for _ in range(2):  # the second is answered when all about the first is over
+        assert loop.infer(INPUTS[0], WAIT_S).output == two[0].run(INPUTS[0])
+    assert _seen(loop) == 0
