@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import cli_reference
 from wherry_agent.core.diagram import breaker_diagram, update_diagram
+from wherry_controller.core.registry.diagram import stage_diagram
 from wherry_controller.core.rollouts.diagram import diagrams
 from wherry_protocol import bundle, errors, hardware, manifest, senml
 from wherry_protocol.codec import fields
@@ -109,6 +110,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "messages": message_tables,
     "codes": code_table,
     "rollouts": rollout_diagrams,
+    "stages": fenced(stage_diagram),
     "breaker": fenced(breaker_diagram),
     "update": fenced(update_diagram),
     "cli": cli_reference.reference,

@@ -45,6 +45,17 @@ class Vault:
             write_durably(path, nonce + AESGCM(self.storage_key).encrypt(nonce, content, digest))
         return digest
 
+    def remove(self, digest: bytes) -> None:
+        """Take a blob's file away, durably; one that is gone already stays gone."""
+        path = self.path(digest)
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
     def read(self, digest: bytes) -> bytes:
         """The blob's bytes. Raises NotFoundError, or TrustError where the file was changed."""
         try:

@@ -15,6 +15,7 @@ from wherry_protocol.manifest import (
     Kind,
     Manifest,
     Policy,
+    Provenance,
     Role,
     Tensor,
 )
@@ -36,6 +37,7 @@ def make_bundle(
     backbone: str = "",
     notes: str = "",
     evaluations: tuple[Evaluation, ...] = (),
+    provenance: Provenance = Provenance(),  # noqa: B008
 ) -> Bundle:
     """A bundle whose program has two pieces, signed by `keys`; a `backbone` names the first."""
     seed = sha256(f"{model} {version}".encode()).digest()
@@ -64,6 +66,7 @@ def make_bundle(
         security_floor=floor,
         policy=policy or Policy(),
         evaluations=evaluations,
+        provenance=provenance,
     )
     data = encode(manifest)
     signatures = b""

@@ -146,6 +146,35 @@ def find_backup(journey: Journey) -> None:
     journey.replaced["20260101T120000Z"] = made.name
 
 
+def promote_again(journey: Journey) -> None:
+    """Asked for by alice, so that somebody else approves it: an approver, from here on."""
+    journey.ok("registry", "promote", "pump-anomaly:1.0.0", "--to", "staging",
+               "--justification", "more samples")  # fmt: skip
+    os.environ["WHERRY_TOKEN"] = journey.ok("operator", "add", "carol", "--role", "approver")[
+        "token"
+    ]
+
+
+def be_alice(journey: Journey) -> None:
+    del journey, os.environ["WHERRY_TOKEN"]
+
+
+def retain_on_demand(journey: Journey) -> None:
+    """What the next steps push has no record: the schedule would take it away."""
+    journey.ok("registry", "retention", "set", "--no-schedule", "--reason", "a short journey")
+
+
+def bring_back(journey: Journey) -> None:
+    """Out of the archive; alice asked, carol approves."""
+    journey.ok("registry", "promote", "pump-anomaly:1.0.0", "--to", "development",
+               "--justification", "needed after all")  # fmt: skip
+    os.environ["WHERRY_TOKEN"] = journey.ok("operator", "add", "dave", "--role", "approver")[
+        "token"
+    ]
+    journey.ok("registry", "approve", "pump-anomaly:1.0.0")
+    be_alice(journey)
+
+
 PACKAGE: Final = (
     "wherry model package --input pump.onnx --name pump-anomaly --version 1.0.0 --calibration "
     "samples.npz --manifest pump.toml --output pump-anomaly-1.0.0.wherry"
@@ -194,6 +223,22 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry model gates pump-anomaly:1.0.0", says="pass accuracy"),
     run("wherry model compatibility pump-anomaly:1.0.0 --target all", says="pump-17/self"),
     run("wherry registry pull pump-anomaly:1.0.0 --output pump-anomaly-1.0.0.wherry"),
+    run("wherry registry stages", says="development"),
+    run('wherry registry promote pump-anomaly:1.0.0 --to staging --justification '
+        '"passed in the lab"', says="waits for the approval"),
+    run('wherry registry reject pump-anomaly:1.0.0 --reason "not enough samples"', says="stays"),
+    do(promote_again),
+    run("wherry registry approve pump-anomaly:1.0.0", says="is in staging"),
+    do(be_alice),
+    run('wherry registry pin pump-anomaly:1.0.0 --reason "reference for audits"', says="pinned"),
+    run("wherry registry retention set --versions-max 5 --accuracy-min 0.7 --age-days-max 30 "
+        '--reason "house rule"', says="newest 5"),
+    do(retain_on_demand),
+    run("wherry registry retention show", says="newest 5"),
+    run("wherry registry retention run --dry-run", says="pinned by alice"),
+    run('wherry registry unpin pump-anomaly:1.0.0 --reason "audit is over"', says="not pinned"),
+    run('wherry registry archive pump-anomaly:1.0.0 --reason "superseded"', says="archived"),
+    do(bring_back),
     # To the device, further, and back.
     run("wherry deploy pump-anomaly:1.0.0 --target all", says="succeeded"),
     run("wherry device ask pump-17 verify --model pump-anomaly", says="answered after"),
@@ -262,6 +307,7 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry notify dead", says="nothing was given up"),
     run("wherry notify show 1", status=15, says="does not exist"),
     run('wherry notify resend 1 --reason "their server is back"', status=15),
+    run("wherry registry history pump-anomaly", says="rollout succeeded by alice"),
     run("wherry audit log --limit 20", says="pump-anomaly"),
     run("wherry audit verify", says="intact"),
     # Hard stops, and the end.

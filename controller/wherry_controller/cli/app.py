@@ -21,6 +21,8 @@ from wherry_controller.cli import (
     observe,
     operator,
     registry,
+    registry_retention,
+    registry_stages,
     rollout,
 )
 from wherry_controller.cli.client import DATA_DIR, Access, use
@@ -37,6 +39,8 @@ app.command()(house.serve)
 app.add_typer(operator.app, name="operator")
 app.add_typer(hardware_class.app, name="class")
 app.add_typer(model.app, name="model")
+registry_stages.add_to(registry.app)
+registry_retention.add_to(registry.app)
 app.add_typer(registry.app, name="registry")
 app.add_typer(device.app, name="device")
 app.command()(rollout.deploy)

@@ -11,7 +11,7 @@ from wherry_controller.cli.client import ask, download, upload
 from wherry_controller.cli.files import read_bundle_file, write_file
 from wherry_controller.cli.output import JsonOption, progress, show, show_rows, time_text
 
-app = typer.Typer(help="Push, list and show bundles.")
+app = typer.Typer(help="Push, list, show, promote, pin and retain versions.")
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -79,9 +79,19 @@ def clear_expired(org: Organization, now_s: float) -> None:
         for blob in registry.blobs_of(org.db, bundle_digest):
             chunks.keep_until(org.db, blob.digest, now_s + org.settings.chunk_valid_s)
     for digest, index in chunks.expired(org.db, now_s, CLEARED_PER_TICK):
-        topic = org.topics.chunk(digest, index)
-        outbox.queue(org.db, topic, b"", outbox.Priority.CHUNK, now_s)
-        chunks.delete(org.db, digest, index)
+        _clear(org, digest, index, now_s)
+
+
+def withdraw(org: Organization, digest: bytes, now_s: float) -> None:
+    """Take every chunk of a blob off the broker: no bundle has it any more."""
+    for index in chunks.published_indices(org.db, digest):
+        _clear(org, digest, index, now_s)
+
+
+def _clear(org: Organization, digest: bytes, index: int, now_s: float) -> None:
+    topic = org.topics.chunk(digest, index)
+    outbox.queue(org.db, topic, b"", outbox.Priority.CHUNK, now_s)
+    chunks.delete(org.db, digest, index)
 
 
 def chunk_payload(org: Organization, digest: bytes, index: int) -> bytes:

@@ -15,10 +15,12 @@ from wherry_protocol.trust import open_manifest
 from wherry_protocol.version import Version
 
 from wherry_controller.core.registry.bumps import check_same_contract
+from wherry_controller.core.registry.gates import accuracy_of
 from wherry_controller.fleet.blobs import new_blob
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import registry
+from wherry_controller.store import registry, versions
 from wherry_controller.store.registry import BundleRow
+from wherry_controller.store.versions import VersionEvent
 
 
 def check(org: Organization, data: bytes) -> tuple[Bundle, Manifest]:
@@ -57,8 +59,15 @@ def push(org: Organization, data: bytes, who: str, now_s: float) -> BundleRow:
         size_bytes=sum(len(content) for content in contents),
         pushed_s=now_s,
         pushed_by=who,
+        accuracy=accuracy_of(manifest),
+        trained_s=manifest.provenance.trained_at_s,
     )
     registry.put_bundle(org.db, row, digests)
+    event = VersionEvent(
+        None, now_s, row.model, row.version, row.digest, who, "pushed", "", row.stage,
+        manifest.release_notes.partition("\n")[0][:256],
+    )  # fmt: skip
+    versions.put_event(org.db, event)
     org.record(now_s, who, "bundle.push", f"{row.model}:{row.version}", digest=row.digest.hex())
     return row
 

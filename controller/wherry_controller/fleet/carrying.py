@@ -19,7 +19,7 @@ from wherry_controller.core.rollouts.effects import (
 from wherry_controller.core.rollouts.events import Assigned, Event, PassedOver
 from wherry_controller.core.rollouts.pools import Figures
 from wherry_controller.core.rollouts.slots import has_switch, serving_slot
-from wherry_controller.fleet import assigning, desires
+from wherry_controller.fleet import assigning, desires, life
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import SYSTEM, Organization
 from wherry_controller.store import (
@@ -61,6 +61,7 @@ def carry_out(org: Organization, rollout: Rollout, effect: Effect, now_s: float)
         org.record(now_s, SYSTEM, "rollout.finished", effect.rollout_id, effect.state,
                    report=dict(effect.report))  # fmt: skip
         _finished(org, rollout, now_s)
+        life.finished(org, rollout, effect.state, now_s)
     return None
 
 

@@ -25,6 +25,7 @@ from wherry_controller.fleet import (
     assuring,
     carrying,
     desires,
+    promoting,
     releasing,
     rollouts,
     targets,
@@ -103,6 +104,7 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
 def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
     """The rollout that `create` would keep: for a preview, nothing is written."""
     bundle = registry.version(org.db, order.model, order.version)
+    promoting.check_deployable(bundle)
     rollout_id = _next_id(org, bundle)
     order = addressed(order)
     plan = parse_plan(order.plan)

@@ -20,9 +20,10 @@ from wherry_protocol.sealed import open_mac, open_sealed
 
 from wherry_controller.fleet import blobs, desires
 from wherry_controller.fleet.organization import Organization, Outbound
-from wherry_controller.store import assignments, devices, events
+from wherry_controller.store import assignments, devices, events, versions
 from wherry_controller.store.assignments import Failure
 from wherry_controller.store.devices import Connection, Unit, UnitModel
+from wherry_controller.store.versions import UnitVersion
 
 ANSWER_VALID_S = 120
 FAILED = (Outcome.REJECTED, Outcome.REVERTED)
@@ -139,10 +140,24 @@ def _models(org: Organization, message: Reported, now_s: float) -> list[UnitMode
         if before is None or replace(before, updated_s=now_s) != row:
             devices.put_model(org.db, row)
             changed.append(row)
+            if row.active_digest and (before is None or before.active_digest != row.active_digest):
+                _note_serving(org, row, now_s)
         _remember_failure(org, row, now_s)
     names = [model.model for model in message.models]
     devices.forget_models_except(org.db, message.connection, message.unit, names)
     return changed
+
+
+def _note_serving(org: Organization, row: UnitModel, now_s: float) -> None:
+    """One row of the unit's history: it began to serve this version, by whose will."""
+    held = assignments.find(org.db, row.connection, row.unit, row.model)
+    is_this = held is not None and held.bundle_digest == row.active_digest
+    served = UnitVersion(
+        None, now_s, row.connection, row.unit, row.model, row.active_version or "",
+        row.active_digest or b"", held.owner if held is not None and is_this else "device",
+        held.rollout if held is not None and is_this else "",
+    )  # fmt: skip
+    versions.put_served(org.db, served)
 
 
 def _row(message: Reported, model: ModelReport, now_s: float) -> UnitModel:

@@ -1,6 +1,6 @@
 """What time alone brings: desired documents are renewed before they expire, old data goes."""
 
-from wherry_controller.fleet import desires
+from wherry_controller.fleet import desires, retaining
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import (
     alerts,
@@ -25,8 +25,9 @@ def refresh(org: Organization, now_s: float) -> None:
 
 
 def prune(org: Organization) -> None:
-    """Bound raw reports, events, windows and spool positions."""
+    """Bound raw reports, events, windows, spool positions, and versions where that is wanted."""
     settings = org.settings
+    retaining.sweep(org)  # before anything else leaves: see its rule 2
     newest_s = float(meta.get(org.db, "time.told_s", "0"))
     performance.prune(
         org.db,
@@ -39,3 +40,4 @@ def prune(org: Organization) -> None:
     rollouts.prune_notices(org.db, settings.events_keep)
     alerts.prune(org.db, settings.events_keep)
     deliveries.prune(org.db, settings.events_keep)
+    retaining.run_scheduled(org, newest_s)

@@ -98,6 +98,37 @@ class NewGroup(Shape):
     is_dynamic: bool = Field(False, description="whoever matches at any time")
 
 
+class PromotionRequest(Shape):
+    """`to` is the next stage, or production at once where an admin skips staging."""
+
+    to: Literal["development", "staging", "production"]
+    justification: Reason
+    skip_staging: bool = False
+
+
+class PromotionApproval(Shape):
+    reason: str = Field("", max_length=256)
+    override_gates: bool = Field(False, description="although gates fail; needs a reason")
+
+
+class RetentionPolicy(Shape):
+    """What is kept of each model; what serves, or is a way back, is kept whatever stands here."""
+
+    versions_max: int = Field(5, ge=1, le=100_000)
+    accuracy_min: float = Field(0.7, ge=0.0, le=1.0)
+    age_days_max: float = Field(30.0, gt=0.0, le=36_500.0)
+    is_scheduled: bool = Field(True, description="applied every hour and after each rollout")
+    keep_deployed: Literal[True] = Field(
+        True, description="active versions and ways back are never deleted; it cannot be false"
+    )
+    reason: Reason
+
+
+class RetentionRun(Shape):
+    model: str | None = None
+    reason: Reason
+
+
 class Widening(Shape):
     subset: str = Field(description="25% or 0.25")
     reason: str = Field("", max_length=256)

@@ -150,6 +150,10 @@ def bundle(row: BundleRow) -> dict[str, Any]:
         "size_bytes": row.size_bytes,
         "pushed_s": row.pushed_s,
         "pushed_by": row.pushed_by,
+        "stage": row.stage,
+        "pinned_by": row.pinned_by,
+        "accuracy": row.accuracy,
+        "trained_s": row.trained_s,
     }
 
 

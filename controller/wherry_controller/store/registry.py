@@ -27,6 +27,10 @@ class BundleRow:
     size_bytes: int
     pushed_s: float
     pushed_by: str
+    stage: str = "development"
+    pinned_by: str = ""
+    accuracy: float | None = None  # the lowest on record, as `trained_s` for queries
+    trained_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,20 @@ def blobs_of(db: Database, bundle_digest: bytes) -> list[BlobRow]:
         (bundle_digest,),
     ).fetchall()
     return [BlobRow(*row) for row in found]
+
+
+def delete_bundle(db: Database, digest: bytes) -> list[BlobRow]:
+    """Delete a bundle; the blobs that no other bundle has, whose rows are still there."""
+    had = blobs_of(db, digest)
+    db.execute("DELETE FROM bundle_blobs WHERE bundle_digest = ?", (digest,))
+    db.execute("DELETE FROM bundles WHERE digest = ?", (digest,))
+    used = "SELECT count(*) FROM bundle_blobs WHERE blob_digest = ?"
+    return [blob for blob in had if not rows.scalar(db, used, (blob.digest,))]
+
+
+def delete_blob(db: Database, digest: bytes) -> None:
+    """Its chunks must be gone."""
+    db.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
 
 
 def all_blobs(db: Database) -> list[BlobRow]:

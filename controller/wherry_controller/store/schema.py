@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import Final
 
 from sqlite_utils import Database
+from wherry_protocol.codec import decode
 from wherry_protocol.errors import Code, StateError
+from wherry_protocol.manifest import Manifest
 
+from wherry_controller.core.registry.gates import accuracy_of
 from wherry_controller.store.rows import scalar
 
 _FLEET: Final = """
@@ -291,6 +294,49 @@ def baselines(db: Database) -> None:
     )
 
 
+_VERSIONS: Final = """
+ALTER TABLE bundles ADD COLUMN stage TEXT NOT NULL DEFAULT 'development';
+ALTER TABLE bundles ADD COLUMN pinned_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE bundles ADD COLUMN accuracy REAL;
+ALTER TABLE bundles ADD COLUMN trained_s INTEGER;
+
+CREATE TABLE version_events (
+    id INTEGER PRIMARY KEY, at_s REAL NOT NULL, model TEXT NOT NULL, version TEXT NOT NULL,
+    digest BLOB NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, from_stage TEXT NOT NULL,
+    to_stage TEXT NOT NULL, reason TEXT NOT NULL, rollout TEXT NOT NULL,
+    units INTEGER NOT NULL) STRICT;
+CREATE INDEX version_events_by_model ON version_events (model, id);
+
+CREATE TABLE promotions (
+    id INTEGER PRIMARY KEY, model TEXT NOT NULL, version TEXT NOT NULL, digest BLOB NOT NULL,
+    from_stage TEXT NOT NULL, to_stage TEXT NOT NULL, requested_by TEXT NOT NULL,
+    requested_s REAL NOT NULL, justification TEXT NOT NULL, state TEXT NOT NULL,
+    decided_by TEXT NOT NULL, decided_s REAL, reason TEXT NOT NULL) STRICT;
+CREATE INDEX promotions_by_digest ON promotions (digest, state);
+
+CREATE TABLE unit_versions (
+    id INTEGER PRIMARY KEY, at_s REAL NOT NULL, connection TEXT NOT NULL, unit TEXT NOT NULL,
+    model TEXT NOT NULL, version TEXT NOT NULL, digest BLOB NOT NULL, owner TEXT NOT NULL,
+    rollout TEXT NOT NULL) STRICT;
+CREATE INDEX unit_versions_by_model ON unit_versions (model, connection, id);
+
+CREATE TABLE leavings (digest BLOB PRIMARY KEY, left_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+
+def versions_have_a_life(db: Database) -> None:
+    """Stages, pins, promotions and history of versions; blobs that wait to leave the vault."""
+    for statement in _VERSIONS.split(";"):
+        if statement.strip():
+            db.execute(statement)
+    for digest, data in db.execute("SELECT digest, manifest FROM bundles").fetchall():
+        manifest = decode(Manifest, data)
+        db.execute(
+            "UPDATE bundles SET accuracy = ?, trained_s = ? WHERE digest = ?",
+            (accuracy_of(manifest), manifest.provenance.trained_at_s, digest),
+        )
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -301,6 +347,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     custom_metrics,
     groups,
     baselines,
+    versions_have_a_life,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -1,0 +1,39 @@
+"""Which versions somebody needs: what serves, what it would go back to, what is on its way."""
+
+from collections import defaultdict
+from typing import Final
+
+from wherry_controller.fleet import rollouts
+from wherry_controller.fleet.organization import Organization
+from wherry_controller.store import versions
+from wherry_controller.store.registry import BundleRow
+
+HOW: Final = {
+    "active": "serves on",
+    "previous": "is the way back of",
+    "candidate": "stands by on",
+    "assigned": "is assigned to",
+}
+
+
+def protected(org: Organization, model: str) -> dict[bytes, list[str]]:
+    """digest -> every reason why the version is needed; one that nobody needs is not there."""
+    found: defaultdict[bytes, list[str]] = defaultdict(list)
+    for digest, how, count, example in versions.uses(org.db, model):
+        units = example if count == 1 else f"{count} units ({example}, …)"
+        found[digest].append(f"{HOW[how]} {units}")
+    for digest, name in versions.run_by_groups(org.db, model):
+        found[digest].append(f"is what the group {name} runs")
+    for rollout in rollouts.open_ones(org):
+        if rollout.model != model:
+            continue
+        found[rollout.digest].append(f"is in the open rollout {rollout.rollout_id}")
+        for digest in {m.before for m in rollout.members.values() if m.before is not None}:
+            if digest != rollout.digest:
+                found[digest].append(f"is the way back of the open rollout {rollout.rollout_id}")
+    return dict(found)
+
+
+def why(org: Organization, row: BundleRow) -> str:
+    """Who needs this version, in one line; empty for nobody."""
+    return "; ".join(protected(org, row.model).get(row.digest, []))
