@@ -24,6 +24,7 @@ from wherry_controller.fleet import Fleet
 from wherry_controller.fleet.open import open_organization
 from wherry_controller.http import build_app
 from wherry_controller.http.desk import Desk
+from wherry_controller.inspecting import Inspector
 from wherry_controller.layout import DataDir, hold
 from wherry_controller.link.mqtt import Link
 from wherry_controller.notify import Courier
@@ -119,6 +120,8 @@ def serve(data: DataDir, *, port: int | None = None, is_json: bool = False) -> N
         settings.organization, settings.routes, data.root, data.database, writer, time.time
     )
     courier.start()
+    inspector = Inspector(data.database, writer.submit, time.time)
+    inspector.start()
     app = build_app(Desk(data, settings, writer))
     app.router.lifespan_context = _announcing(door, settings, is_json)
     _spare_the_collector()
@@ -132,6 +135,7 @@ def serve(data: DataDir, *, port: int | None = None, is_json: bool = False) -> N
     try:
         uvicorn.Server(config).run(sockets=[door])
     finally:
+        inspector.stop()
         courier.stop()
         writer.stop()
         os.close(held)

@@ -20,11 +20,11 @@ def serving(quay: Quay, count: int = 2) -> list[str]:
     return names
 
 
-def in_rollout(quay: Quay) -> tuple[dict[str, Any], list[str]]:
+def in_rollout(quay: Quay, **plan: Any) -> tuple[dict[str, Any], list[str]]:
     """A rollout that soaks in its first stage, and the devices that are on the new version."""
     serving(quay, 4)
     quay.push("1.1.0")
-    made = quay.deploy("1.1.0", stages=STAGES, gate={"interval_s": 60.0})
+    made = quay.deploy("1.1.0", stages=STAGES, gate={"interval_s": 60.0}, **plan)
     quay.go(3)
     return made, [n for n, version in quay.versions().items() if version == "1.1.0"]
 

@@ -51,7 +51,8 @@ def isolate(
 ) -> Unit:
     """Take a unit out of service and out of every rollout, or let it back."""
     unit = devices.unit(org.db, *devices.split_id(unit_id))
-    after = _kept(org, replace(unit, is_isolated=int(is_isolated)))
+    trouble = unit.trouble if is_isolated else ""  # a release says that it is over
+    after = _kept(org, replace(unit, is_isolated=int(is_isolated), trouble=trouble))
     after = desires.issue(org, after, now_s)
     org.record(now_s, who, "device.isolate" if is_isolated else "device.release", unit.id, reason)
     return after

@@ -7,7 +7,7 @@ from functools import cache
 from wherry_protocol.errors import Code, NotFoundError
 from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.messages.desired import Mode
-from wherry_protocol.messages.observed import Event
+from wherry_protocol.messages.observed import Event, Kind
 from wherry_protocol.replacing import replace
 
 from wherry_controller.core.guard.keeping import keep_watch, watch_of
@@ -34,7 +34,7 @@ from wherry_controller.core.performance import Performance, energy_is_proof
 from wherry_controller.core.rollouts import State
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.plan import TRIAL
-from wherry_controller.fleet import assigning, carrying, desires, rollouts
+from wherry_controller.fleet import assigning, carrying, desires, escalating, rollouts
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.fleet.reports import Seen
@@ -142,9 +142,11 @@ class _Round:
             self.step(unit, row.model, used, now_s)
 
     def look_at_event(self, unit: WatchedUnit, event: Event, now_s: float) -> None:
-        """A crash, or a load that was refused for lack of memory."""
+        """A crash, a load that was refused for lack of memory, or a slot that is damaged."""
         if not event.model:
             return
+        if event.kind is Kind.STORAGE and event.code is Code.DIGEST:
+            escalating.corrupted(self.org, unit.id, event.model, event.text, now_s)
         if event.code is Code.ENGINE_CRASH and event.manifest_digest:
             self.step(unit, event.model, EngineCrash(event.manifest_digest), now_s)
         elif event.code is Code.OVER_MEMORY:

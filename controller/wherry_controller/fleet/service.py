@@ -25,6 +25,7 @@ from wherry_controller.fleet import (
     blobs,
     custom_metrics,
     deploying,
+    escalating,
     groups,
     guarding,
     noticing,
@@ -184,6 +185,7 @@ class Fleet:
                 self.guarded_s = now_s
                 guarding.tick(self.org, now_s)
                 noticing.tick(self.org, now_s)
+                escalating.tick(self.org, now_s)
             alerting.tick(self.org, now_s)
 
     def clock_set(self, by_s: float, now_s: float) -> None:

@@ -16,6 +16,8 @@ def health(connection: Connection, unit: Unit, models: list[UnitModel]) -> str:
     """One word for the fleet view."""
     if connection.is_revoked:
         return "revoked"
+    if unit.trouble:
+        return unit.trouble
     if unit.is_isolated:
         return "isolated"
     if unit.seen_s is None:

@@ -63,6 +63,12 @@ def unresolved_below(db: Database, prefix: str) -> list[Alert]:
     return rows.many(db, Alert, "alerts", where, (f"{prefix}*",))
 
 
+def standing_of(db: Database, cause: str, since_s: float) -> list[Alert]:
+    """Unresolved alerts of a cause that were first raised since then and have not recovered."""
+    where = f"WHERE {UNRESOLVED} AND cause = ? AND first_s >= ? AND good_since_s IS NULL"
+    return rows.many(db, Alert, "alerts", where, (cause, since_s))
+
+
 def unresolved_of_rollout(db: Database, rollout: str) -> list[Alert]:
     where = f"WHERE {UNRESOLVED} AND rollout = ? ORDER BY id"
     return rows.many(db, Alert, "alerts", where, (rollout,))

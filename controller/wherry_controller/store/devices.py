@@ -63,6 +63,7 @@ class Unit:
     stop_sequence: int = 0
     reports_dropped: int = 0
     is_trust_stale: int = 0
+    trouble: str = ""  # rollback-failed or corrupted, until it is over
 
     @property
     def id(self) -> str:
@@ -200,6 +201,10 @@ def stale_units(db: Database, codes: Iterable[int]) -> list[Unit]:
         "ORDER BY connection, unit"
     )
     return rows.many(db, Unit, "units", where, (json.dumps(list(codes)),))
+
+
+def in_trouble(db: Database) -> list[Unit]:
+    return rows.many(db, Unit, "units", "WHERE trouble <> '' ORDER BY connection, unit")
 
 
 def make_all_due(db: Database) -> None:

@@ -335,6 +335,20 @@ def versions_have_a_life(db: Database) -> None:
             "UPDATE bundles SET accuracy = ?, trained_s = ? WHERE digest = ?",
             (accuracy_of(manifest), manifest.provenance.trained_at_s, digest),
         )
+def troubles_watches_and_reports(db: Database) -> None:
+    """Units in trouble; rollouts that are watched after their end; reports of the fleet."""
+    db.execute("ALTER TABLE units ADD COLUMN trouble TEXT NOT NULL DEFAULT ''")
+    db.execute("CREATE INDEX units_in_trouble ON units (connection) WHERE trouble <> ''")
+    db.execute(
+        "CREATE TABLE watches (rollout TEXT PRIMARY KEY, began_s REAL NOT NULL, "
+        "until_s REAL NOT NULL, looked_s REAL NOT NULL, state TEXT NOT NULL, "
+        "document TEXT NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX watches_standing ON watches (until_s) WHERE state = 'watching'")
+    db.execute(
+        "CREATE TABLE fleet_reports (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, "
+        "document TEXT NOT NULL) STRICT"
+    )
 
 
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
@@ -348,6 +362,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     groups,
     baselines,
     versions_have_a_life,
+    troubles_watches_and_reports,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

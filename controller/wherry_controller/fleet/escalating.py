@@ -1,0 +1,171 @@
+"""What is too grave to wait for a person: it is stopped or isolated first, and told as critical.
+
+Rules:
+1. A device that a finished revert could not bring back is `rollback-failed`. Where it is heard of
+   and still does not serve what it shall, it is isolated; where it is away, it is once it has been
+   back for `GRACE_S` in vain. Serving what it shall ends the state, a release ends the isolation.
+2. Two devices or more, and 5 % or more of what a rollout has touched, that fell silent within
+   `SILENCE_WINDOW_S` while our own link was up, halt every rollout of that model. Going on is an
+   operator's decision.
+3. A suite that fails on a device of a rollout halts the rollout.
+4. A device whose active slot is not what was hashed is `corrupted` and isolated; a damaged
+   database halts every rollout.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from wherry_protocol.replacing import replace
+
+from wherry_controller.core.notify import Cause
+from wherry_controller.core.rollouts import State
+from wherry_controller.core.rollouts import events as told
+from wherry_controller.core.rollouts.members import MemberPhase
+from wherry_controller.fleet import configuring, rollouts
+from wherry_controller.fleet.organization import SYSTEM, Organization
+from wherry_controller.store import alerts, assignments, devices
+from wherry_controller.store import rollouts as notes
+from wherry_controller.store.devices import Unit
+from wherry_controller.store.rollouts import Notice
+
+ROLLBACK_FAILED: Final = "rollback-failed"
+CORRUPTED: Final = "corrupted"
+GRACE_S: Final = 300.0
+SILENCE_WINDOW_S: Final = 600.0
+SILENT_MIN: Final = 2
+SILENT_SHARE: Final = 0.05
+HALTED: Final = "unresponsive"
+UNTOUCHED: Final = frozenset((MemberPhase.PENDING, MemberPhase.SKIPPED))
+NAMES_MAX: Final = 10
+
+
+def tick(org: Organization, now_s: float) -> None:
+    """Look after what is in trouble, and for silence that spreads."""
+    for unit in devices.in_trouble(org.db):
+        if unit.trouble == ROLLBACK_FAILED:
+            _look_after(org, unit, now_s)
+    _halt_where_many_fell_silent(org, now_s)
+
+
+def rollout_finished(org: Organization, rollout: str, report: dict[str, Any], now_s: float) -> None:
+    """Mark what a revert could not bring back (rule 1)."""
+    lost: dict[str, str] = report.get("not_back") or {}
+    for unit_id, why in lost.items():
+        unit = devices.find_unit(org.db, *devices.split_id(unit_id))
+        if unit is not None:
+            _mark(org, unit, ROLLBACK_FAILED, f"{rollout}: {why}", now_s)
+            _look_after(org, devices.unit(org.db, unit.connection, unit.unit), now_s)
+    if lost:
+        names = ", ".join(sorted(lost)[:NAMES_MAX])
+        text = f"rollback failed: {len(lost)} devices do not serve the former version: {names}"
+        _tell(org, "rollback failed", Cause.ROLLBACK, text, now_s, rollout=rollout)
+
+
+def _mark(org: Organization, unit: Unit, trouble: str, why: str, now_s: float) -> None:
+    devices.put_unit(org.db, replace(unit, trouble=trouble))
+    org.record(now_s, SYSTEM, f"device.{trouble}", unit.id, why)
+
+
+def _look_after(org: Organization, unit: Unit, now_s: float) -> None:
+    """End the state of who serves what it shall; isolate who is here and does not."""
+    if _serves_what_it_shall(org, unit):
+        devices.put_unit(org.db, replace(unit, trouble=""))
+        org.record(now_s, SYSTEM, "device.recovered", unit.id, "it serves what it shall")
+        return
+    connection = devices.connection(org.db, unit.connection)
+    is_here = bool(connection.is_online) and now_s - (connection.presence_s or 0.0) >= GRACE_S
+    if is_here and not unit.is_isolated:
+        _isolate(org, unit, "its rollback failed", now_s)
+
+
+def _serves_what_it_shall(org: Organization, unit: Unit) -> bool:
+    wanted = {a.model: a.bundle_digest
+              for a in assignments.of_unit(org.db, unit.connection, unit.unit)}  # fmt: skip
+    models = devices.models_of(org.db, unit.connection, unit.unit)
+    served = {row.model: row.active_digest for row in models}
+    return all(served.get(model) == digest for model, digest in wanted.items())
+
+
+def _isolate(org: Organization, unit: Unit, why: str, now_s: float) -> None:
+    configuring.isolate(org, unit.id, True, SYSTEM, why, now_s)
+    rollouts.preempt(org, unit.id, None, f"isolated: {why}", now_s)
+
+
+def corrupted(org: Organization, unit_id: str, model: str, text: str, now_s: float) -> None:
+    """A device says that what it serves is not what was hashed (rule 4)."""
+    unit = devices.unit(org.db, *devices.split_id(unit_id))
+    if unit.trouble == CORRUPTED:
+        return
+    _mark(org, unit, CORRUPTED, text, now_s)
+    if not unit.is_isolated:
+        _isolate(org, devices.unit(org.db, unit.connection, unit.unit), text, now_s)
+    told_text = f"{unit_id} {model}: {text}; the device is isolated"
+    _tell(org, f"corrupted:{unit_id}", Cause.CORRUPTION, told_text, now_s, unit=unit_id,
+          model=model)  # fmt: skip
+
+
+def database_damaged(org: Organization, finding: str, now_s: float) -> None:
+    """The store contradicts itself: nothing spreads before somebody has looked (rule 4)."""
+    standing = alerts.find_unresolved(org.db, "", "database damaged")
+    if standing is not None:
+        return
+    rollouts.pause_all(org, SYSTEM, f"the database is damaged: {finding}", now_s)
+    text = f"the database is damaged ({finding}): restore a backup; every rollout is paused"
+    org.record(now_s, SYSTEM, "database.damaged", org.name, finding)
+    _tell(org, "database damaged", Cause.CORRUPTION, text, now_s)
+
+
+def suite_failed(
+    org: Organization, rollout: str, unit_id: str, suite: str, text: str, now_s: float
+) -> None:
+    """A suite failed on a device of a rollout: it does not spread further (rule 3)."""
+    found = rollouts.load(org, rollout)
+    why = f"suite {suite} failed on {unit_id}: {text}"
+    if found.state is State.RUNNING:
+        rollouts.tell(org, rollout, told.Pause(SYSTEM, why), now_s)
+    _tell(org, f"suite {suite}", Cause.SUITE, why, now_s, rollout=rollout, unit=unit_id)
+
+
+def _halt_where_many_fell_silent(org: Organization, now_s: float) -> None:
+    silent = {alert.unit for alert in alerts.standing_of(
+        org.db, Cause.SILENCE.value, now_s - SILENCE_WINDOW_S)}  # fmt: skip
+    if len(silent) < SILENT_MIN:
+        return
+    for rollout in rollouts.open_ones(org):
+        if rollout.state not in (State.RUNNING, State.PAUSED):
+            continue
+        members = rollout.members
+        hit = sorted(u for u in silent if u in members and members[u].phase not in UNTOUCHED)
+        if len(hit) >= SILENT_MIN and len(hit) >= SILENT_SHARE * rollout.touched:
+            _halt(org, rollout.rollout_id, rollout.model, hit, rollout.touched, now_s)
+
+
+def _halt(
+    org: Organization, rollout: str, model: str, hit: Iterable[str], touched: int, now_s: float
+) -> None:
+    names = list(hit)
+    why = f"{HALTED}: {len(names)} of {touched} devices fell silent in {rollout}"
+    halted = []
+    for other in rollouts.open_ones(org):
+        is_going = other.state in (State.RUNNING, State.PAUSED)
+        if other.model == model and is_going and HALTED not in other.state_reason:
+            rollouts.tell(org, other.rollout_id, told.Pause(SYSTEM, why), now_s)
+            halted.append(other.rollout_id)
+    if halted:
+        text = f"{why} ({', '.join(names[:NAMES_MAX])}); halted: {', '.join(halted)}"
+        _tell(org, HALTED, Cause.SILENCE, text, now_s, rollout=rollout)
+
+
+def _tell(
+    org: Organization,
+    topic: str,
+    cause: Cause,
+    text: str,
+    now_s: float,
+    *,
+    rollout: str = "",
+    unit: str = "",
+    model: str = "",
+) -> None:
+    notice = Notice(None, now_s, "critical", topic, rollout, text, cause.value, unit, model)
+    notes.put_notice(org.db, notice)
