@@ -391,7 +391,19 @@ class SimDevice:
             none = Unavailable("no sensor")
             seen = Performance(model, version, "active", digest, float(interval_s), done, none)
             packs.append(performance_pack(base, seen))
+            packs += self._shadow_pack(base, model, float(interval_s))
         return packs
+
+    def _shadow_pack(self, base: str, model: str, interval_s: float) -> list[Any]:
+        """What runs beside hurts nobody, so the truth does not count it."""
+        found = self.loops.shadowed(model)
+        if found is None:
+            return []
+        digest, done, counts = found
+        version = self.loops.loaded[digest].manifest.version
+        none = Unavailable("no sensor")
+        seen = Performance(model, version, "shadow", digest, interval_s, done, none, counts)
+        return [performance_pack(base, seen)]
 
     # --- the link (runtime.Link)
 

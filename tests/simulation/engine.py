@@ -17,13 +17,22 @@ from wherry_agent.core.effects import (
     OnUnit,
     Release,
     SelfTest,
+    Shadow,
     Swap,
     UnwatchTrial,
     WatchTrial,
 )
-from wherry_agent.core.inputs import Figures, Loaded, SelfTested, StepFailed, TensorFacts
+from wherry_agent.core.inputs import (
+    Figures,
+    Loaded,
+    SelfTested,
+    Shadowed,
+    StepFailed,
+    TensorFacts,
+)
 from wherry_agent.shell.blob_store import BlobStore
 from wherry_agent.telemetry.counters import Counters
+from wherry_agent.telemetry.shadow import ShadowCounts
 from wherry_protocol.errors import Code, WherryError
 from wherry_protocol.manifest import Manifest, Role, Tensor
 from wherry_protocol.sketch import Sketch, sketch_of
@@ -74,6 +83,17 @@ class Instance:
 
 
 @dataclass
+class ShadowRun:
+    """A loaded bundle that runs after what serves, on so many of 10,000 inputs."""
+
+    digest: bytes
+    sample_bp: int
+    inputs: int  # of the active one, when it began
+    packed: int = 0  # inferences that telemetry has told already
+    skipped: int = 0  # and inputs that were not in the sample
+
+
+@dataclass
 class EngineTwin:
     """`serving` is the digest that answers, by model. `confirmed` lists what was made permanent."""
 
@@ -83,6 +103,7 @@ class EngineTwin:
     clock: Callable[[], int]
     loaded: dict[bytes, Instance] = field(default_factory=dict)
     serving: dict[str, bytes | None] = field(default_factory=dict)
+    shadows: dict[str, ShadowRun] = field(default_factory=dict)
     watched: dict[str, tuple[bytes, int]] = field(default_factory=dict)  # digest, baseline
     is_isolated: bool = False
 
@@ -154,6 +175,8 @@ class EngineTwin:
         if digest is not None:
             self._instance(digest)
         before = self.serving.get(effect.model)
+        if digest is not None and digest == self._shadow_of(effect.model):
+            del self.shadows[effect.model]
         if before is not None and before in self.loaded:
             self.loaded[before].pause(now_us)
         self.serving[effect.model] = digest
@@ -175,7 +198,22 @@ class EngineTwin:
     def release(self, effect: Release) -> None:
         self._forget(effect.model, effect.manifest_digest)
 
+    def shadow(self, effect: Shadow) -> None:
+        """As the loop does: what serves already is no shadow any more."""
+        self.shadows.pop(effect.model, None)
+        digest, serving = effect.manifest_digest, self.serving.get(effect.model)
+        if digest is None or serving is None or digest == serving:
+            return
+        self._instance(digest)
+        inputs = self.loaded[serving].inferences(self.clock())
+        self.shadows[effect.model] = ShadowRun(digest, effect.sample_bp, inputs)
+
+    def _shadow_of(self, model: str) -> bytes | None:
+        return self.shadows[model].digest if model in self.shadows else None
+
     def _forget(self, model: str, digest: bytes) -> None:
+        if digest == self._shadow_of(model):
+            del self.shadows[model]
         if self.serving.get(model) != digest:
             self.loaded.pop(digest, None)
 
@@ -201,6 +239,35 @@ class EngineTwin:
         latency = latencies(count, instance.behaviour.latency_us)
         return Counters(inferences=count, errors=errors, errors_engine=errors, latency=latency)
 
+    def shadowed(self, model: str) -> tuple[bytes, Counters, ShadowCounts] | None:
+        """What the model's shadow did since it was asked last; a crash of it is told."""
+        run, serving = self.shadows.get(model), self.serving.get(model)
+        if run is None or serving is None or self.is_isolated:
+            return None
+        instance, active = self.loaded[run.digest], self.loaded[serving]
+        inputs = max(0, active.inferences(self.clock()) - run.inputs)
+        total = inputs * run.sample_bp // 10_000
+        behaviour, before = instance.behaviour, run.packed
+        crash_s = behaviour.crash_after_s
+        if crash_s is not None and total >= crash_s * RATE_PER_S:
+            text = f"{model}: it crashed as a shadow, after {total} inputs"
+            self.tell(StepFailed(UNIT, model, run.digest, Code.ENGINE_CRASH, text))
+            return None
+        if total and not before:
+            self.tell(Shadowed(UNIT, model, run.digest))
+        run.packed, count = total, total - before
+        errors = instance.errors(total) - instance.errors(before)
+        agreed = int(total * behaviour.agreement) - int(before * behaviour.agreement)
+        skipped, run.skipped = inputs - total - run.skipped, inputs - total
+        primary = latencies(count, active.behaviour.latency_us)
+        counts = ShadowCounts(
+            compared=count, agreed=agreed, agreed_argmax=agreed, agreed_tolerance=agreed,
+            skipped_sampling=skipped, primary_latency=primary,
+        )  # fmt: skip
+        latency = latencies(count, behaviour.latency_us)
+        done = Counters(inferences=count, errors=errors, errors_range=errors, latency=latency)
+        return run.digest, done, counts
+
 
 def tensor_facts(tensors: tuple[Tensor, ...]) -> tuple[TensorFacts, ...]:
     return tuple(
@@ -224,4 +291,5 @@ STEPS: dict[type, Callable[[EngineTwin, Any], None]] = {
     UnwatchTrial: EngineTwin.unwatch,
     MakePermanent: EngineTwin.make_permanent,
     Release: EngineTwin.release,
+    Shadow: EngineTwin.shadow,
 }

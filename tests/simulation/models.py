@@ -30,6 +30,7 @@ class Behaviour:
     crash_after_s: float | None = None
     is_lying: bool = False  # its golden vectors do not come out
     is_loadable: bool = True
+    agreement: float = 1.0  # as a shadow: inputs on which it says what the active one says
     bad_share: float = 1.0  # of the devices; on the others it is good
 
 
