@@ -4,7 +4,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from wherry_controller.core.rollouts.limits import PRESETS
+from wherry_controller.core.rollouts.limits import CHECKS, PRESETS
 from wherry_controller.core.rollouts.plan import Plan, parse_plan
 from wherry_controller.core.rollouts.stages import fitted
 from wherry_controller.core.rollouts.strategies import DAY_S
@@ -108,7 +108,7 @@ def test_every_override_is_taken_and_listed_with_what_it_replaces() -> None:
         "silent_after_s = 30.0 (3600.0)",
         "max_failed = 1 (None)",
         "gate.requests_min = 20 (500)",
-        "gate.require = errors, latency (errors, increase, latency, energy, crash, memory, update)",
+        f"gate.require = errors, latency ({', '.join(CHECKS)})",
         "trial.good_inferences_min = 5 (100)",
         "trial.trial_s_min = 1.0 (10.0)",
     )
@@ -188,8 +188,16 @@ def test_every_number_of_a_gate_can_be_overridden() -> None:
         "false_abort": 0.05,
         "error_increase_min": 0.002,
         "update_failure_max": 0.05,
+        "inconclusive": "pause",
+        "inconclusive_after_s": 60.0,
+        "shadow_requests_min": 10,
+        "shadow_agreement_min": 0.9,
+        "shadow_latency_ratio": 1.5,
+        "experiment_devices_min": 20,
+        "experiment_s": 3_600.0,
+        "experiment_alpha": 0.01,
     }
     gate = parse_plan({"gate": changed}).gate
     assert {name: getattr(gate, name) for name in changed} == changed
     names = set(gate.__dataclass_fields__)
-    assert names == {*changed, "require"}, "a new number needs its way into the file"
+    assert names == {*changed, "require", "custom"}, "a new number needs its way into the file"

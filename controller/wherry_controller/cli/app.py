@@ -24,6 +24,7 @@ from wherry_controller.cli import (
     registry_retention,
     registry_stages,
     rollout,
+    rollout_evidence,
 )
 from wherry_controller.cli.client import DATA_DIR, Access, use
 from wherry_controller.cli.output import forget_json, show_error
@@ -46,6 +47,9 @@ app.add_typer(device.app, name="device")
 app.command()(rollout.deploy)
 app.add_typer(group.app, name="group")
 app.add_typer(rollout.app, name="rollout")
+rollout.app.command()(rollout_evidence.explain)
+rollout.app.command()(rollout_evidence.shadow)
+rollout.app.command()(rollout_evidence.experiment)
 app.command()(rollout.rollback)
 app.command()(house.stop)
 app.command()(house.go)

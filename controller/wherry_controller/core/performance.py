@@ -9,6 +9,7 @@ Rules:
    refuses the pack, so that a half of it never counts.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,10 +25,15 @@ from wherry_protocol.messages.observed import Origin, Telemetry
 from wherry_protocol.names import MODEL, SEMVER
 from wherry_protocol.senml import Record
 
+from wherry_controller.core.rollouts.shadowing import ShadowFigures
+
 COUNT_MAX: Final = 1 << 40  # per report
 SUM_NS_MAX: Final = 1 << 55  # a year of latency in one report
 ENERGY_J_MAX: Final = 1e6
 FIGURES_MAX: Final = 64  # per model or unit
+SHADOW: Final = "shadow"
+DISAGREEMENT: Final = "shadow.disagreement"
+SAMPLE: Final = re.compile(r"[0-9]{1,20}(?: [0-9a-f]{16,64}){3}")
 SLOTS: Final = frozenset(("active", "previous", "candidate", "warm", "shadow"))
 COUNTS: Final = frozenset(
     (
@@ -59,6 +65,7 @@ class Performance:
     energy_uncertainty: float | None
     power_w: float | None
     interval_s: float  # that the counts were made in; 0 if the device did not say
+    shadow: ShadowFigures | None = None  # of the slot `shadow` only
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,8 @@ def _group(telemetry: Telemetry) -> tuple[dict[tuple[str, str, str], Fields], Fi
         if fields is None:
             model = _model(telemetry.origin, place, figure)
             fields = places[place] = resources if model is None else models.setdefault(model, {})
+        if figure == DISAGREEMENT:  # may be there more than once
+            figure = f"{figure}.{sum(name.startswith(figure) for name in fields)}"
         if figure in fields or len(fields) >= FIGURES_MAX:
             name = f"{place}/{figure}"
             raise _wrong(name, f"there twice, or more than {FIGURES_MAX} figures")
@@ -132,6 +141,32 @@ def _performance(key: tuple[str, str, str], fields: Fields) -> Performance:
         _real(key, fields, "energy.uncertainty", 1e3),
         _real(key, fields, "power.mean", 1e6),
         _real(key, fields, "interval", 1e7) or 0.0,
+        _shadow(key, fields) if slot == SHADOW else None,
+    )
+
+
+def _shadow(key: Key, fields: Fields) -> ShadowFigures | None:
+    """What the shadow showed; None where it says nothing of a comparison."""
+    if "shadow.compared" not in fields:
+        return None
+
+    def counts(prefix: str) -> dict[str, int]:
+        names = [name for name in fields if name.startswith(prefix)]
+        return {name.removeprefix(prefix): _count(key, fields, name) for name in names}
+
+    compared, agreed = (_count(key, fields, f"shadow.{name}") for name in ("compared", "agreed"))
+    if agreed > compared:
+        raise _wrong("/".join((*key, "shadow.agreed")), f"{agreed} of {compared} compared")
+    lines = [fields[name].string or "" for name in fields if name.startswith(DISAGREEMENT)]
+    return ShadowFigures(
+        compared,
+        agreed,
+        counts("shadow.agreed."),
+        _count(key, fields, "shadow.errors"),
+        counts("shadow.skipped."),
+        _latency(key, fields),
+        _latency(key, fields, "shadow.primary_latency"),
+        tuple(line for line in lines if SAMPLE.fullmatch(line)),
     )
 
 
@@ -165,17 +200,17 @@ def _digest(key: Key, record: Record | None) -> bytes:
         raise _wrong("/".join((*key, "digest")), f"{text!r}, must be hexadecimal") from error
 
 
-def _latency(key: Key, fields: Fields) -> PackedSketch:
-    record = fields.get("latency.sketch")
+def _latency(key: Key, fields: Fields, figure: str = "latency.sketch") -> PackedSketch:
+    record = fields.get(figure)
     if record is None or record.data is None:
         return packed.EMPTY
     try:
         found = packed.read(record.data)
     except EngineError as error:
         sketch.from_bytes(record.data)  # refuses the same, and says what is wrong
-        raise _wrong("/".join((*key, "latency.sketch")), "no sketch") from error
+        raise _wrong("/".join((*key, figure)), "no sketch") from error
     if found.count > COUNT_MAX or found.sum_ns > SUM_NS_MAX or found.max_ns > SUM_NS_MAX:
-        name = "/".join((*key, "latency.sketch"))
+        name = "/".join((*key, figure))
         raise _wrong(name, f"{found.count} samples, {found.sum_ns} ns")
     return found
 

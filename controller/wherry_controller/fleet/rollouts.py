@@ -155,6 +155,11 @@ def _events_of(rollout: Rollout, unit: devices.Unit, report: Seen) -> list[Event
         for one in report.performances
         if one.model == rollout.model and one.slot == SERVING_SLOT
     ]
+    found += [
+        told.Shadowed(unit.id, one.digest, one.shadow)
+        for one in report.performances
+        if one.shadow is not None and one.model == rollout.model
+    ]
     used = report.resources.get("memory.rss", report.resources.get("memory.arena"))
     budget = report.resources.get("memory.budget")
     if unit.id in rollout.members and isinstance(used, float) and isinstance(budget, float):

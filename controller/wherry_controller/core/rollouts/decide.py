@@ -41,6 +41,7 @@ from wherry_controller.core.rollouts.events import (
     Presence,
     Resume,
     Revert,
+    Shadowed,
     Start,
     Switch,
     Tick,
@@ -60,6 +61,7 @@ OBSERVING: Final[dict[type, Rule]] = {
     Crashed: observing.crashed,
     Memory: observing.memory,
     Metric: observing.metric,
+    Shadowed: observing.shadowed,
     LinkChanged: observing.link_changed,
     Tick: observing.tick,
 }

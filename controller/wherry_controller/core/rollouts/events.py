@@ -9,6 +9,7 @@ from wherry_protocol.frozen import quick
 from wherry_protocol.messages.reported import Outcome, Phase
 
 from wherry_controller.core.rollouts.pools import Figures
+from wherry_controller.core.rollouts.shadowing import ShadowFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,15 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadowed:
+    """What a unit's shadow showed in one interval."""
+
+    unit: str
+    digest: bytes
+    figures: ShadowFigures
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """Somebody pushed a custom figure, for these units (None: for all that the rollout is)."""
 
@@ -206,6 +216,7 @@ Observation = (
     | Crashed
     | Memory
     | Metric
+    | Shadowed
     | LinkChanged
     | Tick
 )
@@ -223,6 +234,7 @@ OBSERVATIONS: Final[tuple[type, ...]] = (
     Crashed,
     Memory,
     Metric,
+    Shadowed,
     LinkChanged,
     Tick,
 )

@@ -30,7 +30,16 @@ from wherry_controller.core.rollouts.pools import Arm
 from wherry_controller.core.rollouts.readiness import ready_at_s, undecided_until_s
 from wherry_controller.core.rollouts.report import check_row, report
 from wherry_controller.core.rollouts.returning import start_reverting
-from wherry_controller.core.rollouts.state import ACTIVE, Rollout, State, enter, signal_member
+from wherry_controller.core.rollouts.shadowing import check_shadow
+from wherry_controller.core.rollouts.stages import Action
+from wherry_controller.core.rollouts.state import (
+    ACTIVE,
+    Rollout,
+    State,
+    enter,
+    signal_member,
+    stage_of,
+)
 from wherry_controller.core.subset import WHOLE_BP
 
 GUARD: Final = "rollout guard"
@@ -90,7 +99,7 @@ def updates(rollout: Rollout) -> Updates:
     return Updates(
         rollout.touched,
         rollout.failed,
-        rollout.counts[MemberPhase.CONFIRMED],
+        rollout.counts[MemberPhase.CONFIRMED] + rollout.counts[MemberPhase.READY],
         rollout.counts[MemberPhase.SILENT],
         progress.control_silent,
         progress.control_units,
@@ -161,24 +170,32 @@ def run_checks(rollout: Rollout, now_s: float) -> Effects:
     progress = rollout.progress
     progress.checked_s = now_s
     progress.next_check_s = now_s + rollout.plan.gate.interval_s
-    since = bucket_of(rollout, progress.stage_opened_s or 0.0)
-    classes = {name: rollout.terms[name].energy_uj for name in sorted(+rollout.swapped)}
-    rollout.checks = evaluate(
-        rollout.pools,
-        rollout.panel,
-        rollout.plan.gate,
-        classes,
-        memory_shares(rollout, classes),
-        updates(rollout),
-        since,
-    )
-    rollout.checks += customs(rollout, now_s)
+    rollout.checks = checks_of(rollout) + customs(rollout, now_s)
     broken = breaches(rollout.checks, Consequence.REVERT)
     if broken:
         why = "; ".join(check.text for check in broken)
         rows = [check_row(check) for check in rollout.checks]
         return start_reverting(rollout, GUARD, why, now_s, checks=rows)
     return _tell(rollout) + _pause_undecided(rollout, now_s)
+
+
+def checks_of(rollout: Rollout) -> tuple[Check, ...]:
+    """The gate of the open stage: a shadow is compared, everything else serves and is judged."""
+    gate = rollout.plan.gate
+    if stage_of(rollout).action is Action.SHADOW:
+        shown = check_shadow(gate, rollout.panel.shadow)
+        return (shown, check_updates(gate, updates(rollout)))
+    since = bucket_of(rollout, rollout.progress.stage_opened_s or 0.0)
+    classes = {name: rollout.terms[name].energy_uj for name in sorted(+rollout.swapped)}
+    return evaluate(
+        rollout.pools,
+        rollout.panel,
+        gate,
+        classes,
+        memory_shares(rollout, classes),
+        updates(rollout),
+        since,
+    )
 
 
 def customs(rollout: Rollout, now_s: float) -> tuple[Check, ...]:

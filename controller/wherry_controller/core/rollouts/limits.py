@@ -9,7 +9,7 @@ from typing import Final
 
 from wherry_controller.core.rollouts.custom import CustomRule
 
-CHECKS: Final = ("errors", "increase", "latency", "energy", "crash", "memory", "update")
+CHECKS: Final = ("errors", "increase", "latency", "energy", "crash", "memory", "update", "shadow")
 
 WAIT: Final = "wait"
 PAUSE: Final = "pause"
@@ -39,6 +39,12 @@ class GateLimits:
     error_increase_min: float = 0.005  # a smaller increase over the control group never reverts
     update_failure_max: float = 0.02  # share of the devices whose update may fail
     require: tuple[str, ...] = CHECKS
+    experiment_devices_min: int = 100  # per arm
+    experiment_s: float = 86_400.0  # so long a device is watched in its arm before it counts
+    experiment_alpha: float = 0.05
+    shadow_requests_min: int = 1_000
+    shadow_agreement_min: float = 0.95  # the agreement must be above it
+    shadow_latency_ratio: float = 1.2  # the shadow's p95 must be below so many times the primary's
     custom: tuple[CustomRule, ...] = ()
     inconclusive: str = WAIT  # what a stage does that only lacks figures: wait, or pause
     inconclusive_after_s: float = 3_600.0  # so long after its soak, where it pauses

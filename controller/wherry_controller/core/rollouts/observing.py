@@ -6,6 +6,7 @@ from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome, Phase
 
+from wherry_controller.core.rollouts.drafting import ALREADY_RUNNING
 from wherry_controller.core.rollouts.effects import Effects
 from wherry_controller.core.rollouts.events import (
     Assigned,
@@ -17,8 +18,10 @@ from wherry_controller.core.rollouts.events import (
     PassedOver,
     Performance,
     Presence,
+    Shadowed,
     Tick,
 )
+from wherry_controller.core.rollouts.experiment import Variant
 from wherry_controller.core.rollouts.members import (
     Member,
     MemberPhase,
@@ -38,6 +41,7 @@ from wherry_controller.core.rollouts.state import (
     signal_return,
 )
 
+EXPERIMENT: Final = "ab"  # the strategy
 BACK_LATE: Final = "back late"
 CRASH_CODES: Final = (Code.ENGINE_CRASH, Code.UNCONFIRMED_STARTS)
 LATE: Final = frozenset({Signal.PROVED, Signal.READIES})
@@ -177,6 +181,7 @@ def performance(rollout: Rollout, event: Performance, now_s: float) -> Effects:
         return []
     member = rollout.members.get(event.unit)
     index = bucket_of(rollout, min(event.ended_s, now_s))
+    _watch_experiment(rollout, event, now_s)
     if event.digest == rollout.digest:
         if member is not None and member.phase not in (MemberPhase.PENDING, MemberPhase.SKIPPED):
             rollout.pools.add(Arm.NEW, event.hardware_class, index, event.unit, event.figures)
@@ -188,6 +193,25 @@ def performance(rollout: Rollout, event: Performance, now_s: float) -> Effects:
     if member is not None and member.phase is not MemberPhase.SKIPPED:
         rollout.pools.add(Arm.BEFORE, event.hardware_class, 0, event.unit, event.figures)
     return []
+
+
+def _watch_experiment(rollout: Rollout, event: Performance, now_s: float) -> None:
+    """Count a member's window into its arm, where this is an experiment."""
+    variant = variant_of(rollout, event.unit)
+    is_its_own = (event.digest == rollout.digest) == (variant is Variant.TREATMENT)
+    if variant is not None and is_its_own:
+        rollout.panel.experiment.report(
+            variant, event.unit, event.figures, min(event.ended_s, now_s), rollout.plan.gate
+        )
+
+
+def variant_of(rollout: Rollout, unit: str) -> Variant | None:
+    """The arm of a member of an experiment; None for whoever takes no part."""
+    member = rollout.members.get(unit)
+    if member is None or rollout.plan.strategy != EXPERIMENT or member.reason == ALREADY_RUNNING:
+        return None
+    is_treated = member.index < rollout.progress.opened_count
+    return Variant.TREATMENT if is_treated else Variant.CONTROL
 
 
 def crashed(rollout: Rollout, event: Crashed, now_s: float) -> Effects:
@@ -224,6 +248,18 @@ def metric(rollout: Rollout, event: Metric, now_s: float) -> Effects:
         for rule in rollout.plan.gate.custom:
             if rule.name == event.name:
                 rollout.panel.sample(rule, event.value, now_s)
+    for unit in (units or ()) if rollout.state in ACTIVE else ():
+        variant = variant_of(rollout, unit)
+        if variant is not None:
+            experiment = rollout.panel.experiment
+            experiment.result(variant, unit, event.name, event.value, now_s)
+    return []
+
+
+def shadowed(rollout: Rollout, event: Shadowed, _now_s: float) -> Effects:
+    """Count what a member's shadow showed of this bundle."""
+    if rollout.state in ACTIVE and event.digest == rollout.digest and event.unit in rollout.members:
+        rollout.panel.shadowed(event.unit, event.figures, rollout.plan.gate)
     return []
 
 

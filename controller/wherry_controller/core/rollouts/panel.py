@@ -21,9 +21,12 @@ from typing import Any, Final
 
 from wherry_protocol.sketch import Sketch, from_bytes, upper_edge_ns
 
+from wherry_controller.core.rollouts import experiment, shadowing
 from wherry_controller.core.rollouts.custom import CustomRule, Samples, Series
+from wherry_controller.core.rollouts.experiment import Experiment
 from wherry_controller.core.rollouts.limits import GateLimits
 from wherry_controller.core.rollouts.pools import TRUSTED, Figures
+from wherry_controller.core.rollouts.shadowing import ShadowFigures, Shadowing
 from wherry_controller.core.statistics import TwoSample, Wealth
 
 DEVICE_INFERENCES: Final = 50
@@ -71,6 +74,8 @@ class Panel:
     tallies: dict[str, Tally] = field(default_factory=dict)  # of units on the new version
     controls: dict[str, Tally] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)  # units of the waiting control figures
+    shadow: Shadowing = field(default_factory=Shadowing)
+    experiment: Experiment = field(default_factory=Experiment)
     series: dict[str, Series] = field(default_factory=dict)  # by custom rule
     changed: set[str] = field(default_factory=set)
     is_changed: bool = False
@@ -159,6 +164,12 @@ class Panel:
         self.series.setdefault(rule.name, Series()).add(rule, value, at_s)
         self.is_changed = True
 
+    def shadowed(self, unit: str, seen: ShadowFigures, limits: GateLimits) -> None:
+        """A report of a device's shadow."""
+        self.shadow.add(unit, seen, limits)
+        self.changed.add(unit)
+        self.is_changed = True
+
     def _match(self) -> None:
         self.is_changed = True
         self.increase.match()
@@ -182,8 +193,11 @@ class Panel:
             for name, side in (("new", self.tallies), ("control", self.controls)):
                 tally = side.get(unit)
                 found[f"tally/{name}/{unit}"] = None if tally is None else _tally_text(tally)
+            if unit in self.shadow.devices:
+                found[f"shadow/{unit}"] = json.dumps(self.shadow.devices[unit])
         if self.is_changed:
             found[PART] = self._text()
+        found |= self.experiment.changes()
         self.changed.clear()
         self.is_changed = False
         return found
@@ -196,7 +210,8 @@ class Panel:
             for name, side in sides
             for unit, tally in side.items()
         }
-        return found | {PART: self._text()}
+        shown = {f"shadow/{unit}": json.dumps(one) for unit, one in self.shadow.devices.items()}
+        return found | shown | self.experiment.all_parts() | {PART: self._text()}
 
     def _text(self) -> str:
         increase = self.increase
@@ -214,6 +229,7 @@ class Panel:
                     name: [bar.p95_ns, bar.p99_ns, bar.energy_uj] for name, bar in self.bars.items()
                 },
                 "waiting": self.waiting,
+                "shadow": shadowing.kept(self.shadow),
                 "series": {
                     name: [_values(part) for part in one.parts] for name, one in self.series.items()
                 },
@@ -230,6 +246,7 @@ def restored(parts: Mapping[str, str]) -> Panel:
             side = panel.tallies if arm == "new" else panel.controls
             tally = Tally(**json.loads(text))
             side[unit] = DONE if tally.counted == ALL else tally
+    panel.experiment = experiment.restored(parts)
     kept: dict[str, Any] = json.loads(parts[PART]) if PART in parts else {}
     if kept:
         panel.errors = Wealth(*kept["errors"])
@@ -237,6 +254,12 @@ def restored(parts: Mapping[str, str]) -> Panel:
         panel.tests = {name: Wealth(*one) for name, one in kept["tests"].items()}
         panel.bars = {name: Bar(*bar) for name, bar in kept["bars"].items()}
         panel.waiting = kept["waiting"]
+        devices = {
+            name.removeprefix("shadow/"): json.loads(text)
+            for name, text in parts.items()
+            if name.startswith("shadow/")
+        }
+        panel.shadow = shadowing.restored(kept["shadow"], devices)
         panel.series = {
             name: Series([Samples(**part) for part in rows])
             for name, rows in kept["series"].items()

@@ -119,10 +119,16 @@ GATE: Final = {
     "error_increase_min": (0.0, 1.0),
     "update_failure_max": (1e-6, 0.999),
     "inconclusive_after_s": (1.0, SECONDS_MAX),
+    "experiment_s": (1.0, SECONDS_MAX),
+    "experiment_alpha": (1e-6, 0.5),
+    "shadow_agreement_min": (0.0, 1.0),
+    "shadow_latency_ratio": (1.0, 1_000.0),
 }
 GATE_COUNTS: Final = {
     "requests_min": (1, 10**9),
     "crashes_max": (0, 10**6),
+    "shadow_requests_min": (1, 10**9),
+    "experiment_devices_min": (2, 10**6),
     "control_units_min": (1, 10**6),
 }
 KINDS: Final[dict[type, str]] = {
