@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from wherry_controller.core.rollouts import OPEN, State
 from wherry_controller.core.rollouts import events as told
+from wherry_controller.core.rollouts.slots import has_switch, other_slot
+from wherry_controller.core.rollouts.state import ACTIVE
 from wherry_controller.fleet import bundles, configuring, deploying, rollouts, trustees
 from wherry_controller.fleet.deploying import Order, WayBack
 from wherry_controller.fleet.organization import Organization
@@ -19,6 +21,7 @@ from wherry_controller.store import rollouts as kept
 from wherry_protocol.errors import WherryError
 
 from tests.simulation.engine import UNIT
+from tests.simulation.invariants.broken import broken
 from tests.simulation.models import BAD, GOOD, MODEL, ROWS, Behaviour, Made
 from tests.simulation.network import SECOND_US
 
@@ -144,6 +147,109 @@ def roll_back(world: "World", source: Random) -> None:
     order(world, "rolls back", lambda org: deploying.roll_back(org, way, WHO, _now(world)))
 
 
+# --- strategies
+
+
+LINEAR = {
+    "strategy": "linear",
+    "parameters": {"initial": "20%", "increment": "40%", "increment_interval_hours": 0.02},
+    "trial": TRIAL,
+    "gate": GATE,
+    **PATIENCE,
+}
+BLUE_GREEN = {
+    "strategy": "blue-green",
+    "parameters": {"bake_s": 60.0},
+    "trial": TRIAL,
+    "gate": GATE,
+    "max_failed": 2,
+    **PATIENCE,
+}
+EXPERIMENT = {
+    "strategy": "ab",
+    "parameters": {"split": "20%", "hours": 0.01},
+    "trial": TRIAL,
+    "gate": GATE,
+    **PATIENCE,
+}
+SHADOW = {
+    "stages": [
+        {"share": "100%", "action": "shadow", "soak_s": 40.0, "is_gated": False},
+        {"share": "100%", "action": "decommission", "is_gated": False},
+    ],
+    "trial": TRIAL,
+    "max_failed": 2,
+    **PATIENCE,
+}
+
+
+@operation
+def linear_good(world: "World", source: Random) -> None:
+    deploy(world, push(world, source, GOOD).manifest.version, LINEAR)
+
+
+@operation
+def blue_green_good(world: "World", source: Random) -> None:
+    deploy(world, push(world, source, GOOD).manifest.version, BLUE_GREEN)
+
+
+@operation
+def blue_green_bad(world: "World", source: Random) -> None:
+    deploy(world, push(world, source, source.choice(BAD)).manifest.version, BLUE_GREEN)
+
+
+@operation
+def experiment(world: "World", source: Random) -> None:
+    deploy(world, push(world, source, GOOD).manifest.version, EXPERIMENT)
+
+
+@operation
+def shadow(world: "World", source: Random) -> None:
+    deploy(world, push(world, source, GOOD).manifest.version, SHADOW)
+
+
+@operation
+def deploy_later(world: "World", source: Random) -> None:
+    """Nobody may serve it before its time."""
+    plan = {**DIRECT, "not_before": int(_now(world)) + source.randint(30, 90)}
+    deploy(world, push(world, source, GOOD).manifest.version, plan)
+
+
+@operation
+def switch(world: "World", source: Random) -> None:
+    """Whichever slot the operator believes to serve; sometimes that is long past."""
+    believed = source.choice(("blue", "green"))
+    event = told.Switch(WHO, believed, other_slot(believed), "simulation")
+
+    def command(org: Organization) -> None:
+        for rollout in rollouts.open_ones(org):
+            if has_switch(rollout):
+                serves = world.truth.slots.setdefault(
+                    rollout.rollout_id, other_slot(rollout.plan.slot)
+                )
+                rollouts.tell(org, rollout.rollout_id, event, _now(world))
+                if serves != believed:
+                    broken(f"{rollout.rollout_id}: switched from {believed}, and {serves} serves")
+                world.truth.slots[rollout.rollout_id] = other_slot(believed)
+                world.truth.opened_by_hand.add(rollout.rollout_id)
+                return
+
+    order(world, f"switches from {believed}", command)
+
+
+@operation
+def decommission(world: "World", source: Random) -> None:  # noqa: ARG001
+    """Of any rollout that has a switch, whatever it is doing."""
+
+    def command(org: Organization) -> None:
+        for row in kept.everyone(org.db, 3):
+            if has_switch(rollouts.load(org, row.id)):
+                rollouts.tell(org, row.id, told.Decommission(WHO, "simulation"), _now(world))
+                return
+
+    order(world, "decommissions", command)
+
+
 # --- changing one's mind
 
 
@@ -155,6 +261,7 @@ def _tell(world: "World", what: str, event: told.Event) -> None:
                 rollouts.tell(org, row.id, event, _now(world))
                 if isinstance(event, told.Advance):
                     world.truth.advanced.add(row.id)
+                    world.truth.opened_by_hand.add(row.id)
                 return
 
     order(world, what, command)
@@ -320,7 +427,10 @@ def wind_up(world: "World") -> None:
 
     def command(org: Organization) -> None:
         for rollout in rollouts.open_ones(org):
-            if rollout.state is State.PAUSED:
+            if any(stage.is_manual for stage in rollout.plan.stages):
+                if rollout.state in ACTIVE:
+                    rollouts.tell(org, rollout.rollout_id, told.Abort(WHO, "calm"), _now(world))
+            elif rollout.state is State.PAUSED:
                 rollouts.tell(org, rollout.rollout_id, told.Resume(WHO, "all is calm"), _now(world))
 
     order(world, "resumes what is paused", command)

@@ -201,6 +201,46 @@ def canary(source: Random) -> Plan:
     return [*first(source), *some(source, names, 1, (60, 90)), *some(source, faults, 3)]
 
 
+def steps(source: Random) -> Plan:
+    """Equal steps at equal intervals."""
+    faults = (*DEVICE_FAULTS, *NETWORK_FAULTS)
+    names = ("linear_good", "canary_bad")
+    return [*first(source), *some(source, names, 2, (60, 250)), *some(source, faults, 4)]
+
+
+def blue_and_green(source: Random) -> Plan:
+    """Candidates everywhere; operators who switch, unload and change their minds."""
+    plan, at_s = first(source), source.randint(60, 90)
+    name = source.choice(("blue_green_good", "blue_green_good", "blue_green_bad"))
+    orders = [(name, 0), *(("switch", source.randint(8, 150)) for _ in range(5))]
+    orders += [("decommission", source.randint(20, 200)) for _ in range(4)]
+    orders += [("abort", source.randint(15, 200))] if source.random() < 0.4 else []
+    faults = ("kill_device", "cut_power", "cut_device", "kill_controller")
+    return [*plan, *at_these(source, at_s, orders), *some(source, faults, 4, (60, 300))]
+
+
+def shadows(source: Random) -> Plan:
+    """Candidates that never serve, and orders that take them away."""
+    plan, at_s = first(source), source.randint(60, 90)
+    orders = [("shadow", 0), (source.choice(("abort", "revert", "pause")), source.randint(10, 60))]
+    faults = ("kill_device", "cut_power", "partition", "kill_controller")
+    return [*plan, *at_these(source, at_s, orders), *some(source, faults, 4, (60, 300))]
+
+
+def experiments(source: Random) -> Plan:
+    """A treatment group that somebody widens."""
+    plan, at_s = first(source), source.randint(60, 90)
+    orders = [("experiment", 0), *(("advance", source.randint(90, 300)) for _ in range(4))]
+    return [*plan, *at_these(source, at_s, orders), *some(source, DEVICE_FAULTS, 3)]
+
+
+def appointments(source: Random) -> Plan:
+    """Versions that have to wait for their time."""
+    faults = ("kill_device", "cut_power", "kill_controller", "restart_broker")
+    names = ("deploy_later",)
+    return [*first(source), *some(source, names, 3, (60, 350)), *some(source, faults, 4)]
+
+
 def everything(source: Random) -> Plan:
     return [
         *first(source), *some(source, DEPLOYS, 5), *some(source, tuple(OPERATIONS), 8),
@@ -214,7 +254,7 @@ SCENARIOS: dict[str, Scenario] = {
         power_cuts, bad_weather, hostile_broker, shaky_controller, indecision, new_keys,
         old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary,
         everything, leaky_broker, stopped, wrong_clock, restored_in_a_rotation, new_director,
-        dead_controller,
+        dead_controller, steps, blue_and_green, shadows, experiments, appointments,
     )
 }  # fmt: skip
 

@@ -21,6 +21,8 @@ class Truth:
     looked_at: tuple[int, int] = (0, 0)  # the controller's changes, as invariants saw them last
     marks: dict[str, Any] = field(default_factory=dict)  # rollouts as they were looked at last
     offered: dict[tuple[str, str], float] = field(default_factory=dict)  # at which link time
+    opened_by_hand: set[str] = field(default_factory=set)  # rollouts of which somebody said so
+    slots: dict[str, str] = field(default_factory=dict)  # rollout -> the slot that serves
     subscribed: set[str] = field(default_factory=set)  # devices whose subscriptions changed
     turn: int = 0  # which devices are looked at next, where nothing disturbs them
     is_clock_wrong: bool = False  # the controller's clock was wrong at some time

@@ -52,4 +52,4 @@ def defect(scenario: str) -> Callable[[Defect], Defect]:
     return register
 
 
-from tests.simulation.defects import in_agent, in_controller  # noqa: E402, F401  (they register)
+from tests.simulation.defects import in_agent, in_controller, in_strategies  # noqa: E402, F401  (they register)

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from wherry_controller.core.audit_chain import AuditRow, row_hash
 from wherry_controller.core.rollouts import Rollout
-from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase
+from wherry_controller.core.rollouts.members import FAILED, IN_FLIGHT, MemberPhase, Return
+from wherry_controller.core.rollouts.slots import has_switch
+from wherry_controller.core.rollouts.stages import SERVING, Action
+from wherry_controller.core.rollouts.state import State
 from wherry_controller.core.subset import count_of
+from wherry_protocol.codec import decode
+from wherry_protocol.messages.desired import Assignment, Mode
 
 from tests.simulation.invariants.broken import broken
 
@@ -56,6 +61,58 @@ def _only_opened_members_are_touched(world: "World", rollout: Rollout) -> None:
     if opened_count > count_of(stage.share_bp, len(rollout.order)):
         broken(f"{rollout.rollout_id} has opened {opened_count} members in a stage of "
                f"{stage.share_bp / 100:g} %")  # fmt: skip
+
+
+def _nothing_opens_by_itself_that_a_hand_opens(world: "World", rollout: Rollout) -> None:
+    """A switch, or the next step of an experiment, is somebody's word."""
+    index = rollout.progress.stage_index
+    opened = rollout.plan.stages[: index + (rollout.progress.stage_opened_s is not None)]
+    is_by_hand = any(stage.is_manual for stage in opened)
+    sql = "SELECT document FROM assignments WHERE rollout = ?"
+    rows = world.controller.db.execute(sql, (rollout.rollout_id,)).fetchall()
+    serves = any(
+        a.mode is Mode.ACTIVE and a.manifest_digest == rollout.digest
+        for a in (decode(Assignment, document) for (document,) in rows)
+    )
+    if serves and not any(stage.action in SERVING for stage in rollout.plan.stages):
+        broken(f"{rollout.rollout_id} lets serve what was to be compared")
+    if has_switch(rollout) and serves:
+        is_by_hand = True
+    if is_by_hand and rollout.rollout_id not in world.truth.opened_by_hand:
+        broken(f"{rollout.rollout_id} went on, and nobody had said so")
+
+
+def _nothing_is_unloaded_before_the_bake_has_ended(world: "World", rollout: Rollout) -> None:
+    if rollout.state not in (State.RUNNING, State.PAUSED):
+        return
+    if rollout.plan.stages[rollout.progress.stage_index].action is Action.DECOMMISSION:
+        return
+    sql = "SELECT connection || '/' || unit, digest FROM releases WHERE model = ?"
+    for unit, digest in world.controller.db.execute(sql, (rollout.model,)).fetchall():
+        member = rollout.members.get(unit)
+        if member is not None and member.has_swapped and member.before == digest:
+            broken(f"{rollout.rollout_id} lets {unit} unload what it may have to go back to")
+
+
+def _nobody_serves_it_before_its_time(world: "World", rollout: Rollout) -> None:
+    not_before_s = rollout.plan.schedule.not_before_s
+    if not not_before_s or world.truth.is_clock_wrong:
+        return
+    sql = "SELECT min(assigned_s) FROM assignments WHERE rollout = ? AND bundle_digest = ?"
+    row = world.controller.db.execute(sql, (rollout.rollout_id, rollout.digest)).fetchone()
+    if row[0] is not None and row[0] < not_before_s:
+        broken(f"{rollout.rollout_id} assigns {not_before_s - row[0]:.0f} s before its time")
+
+
+def _nobody_keeps_the_candidate_of_an_aborted_rollout(world: "World", rollout: Rollout) -> None:
+    if rollout.state is not State.ABORTED:
+        return
+    sql = "SELECT connection || '/' || unit, document FROM assignments WHERE rollout = ?"
+    for unit, document in world.controller.db.execute(sql, (rollout.rollout_id,)).fetchall():
+        is_candidate = decode(Assignment, document).mode is not Mode.ACTIVE
+        member = rollout.members[unit]
+        if is_candidate and member.phase not in FAILED and member.way_back is Return.NONE:
+            broken(f"{rollout.rollout_id} is aborted and {unit} keeps its candidate")
 
 
 def _confirmed_members_have_confirmed(world: "World", rollout: Rollout) -> None:
@@ -129,6 +186,7 @@ def _the_audit_chain_holds(world: "World") -> None:
         truth.audited_changes.clear()
         truth.rollout_states.clear()
         truth.stages.clear()
+        truth.slots.clear()
     sql = "SELECT * FROM audit WHERE id > ? ORDER BY id"
     for values in db.execute(sql, (truth.audited,)).fetchall():
         row = AuditRow(*values)
@@ -141,6 +199,10 @@ def _the_audit_chain_holds(world: "World") -> None:
 CONTROLLER: list[Callable[["World"], None]] = [_the_audit_chain_holds]
 ROLLOUT: list[Callable[["World", Rollout], None]] = [
     _only_opened_members_are_touched,
+    _nothing_opens_by_itself_that_a_hand_opens,
+    _nothing_is_unloaded_before_the_bake_has_ended,
+    _nobody_serves_it_before_its_time,
+    _nobody_keeps_the_candidate_of_an_aborted_rollout,
     _confirmed_members_have_confirmed,
     _gates_have_their_samples,
     _nobody_is_silent_while_we_are_deaf,
