@@ -110,3 +110,31 @@ def test_every_strategy_can_be_previewed_for_what_its_stages_add(quay: Quay, str
         "gw1/self",
         "gw2/self",
     ]
+
+
+def test_a_plan_shows_stages_time_bytes_and_what_a_harm_would_cost(quay: Quay) -> None:
+    fleet(quay, 8)
+    before = quay.rest("GET", "/audit/verify")["count"]
+    command = ("rollout", "plan", "digits:1.1.0", "--target", "all", "--strategy", "canary")
+    shown = quay.cli(*command)
+    assert [step["opened"] for step in shown["steps"]] == [1, 1, 2, 4, 8]
+    assert shown["expected_s"] == 6 * DAY_S + 300.0 + 10.0
+    load = shown["load"]
+    assert load["bundle_bytes"] >= load["fetch_bytes_per_unit_max"] > 0
+    assert load["publish_bytes"] == load["fetch_bytes_per_unit_max"]
+    assert load["fetch_bytes"] == 8 * load["fetch_bytes_per_unit_max"]
+    harms = {one["harm"]: one for one in shown["exposure"]}
+    assert harms[0.3]["hurt_p95"] == 1
+    assert shown["false_abort"] == 0.01
+    text = quay.wherry(*command).out
+    for said in (
+        "stage 5: swap 4 devices",
+        "expected: 6 d",
+        "bytes to the broker, once",
+        "30% fail",
+    ):
+        assert said in text
+    assert quay.rest("GET", "/audit/verify")["count"] == before
+    quay.deploy("1.1.0", gate=ERRORS, max_failed=8)
+    quay.go(3)
+    assert quay.cli(*command)["load"]["publish_bytes"] == 0

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from wherry_protocol.errors import FailedError, StateError
 
+from wherry_controller.cli import rollout_outlook
 from wherry_controller.cli.client import ask
 from wherry_controller.cli.output import (
     JsonOption,
@@ -37,6 +38,7 @@ from wherry_controller.cli.rollout_view import check_lines, release_lines, rollo
 from wherry_controller.cli.rollout_watch import watched
 
 app = typer.Typer(help="Create, watch and steer rollouts.")
+app.command()(rollout_outlook.plan)
 Reference = Annotated[str, typer.Argument(help="NAME:VERSION.")]
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id.")]
 DryRunOption = Annotated[

@@ -11,8 +11,9 @@ from wherry_protocol.errors import ForbiddenError
 from wherry_controller.core.permissions import Role
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts import preview as stages_of
+from wherry_controller.core.rollouts.outlook import outlook
 from wherry_controller.core.subset import parse_share
-from wherry_controller.fleet import Organization, assuring, deploying, releasing, rollouts
+from wherry_controller.fleet import Organization, assuring, deploying, loading, releasing, rollouts
 from wherry_controller.http import streams, views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
@@ -70,6 +71,7 @@ def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
             "id": rollout.rollout_id,
             "stages": stages_of(rollout),
             "release": releasing.terms(org, rollout),
+            "outlook": outlook(rollout) | {"load": loading.load(org, rollout)},
             "checks": [assuring.finding_row(finding) for finding in found.findings],
         }
 

@@ -1,0 +1,76 @@
+"""`wherry rollout plan`: what a rollout would do, cost and risk, before anybody is touched."""
+
+from typing import Annotated, Any
+
+import typer
+
+from wherry_controller.cli.client import ask
+from wherry_controller.cli.output import JsonOption, TargetOption, show
+from wherry_controller.cli.registry import split_reference
+from wherry_controller.cli.rollout_plan import (
+    BatchOption,
+    FileOption,
+    ParameterOption,
+    PresetOption,
+    StrategyOption,
+    SubsetOption,
+    plan_of,
+)
+from wherry_controller.core.spans import span_text
+
+Reference = Annotated[str, typer.Argument(help="NAME:VERSION.")]
+
+
+def plan(
+    reference: Reference,
+    target: TargetOption,
+    file: FileOption = None,
+    strategy: StrategyOption = None,
+    parameter: ParameterOption = None,
+    preset: PresetOption = None,
+    subset: SubsetOption = None,
+    batch_size: BatchOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show stages, times, bytes, and how many devices a harm would hurt before it stops.
+
+    wherry rollout plan pump-anomaly:1.1.0 --target all --strategy canary
+    """
+    model, version = split_reference(reference)
+    given = {"strategy": strategy, "preset": preset, "subset": subset, "parallel_max": batch_size}
+    body = {
+        "model": model,
+        "version": version,
+        "target": target,
+        "plan": plan_of(file, given, parameter),
+    }
+    found = ask("POST", "/rollouts/preview", body=body)
+    show(found["outlook"] | {"stages": found["stages"]}, outlook_text(found["outlook"]))
+
+
+def outlook_text(outlook: dict[str, Any]) -> str:
+    """Steps, the whole time, bytes, and the exposure, line by line."""
+    lines = [f"{outlook['units']} devices, nothing is done yet"]
+    for number, step in enumerate(outlook["steps"], start=1):
+        when = "when somebody says so" if step["is_manual"] else "at the earliest"
+        lines.append(
+            f"  stage {number}: {step['action']} {step['added'] or step['opened']} devices"
+            f" ({step['share']:.4g} of all), after {span_text(step['opens_after_s'])} {when}"
+        )
+    lines.append(f"  expected: {span_text(outlook['expected_s'])}, if all goes well")
+    load = outlook["load"]
+    lines.append(
+        f"  {load['publish_bytes']:,} bytes to the broker, once; {load['fetch_bytes']:,} from it,"
+        f" at most {load['fetch_bytes_per_unit_max']:,} per device"
+    )
+    lines.append(
+        f"  exposure to failing updates (a healthy version fails on {outlook['tolerated']:.2g};"
+        f" the test alone stops it with a chance of at most {outlook['false_abort']:g}):"
+    )
+    lines += [
+        f"    {one['harm']:.0%} fail: stopped in {one['stopped_share']:.0%} of the trials, after"
+        f" {one['hurt_median']} failed devices (95 of 100: at most {one['hurt_p95']}),"
+        f" {one['reached_median']} reached"
+        for one in outlook["exposure"]
+    ]
+    return "\n".join(lines)
