@@ -48,7 +48,7 @@ def everything(
     """
     rows = ask("GET", "/bundles", query={"model": model} if model else None)
     shown = rows if json else [row | _summary(row) for row in rows]
-    columns = ("model", "version", "digest", "size_bytes", "pushed", "pushed_by")
+    columns = ("model", "version", "stage", "digest", "size_bytes", "pushed", "pushed_by")
     show_rows(shown, columns, "no bundles")
 
 

@@ -12,6 +12,8 @@ from wherry_controller.store import classes, devices, registry
 from wherry_controller.store.devices import Unit
 from wherry_controller.store.registry import BundleRow
 
+Kind = tuple[str, int | None, int | None, bytes | None]  # class, ABI range, what it serves
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -30,20 +32,21 @@ def matrix(db: Database, bundle: BundleRow, target: str, now_s: float) -> list[F
 
 
 def of_units(db: Database, bundle: BundleRow, units: Iterable[Unit]) -> list[Fit]:
+    """The same for these units; a fleet has few kinds of them, and each kind is judged once."""
     manifest = desires.manifest_of(bundle.manifest)
     budgets = {row.name: row.memory_budget_bytes for row in classes.everyone(db)}
     serving = devices.serving(db, bundle.model)
+    judged: dict[Kind, tuple[Misfit, ...]] = {}
     found = []
     for unit in units:
         version, digest = serving.get(unit.id, (None, None))
-        runner = Runner(
-            unit.hardware_class,
-            budgets.get(unit.hardware_class),
-            unit.abi_min,
-            unit.abi_max,
-            None if digest is None else _manifest(db, digest),
-        )
-        found.append(Fit(unit, version, misfits(manifest, runner)))
+        kind = (unit.hardware_class, unit.abi_min, unit.abi_max, digest)
+        if kind not in judged:
+            budget = budgets.get(unit.hardware_class)
+            now = None if digest is None else _manifest(db, digest)
+            runner = Runner(unit.hardware_class, budget, unit.abi_min, unit.abi_max, now)
+            judged[kind] = misfits(manifest, runner)
+        found.append(Fit(unit, version, judged[kind]))
     return found
 
 

@@ -123,7 +123,8 @@ def _latency(records: Iterable[Evaluation], limits: GateLimits) -> Gate:
     enough = [r for r in found if (r.latency_runs or 0) >= limits.latency_runs_min]
     if not enough:
         runs = max((record.latency_runs or 0 for record in found), default=0)
-        text = f"a p95 of {limits.latency_runs_min} runs is needed, the records have one of {runs}"
+        known = f"the records have one of {runs}" if runs else "no record has one"
+        text = f"a p95 of {limits.latency_runs_min} runs is needed, {known}"
         return Gate(name, None, limit, False, text, override)
     worst = max(enough, key=lambda record: record.latency_us_p95 or 0)
     figure = float(worst.latency_us_p95 or 0)
