@@ -1,11 +1,13 @@
 """The whole way to a microcontroller: director, broker, gateway agent, serial port, firmware."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from wherry_protocol.bundle import Bundle
-from wherry_protocol.messages.desired import Assignment
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Assignment, Mode, SwapWindow
 from wherry_protocol.messages.enrolment import BrokerLogin
 from wherry_protocol.messages.observed import Kind
 from wherry_protocol.messages.reported import ModelReport, Outcome, Phase
@@ -135,6 +137,37 @@ def test_a_microcontroller_refuses_what_too_few_signed_and_goes_on(gateway: Gate
     assert rejected.code.name == "THRESHOLD"
     assert rejected.active is not None
     assert rejected.active.manifest_digest == first.digest
+
+
+def test_a_microcontroller_has_warm_candidates_and_windows_and_no_shadow(gateway: Gateway):
+    first, second = mcu_model("1.0.0"), mcu_model("1.1.0", seed=2)
+    gateway.assign(first)
+    gateway.wait_for(first, Outcome.CONFIRMED)
+    gateway.assign(second, mode=Mode.SHADOW)
+    refused = gateway.wait_for(second, Outcome.REJECTED)
+    assert refused.code is Code.NO_SHADOW
+    assert "mcu1 cannot run two models" in refused.reason
+    gateway.assign(second, mode=Mode.WARM)
+    ready = gateway.wait_for(second, Outcome.READY)
+    assert ready.candidate_mode is Mode.WARM
+    assert not ready.is_previous_loaded
+    later = SwapWindow(not_before_s=int(time.time()) + 86_400)
+    gateway.assign(second, window=later)
+    waiting = gateway.sea.ashore.wait_for(
+        lambda: next(
+            (
+                model
+                for model in gateway.sea.ashore.reported[gateway.device.name, "mcu1"].models
+                if model.code is Code.WINDOW_CLOSED
+            ),
+            None,
+        ),
+        "it waits for its window",
+    )
+    assert waiting.phase is Phase.STAGED
+    assert gateway.agent.get("/status")["microcontrollers"]["mcu1"]["running"]["version"] == "1.0.0"
+    gateway.assign(second)
+    gateway.wait_for(second, Outcome.CONFIRMED)
 
 
 def test_a_microcontroller_that_loses_power_in_a_trial_is_reverted_and_its_absence_told(
