@@ -44,7 +44,8 @@ void wh_shadow_end(wh_shadow *shadow, const wh_answer *answer, uint64_t sequence
                    uint64_t latency_ns);
 
 /* Lock held. As wh_loop_take_disagreement. */
-WH_MUST_CHECK int wh_shadow_take(wh_shadow *shadow, uint64_t *sequence, uint8_t *bytes, size_t size);
+WH_MUST_CHECK int wh_shadow_take(wh_shadow *shadow, uint64_t *sequence, uint8_t *bytes,
+                                 size_t size);
 
 /* Lock held, not in use. Fills a zeroed shadow, or empties it. WH_OK, WH_ERR_MEMORY. */
 WH_MUST_CHECK int wh_shadow_fill(wh_shadow *shadow, wh_instance *instance,
