@@ -1,4 +1,8 @@
-"""The inspector: once a day the whole database is read and checked, beside the writer."""
+"""The inspector: what takes long to read is read beside the writer, on a connection of its own.
+
+Once a day the whole database is checked; once an hour each rollout that has succeeded is compared
+with its baseline; on schedule the fleet's report is made. Only what was found goes to the writer.
+"""
 
 import logging
 import sqlite3
@@ -9,13 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from wherry_controller.fleet import Organization, escalating
-from wherry_controller.store import open_reader
+from sqlite_utils import Database
+
+from wherry_controller.fleet import Organization, afterwatch, escalating, reporting
+from wherry_controller.settings import Settings
+from wherry_controller.store import open_reader, watches
 from wherry_controller.store.rows import scalar
 
 LOG = logging.getLogger(__name__)
 INSPECT_S: Final = 86_400.0
-FIRST_S: Final = 60.0  # after the start, so that the service is up first
+LOOK_S: Final = 60.0
 INTACT: Final = "ok"
 
 
@@ -33,11 +40,13 @@ def finding(database: Path) -> str:
 
 @dataclass(slots=True)
 class Inspector:
-    """`start` it beside the writer; `submit` runs a command on the writer's thread."""
+    """`start` it beside the writer, or call `round` where time does not pass by itself."""
 
+    settings: Settings
     database: Path
     submit: "Callable[[Callable[[Organization], None]], Future[None]]"
     clock: Callable[[], float]
+    _inspected_s: float | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -50,8 +59,28 @@ class Inspector:
         if self._thread is not None:
             self._thread.join()
 
-    def look(self) -> str:
-        """Check once; a damaged database is told and halts what spreads."""
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_S):
+            try:
+                self.round()
+            except Exception:
+                LOG.exception("the inspector made a mistake; it comes again")
+
+    def round(self) -> None:
+        """Whatever is due."""
+        now_s = self.clock()
+        if self._inspected_s is None or not 0 <= now_s - self._inspected_s < INSPECT_S:
+            self._inspected_s = now_s
+            self.inspect()
+        db = open_reader(self.database)
+        try:
+            self._watch(db, now_s)
+            self._report(db, now_s)
+        finally:
+            db.close()
+
+    def inspect(self) -> str:
+        """Check the database; damage is told and halts what spreads."""
         found = finding(self.database)
         if found != INTACT:
             LOG.critical("the database is damaged: %s", found)
@@ -59,11 +88,14 @@ class Inspector:
             self.submit(lambda org: escalating.database_damaged(org, found, now_s)).result()
         return found
 
-    def _run(self) -> None:
-        wait_s = FIRST_S
-        while not self._stopping.wait(wait_s):
-            wait_s = INSPECT_S
-            try:
-                self.look()
-            except Exception:
-                LOG.exception("the inspector made a mistake; it comes again tomorrow")
+    def _watch(self, db: Database, now_s: float) -> None:
+        for row in watches.due(db, now_s - afterwatch.LOOK_S, now_s):
+            found = afterwatch.look(db, row, self.settings.fleet.window_s, now_s)
+            self.submit(
+                lambda org, r=row, f=found: afterwatch.take(org, r, f, now_s)  # type: ignore[misc]
+            ).result()
+
+    def _report(self, db: Database, now_s: float) -> None:
+        if reporting.is_due(db, self.settings.alerts.report_s, now_s):
+            report = reporting.fleet_report(db, self.settings.organization, now_s)
+            self.submit(lambda org: reporting.keep(org, report, now_s)).result()

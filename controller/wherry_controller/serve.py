@@ -120,7 +120,7 @@ def serve(data: DataDir, *, port: int | None = None, is_json: bool = False) -> N
         settings.organization, settings.routes, data.root, data.database, writer, time.time
     )
     courier.start()
-    inspector = Inspector(data.database, writer.submit, time.time)
+    inspector = Inspector(settings, data.database, writer.submit, time.time)
     inspector.start()
     app = build_app(Desk(data, settings, writer))
     app.router.lifespan_context = _announcing(door, settings, is_json)

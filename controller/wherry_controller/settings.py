@@ -87,6 +87,8 @@ class AlertSettings:
     disk_free_bytes_min: int = 1 << 30
     database_bytes_max: int = 64 << 30
     link_down_s: int = 60
+    watch_s: int = 86_400  # after a rollout has succeeded; 0: not at all
+    report_s: int = 0  # between reports of the fleet; 0: only when asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ BOUNDS: Final = {
     "disk_free_bytes_min": (0, 1 << 62),
     "database_bytes_max": (1, 1 << 62),
     "link_down_s": (1, 86_400),
+    "watch_s": (0, 172_800),
+    "report_s": (0, 30 * 86_400),
     "accuracy_min": (0.0, 1.0),
     "f1_macro_min": (0.0, 1.0),
     "latency_us_p95_max": (1, 3_600_000_000),

@@ -77,10 +77,14 @@ class Wired:
 
 
 def wire(
-    folder: Path, office: PostOffice, routes: Callable[[str], str], org: str = "acme"
+    folder: Path,
+    office: PostOffice,
+    routes: Callable[[str], str],
+    org: str = "acme",
+    edit: Callable[[str], str] = str,
 ) -> Wired:
     """An organization with the routes that `routes(url)` names as TOML."""
-    quay = make_quay(folder, org, lambda text: text + routes(office.url))
+    quay = make_quay(folder, org, lambda text: edit(text) + routes(office.url))
     (folder / "hook.secret").write_bytes(SECRET)
     courier = Courier(
         org, quay.settings.routes, folder, quay.data.database, quay.stage,

@@ -115,8 +115,10 @@ def test_a_hash_mismatch_of_the_active_slot_isolates_the_device(quay: Quay) -> N
 
 def test_a_damaged_database_pauses_every_rollout_and_is_critical(quay: Quay) -> None:
     made, _ = in_rollout(quay)
-    inspector = Inspector(quay.data.database, quay.stage.submit, lambda: quay.stage.world.now_s)
-    assert inspector.look() == "ok"
+    inspector = Inspector(
+        quay.settings, quay.data.database, quay.stage.submit, lambda: quay.stage.world.now_s
+    )
+    assert inspector.inspect() == "ok"
 
     def damage(org: Any) -> None:
         db = org.db
@@ -128,9 +130,9 @@ def test_a_damaged_database_pauses_every_rollout_and_is_critical(quay: Quay) -> 
         db.execute("PRAGMA writable_schema = OFF")
 
     quay.at_sea(lambda world: world.do(damage))
-    assert "hurt" in inspector.look()
+    assert "hurt" in inspector.inspect()
     quay.go(2)
-    assert "hurt" in inspector.look()
+    assert "hurt" in inspector.inspect()
     quay.go(2)  # told once
     assert quay.rollout(made)["state"] == "paused"
     alert = critical(quay)["database damaged"]

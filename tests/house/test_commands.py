@@ -137,7 +137,7 @@ def wait_measured(journey: Journey) -> None:
 
 def name_self_test(journey: Journey) -> None:
     newest = journey.ok("alerts", "list", "--state", "resolved")[0]
-    for command in ("show", "ack", "resolve"):
+    for command in ("show", "explain", "ack", "resolve"):
         journey.replaced[f"alerts {command} 1"] = f"alerts {command} {newest['id']}"
 
 
@@ -290,6 +290,11 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     do(name_self_test),
     run("wherry alerts list --limit 10 --state open"),
     run("wherry alerts show 1", says="resolved by wherry"),
+    run("wherry alerts explain 1", says="rule"),
+    run("wherry alerts ready --target all", status=18, says="no self-test arrived"),
+    run("wherry report fleet --output fleet.md", says="written to fleet.md"),
+    run("wherry report kept", says="no report was made on schedule"),
+    run("wherry report watched", says="watching"),
     run('wherry alerts ack 1 --reason "looking at it"', status=14, says="resolved already"),
     run('wherry alerts resolve 1 --reason "new sensor"', status=14, says="resolved already"),
     do(wait_measured),

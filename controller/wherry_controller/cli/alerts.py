@@ -7,7 +7,15 @@ import typer
 from wherry_protocol.errors import FailedError
 
 from wherry_controller.cli.client import ask
-from wherry_controller.cli.output import JsonOption, ReasonOption, show, show_rows, time_text
+from wherry_controller.cli.output import (
+    JsonOption,
+    ReasonOption,
+    TargetOption,
+    show,
+    show_rows,
+    time_text,
+)
+from wherry_controller.cli.registry import split_reference
 
 app = typer.Typer(help="Alerts: what stands, who is at it, what is over.")
 IdArgument = Annotated[int, typer.Argument(help="The alert's number.")]
@@ -69,6 +77,72 @@ def _text(found: dict[str, Any]) -> str:
         for row in reversed(found["deliveries"])
     ]
     return "\n".join(lines)
+
+
+@app.command()
+def explain(alert: IdArgument, json: JsonOption = False) -> None:
+    """Show which rule fired, with its numbers, where they come from, and the figures.
+
+    wherry alerts explain 1
+    """
+    found = ask("GET", f"/alerts/{alert}/explain")
+    show(found, _explanation(found))
+
+
+def _explanation(found: dict[str, Any]) -> str:
+    lines = [f"{found['id']}: {found['text']}"]
+    lines += [f"  rule: {found['rule']}"] if found["rule"] else []
+    if budget := found.get("budget"):
+        joules = "no energy" if budget["energy_uj"] is None else f"{budget['energy_uj']:g} uJ"
+        lines.append(f"  budget: p95 {budget['latency_us_p95']} us, {joules}, of "
+                     f"{budget['source']}")  # fmt: skip
+    if baseline := found.get("baseline"):
+        lines.append(
+            f"  baseline: p95 {baseline['latency_us_p95']:.0f} us, {baseline['source']}, "
+            f"{baseline['inferences']} inferences of {baseline['units']} units, applied by "
+            f"{baseline['applied_by']} at {time_text(baseline['applied_s'])}: {baseline['reason']}"
+        )
+    lines += [
+        f"  {time_text(row['window_s'])}: {row['inferences']} inferences, {row['errors']} errors, "
+        f"p95 {row['latency_us_p95'] or 0:.0f} us"
+        for row in found.get("windows", [])
+    ]
+    lines += [f"  {time_text(row['at_s'])} {row['action']} by {row['who']}: {row['reason']}"
+              for row in found.get("rollout", [])]  # fmt: skip
+    return "\n".join(lines)
+
+
+@app.command()
+def ready(
+    target: TargetOption = "all",
+    version: Annotated[
+        str | None, typer.Option(help="NAME:VERSION whose figures must be there.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check that somebody is looking: fresh telemetry, limits, a tested route; status 18 if not.
+
+    wherry alerts ready --target all
+    """
+    query = {"target": target}
+    if version is not None:
+        query["model"], query["version"] = split_reference(version)
+    found = ask("GET", "/monitoring", query=query)
+    wrong = _missing(found)
+    show(found, "\n".join(wrong) or f"{found['units']} units are looked after")
+    if wrong:
+        raise FailedError(f"not ready: {'; '.join(wrong)}")
+
+
+def _missing(found: dict[str, Any]) -> list[str]:
+    names = {"stale": "report nothing", "without_rules": "have no hardware class here",
+             "without_series": "have no figures of that version"}  # fmt: skip
+    wrong = [f"{len(found[key])} units {text} (first {found[key][0]})"
+             for key, text in names.items() if found[key]]  # fmt: skip
+    wrong += [] if found["units"] else ["no unit is selected"]
+    wrong += [] if found["has_route"] else ["no route takes critical alerts"]
+    wrong += [] if found["is_tested"] else ["no self-test arrived within 30 days"]
+    return wrong
 
 
 @app.command()

@@ -23,6 +23,7 @@ from wherry_controller.cli import (
     registry,
     registry_retention,
     registry_stages,
+    report,
     rollout,
     rollout_evidence,
 )
@@ -58,6 +59,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(notify.app, name="notify")
 app.add_typer(metric.app, name="metric")
 app.add_typer(baseline.app, name="baseline")
+app.add_typer(report.app, name="report")
 app.command()(baseline.compare)
 app.command()(baseline.analyze)
 app.add_typer(observe.audit, name="audit")

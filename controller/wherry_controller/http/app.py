@@ -20,6 +20,7 @@ from wherry_controller.http.routes import (
     groups,
     operators,
     registry,
+    reports,
     retention,
     rollouts,
     service,
@@ -42,6 +43,7 @@ MODULES = (
     deliveries,
     custom_metrics,
     baselines,
+    reports,
     audit,
     service,
 )

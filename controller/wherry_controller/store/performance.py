@@ -57,6 +57,37 @@ def sketches_of(db: Database, digest: bytes, hardware_class: str, since_s: float
     return [data for (data,) in found]
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """One version of a model over some time; None: nothing was measured."""
+
+    model: str
+    version: str
+    units: int
+    inferences: int
+    error_rate: float | None
+    latency_us_mean: float | None
+    energy_uj: float | None
+
+
+def totals(db: Database, since_s: float) -> list[Totals]:
+    """Serving versions since then, added up by the database."""
+    sql = (
+        "SELECT model, version, count(DISTINCT connection || '/' || unit), sum(inferences), "
+        "1.0 * sum(errors) / nullif(sum(inferences), 0), "
+        "sum(latency_sum_ns) / 1e3 / nullif(sum(latency_count), 0), "
+        "sum(energy_sum_uj) / nullif(sum(energy_count), 0) FROM performance "
+        "WHERE window_s >= ? AND slot = 'active' GROUP BY model, version ORDER BY model, version"
+    )
+    return [Totals(*row) for row in db.execute(sql, (int(since_s),)).fetchall()]
+
+
+def has_series(db: Database, connection: str, unit: str, digest: bytes) -> bool:
+    """Whether that unit has reported figures of that bundle."""
+    sql = "SELECT 1 FROM performance WHERE connection = ? AND unit = ? AND digest = ? LIMIT 1"
+    return rows.scalar(db, sql, (connection, unit, digest)) is not None
+
+
 def put_resources(db: Database, found: Iterable[tuple[str, str, float, str]]) -> None:
     """(connection, unit, received_s, JSON) of each unit's newest resource report."""
     rows.execute_all(db, "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", found)

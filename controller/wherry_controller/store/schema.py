@@ -335,6 +335,8 @@ def versions_have_a_life(db: Database) -> None:
             "UPDATE bundles SET accuracy = ?, trained_s = ? WHERE digest = ?",
             (accuracy_of(manifest), manifest.provenance.trained_at_s, digest),
         )
+
+
 def troubles_watches_and_reports(db: Database) -> None:
     """Units in trouble; rollouts that are watched after their end; reports of the fleet."""
     db.execute("ALTER TABLE units ADD COLUMN trouble TEXT NOT NULL DEFAULT ''")

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
-from wherry_controller.fleet import alerting
+from wherry_controller.fleet import alerting, explaining, monitoring
 from wherry_controller.http import streams, views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
 from wherry_controller.http.routes.deliveries import delivery_view, wait_tried
 from wherry_controller.http.shapes import WithReason
 from wherry_controller.store import alerts as kept
-from wherry_controller.store import deliveries
+from wherry_controller.store import deliveries, registry
 
 router = APIRouter(tags=["alerts"])
 At = Annotated[Desk, Depends(desk_of)]
@@ -53,6 +53,25 @@ def show(alert_id: int, desk: At) -> dict[str, Any]:
     shown: dict[str, Any] = views.plain(kept.get(desk.reader, alert_id))
     told = deliveries.newest(desk.reader, TOLD_MAX, alert=alert_id)
     return shown | {"deliveries": [delivery_view(row) for row in told]}
+
+
+@router.get("/alerts/{alert_id}/explain", operation_id="alerts.explain")
+def explain(alert_id: int, desk: At) -> dict[str, Any]:
+    """The rule that fired with its numbers, budget and baseline with their sources, figures."""
+    return explaining.explain(desk.reader, alert_id)
+
+
+@router.get("/monitoring", operation_id="monitoring")
+def monitored(
+    desk: At, target: str = "all", model: str | None = None, version: str | None = None
+) -> dict[str, Any]:
+    """Whether anybody is looking: fresh telemetry, limits, a route that was tested, series."""
+    digest = None
+    if model is not None and version is not None:
+        digest = registry.version(desk.reader, model, version).digest
+    found = monitoring.monitoring(desk.reader, desk.settings.routes, target, desk.clock(), digest)
+    shown: dict[str, Any] = views.plain(found)
+    return shown | {"is_configured": found.is_configured}
 
 
 @router.post("/alerts/{alert_id}/acknowledge", operation_id="alerts.acknowledge")

@@ -1,0 +1,178 @@
+"""Why an alert stands, whether anybody looks, the fleet on a page, and rollouts after their end."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wherry_controller.inspecting import Inspector
+
+from tests.doors.post import PostOffice, open_post_office, webhook, wire
+from tests.doors.quay import Quay, make_quay
+from tests.doors.test_alerts import alerts, raised
+from tests.doors.test_baselines import measured, recorded
+from tests.doors.test_watching import serving
+
+
+@pytest.fixture
+def office() -> Iterator[PostOffice]:
+    made = open_post_office()
+    yield made
+    made.close()
+
+
+def inspector_of(quay: Quay) -> Inspector:
+    return Inspector(
+        quay.settings, quay.data.database, quay.stage.submit, lambda: quay.stage.world.now_s
+    )
+
+
+def test_an_alert_is_explained_by_rule_budget_baseline_and_figures(quay: Quay) -> None:
+    names = measured(quay, 1)
+    name = recorded(quay)
+    quay.cli("baseline", "apply", name, "--reason", "first week")
+    quay.report(names, inferences=1000, latency_ns=1_250_000)
+    quay.go(2)
+    [alert] = alerts(quay)
+    found = quay.cli("alerts", "explain", str(alert["id"]))
+    assert "alert p95 above 1.2x the budget" in found["rule"]
+    assert found["budget"] == {
+        "source": "digits:1.0.0 for linux-x86_64",
+        "latency_us_p95": 1000,
+        "energy_uj": 500.0,
+    }
+    assert (found["baseline"]["source"], found["baseline"]["inferences"]) == (name, 10_000)
+    assert (found["baseline"]["applied_by"], found["baseline"]["reason"]) == ("ada", "first week")
+    assert found["levels"] == "latency=2"
+    assert found["windows"][-1]["latency_us_p95"] == pytest.approx(1250, rel=1 / 64)
+    assert [edit["reason"] for edit in found["edits"]] == ["first week"]
+    text = quay.wherry("alerts", "explain", str(alert["id"])).out
+    assert "applied by ada" in text
+
+
+def test_monitoring_is_ready_when_telemetry_is_fresh_and_a_tested_route_takes_alerts(
+    tmp_path: Path, office: PostOffice
+) -> None:
+    one = wire(tmp_path / "acme", office, lambda url: webhook("on-call", url))
+    quay = one.quay
+    try:
+        names = serving(quay)
+        quay.report(names)
+        answer = quay.wherry("alerts", "ready")
+        assert (answer.status, "no self-test" in answer.err) == (18, True)
+        one.courier.start()
+        quay.cli("alerts", "test")
+        assert quay.cli("alerts", "ready", "--version", "digits:1.0.0")["is_configured"]
+        quay.push("1.1.0")
+        answer = quay.wherry("alerts", "ready", "--version", "digits:1.1.0")
+        assert (answer.status, "2 units have no figures" in answer.err) == (18, True)
+        quay.be_quiet(300)
+        answer = quay.wherry("alerts", "ready")
+        assert (answer.status, "2 units report nothing" in answer.err) == (18, True)
+    finally:
+        one.close()
+
+
+def test_without_a_route_monitoring_is_not_ready(quay: Quay) -> None:
+    quay.report(serving(quay, 1))
+    assert not quay.rest("GET", "/monitoring")["has_route"]
+
+
+def test_the_fleet_is_reported_as_markdown_and_as_json(quay: Quay, tmp_path: Path) -> None:
+    raised(quay)
+    path = tmp_path / "fleet.md"
+    quay.cli("report", "fleet", "--output", path)  # --json writes JSON
+    found = json.loads(path.read_text())
+    assert found["units"] == {"ok": 1}
+    [row] = found["models"]
+    assert (row["model"], row["version"], row["inferences"], row["units"]) == (
+        "digits", "1.0.0", 1000, 1)  # fmt: skip
+    assert row["error_rate"] == pytest.approx(0.06)
+    assert found["alerts"] == {"open": 1, "acknowledged": 0, "resolved": 0}
+    text = quay.wherry("report", "fleet").out
+    assert "| digits | 1.0.0 | 1 | 1000 | 6.00% |" in text
+    assert "- warning, open, 1 times: gw0/self digits: error rate" in text
+
+
+def test_a_report_is_made_on_schedule_and_sent_to_who_takes_it(
+    tmp_path: Path, office: PostOffice
+) -> None:
+    def routes(url: str) -> str:
+        return webhook("management", url, events=["report"])
+
+    def scheduled(text: str) -> str:
+        return text.replace("report_s = 0", "report_s = 86400")
+
+    one = wire(tmp_path / "acme", office, routes, edit=scheduled)
+    try:
+        inspector = inspector_of(one.quay)
+        for wait_s in (0, 3600, 86_400):
+            one.quay.jump(wait_s)
+            inspector.round()
+            one.deliver()
+        assert office.kinds() == ["report.fleet", "report.fleet"]
+        assert office.told[0]["report"]["organization"] == "acme"
+        assert "# Fleet of acme" in office.told[0]["markdown"]
+        assert len(one.quay.cli("report", "kept")) == 2
+    finally:
+        one.close()
+
+
+def after_rollout(quay: Quay, **new: Any) -> tuple[dict[str, Any], Callable[[], None]]:
+    """A rollout of 1.1.0 that has succeeded; the second lets an hour pass in which all report."""
+    names = measured(quay, 2)
+    quay.push("1.1.0")
+    made = quay.deploy("1.1.0")
+    quay.go(3)
+    inspector = inspector_of(quay)
+    usual = {"inferences": 1000, "errors": 1, "latency_ns": 500_000, "energy_j": 1e-4}
+
+    def hour() -> None:
+        quay.jump(3600 - 6 * 60)
+        for _ in range(6):
+            quay.report(names, **(usual | new))
+        inspector.round()
+        quay.go(2)
+
+    return made, hour
+
+
+def test_a_rollout_is_watched_for_a_day_after_it_has_succeeded(quay: Quay) -> None:
+    made, hour = after_rollout(quay)
+    hour()
+    row = quay.cli("report", "watched")[0]
+    assert (row["rollout"], row["state"], row["until_s"] - row["began_s"]) == (
+        made["id"], "watching", 86_400)  # fmt: skip
+    verdicts = {v["metric"]: v["verdict"] for v in row["document"]["classes"]["linux-x86_64"]}
+    assert verdicts["latency_us_p95"] == "same"
+    assert alerts(quay) == []
+    quay.jump(86_400)
+    hour()
+    assert quay.cli("report", "watched")[0]["state"] == "ended"
+    ended = {r["subject"]: r["reason"] for r in quay.audited() if r["action"] == "rollout.watched"}
+    assert ended[made["id"]] == "nothing is worse than before"
+
+
+def test_what_is_worse_after_a_rollout_warns_against_the_time_before(quay: Quay) -> None:
+    made, hour = after_rollout(quay, latency_ns=700_000)
+    hour()
+    hour()
+    found = {a["topic"]: a for a in alerts(quay)}
+    alert = found["watch latency_us_p95 linux-x86_64"]
+    assert (alert["severity"], alert["cause"], alert["rollout"]) == (
+        "warning", "latency", made["id"])  # fmt: skip
+    assert "worse than the time before the rollout" in alert["text"]
+
+
+def test_the_watch_can_be_two_days_at_most(tmp_path: Path) -> None:
+    def edit(text: str) -> str:
+        return text.replace("watch_s = 86400", "watch_s = 172800")
+
+    quay = make_quay(tmp_path / "acme", "acme", edit)
+    quay.enroll("gw0")
+    quay.install("1.0.0")
+    quay.go(2)
+    [row] = quay.cli("report", "watched")
+    quay.close()
+    assert row["until_s"] - row["began_s"] == 172_800
