@@ -31,6 +31,8 @@ GOOD = Facts(
     gated_stages=2,
     stage_count=2,
     required=("errors",),
+    stage="staging",
+    failed_gates=(),
 )
 EVERYTHING = Policy(dict.fromkeys(PRECONDITIONS, Demand.BLOCK))
 
@@ -58,6 +60,10 @@ def test_good_facts_pass_every_precondition() -> None:
         ("approval", {"started_by": "ada"}, "needs a person", "--draft"),
         ("approval", {"started_by": ""}, "needs a person", "--draft"),
         ("on_call", {"on_call": ""}, "needs a person", "--on-call"),
+        ("promotion", {"stage": "development"}, "failed", "promote digits:1.1.0 --to staging"),
+        ("promotion", {"stage": "archived"}, "failed", "is in archived"),
+        ("evaluation", {"failed_gates": ("accuracy",)}, "failed", "fail: accuracy"),
+        ("evaluation", {"failed_gates": None}, "failed", "nobody looked"),
         ("monitoring", {"quiet": 2, "quiet_example": "gw1/self"}, "failed", "gw1/self"),
     ],
 )

@@ -1,14 +1,15 @@
 """A version's life in the registry: stages with four eyes, history, pins, retention."""
 
+from pathlib import Path
 from typing import Any
 
-from wherry_controller.core.assurance import Policy
+from wherry_controller.core.assurance import PRECONDITIONS, Policy
 from wherry_controller.core.permissions import Role
 from wherry_controller.store import leavings
 from wherry_protocol.manifest import Evaluation, Provenance
 
 from tests.controller.world import World
-from tests.doors.quay import Quay
+from tests.doors.quay import Quay, make_quay
 from tests.doors.test_gates import GOOD
 
 DAY_S = 86_400.0
@@ -350,3 +351,27 @@ def test_only_an_admin_deletes(quay: Quay) -> None:
         answer = quay.call("POST", "/retention/run", role, json={"reason": "x"})
         assert answer.status_code == 403
         assert quay.call("GET", "/retention", role).status_code == 200
+
+
+def test_production_looks_at_stage_and_gates_before_a_rollout_starts(tmp_path: Path) -> None:
+    toml = "\n[environments.production]\n" + "".join(
+        f'{item} = "{"block" if item in ("promotion", "evaluation") else "off"}"\n'
+        for item in PRECONDITIONS
+    )
+    quay = make_quay(tmp_path / "acme", edit=lambda text: text + toml)
+    try:
+        quay.enroll("pump-1", labels={"env": "production"})
+        quay.push("1.0.0")
+        body = {"model": "digits", "version": "1.0.0", "target": "all"}
+        told = quay.refused("POST", "/rollouts", body)
+        assert "digits:1.0.0 is in development" in told
+        assert "release gates fail: accuracy, f1_macro" in told
+        quay.push("1.1.0", evaluations=RECORD)
+        promote(quay, "1.1.0", "staging")
+        order(quay, Role.APPROVER, "1.1.0", "promotion/approve")
+        quay.deploy("1.1.0")
+        quay.go(3)
+        assert quay.versions() == {"pump-1": "1.1.0"}
+        assert stage(quay, "1.1.0") == "production"
+    finally:
+        quay.close()

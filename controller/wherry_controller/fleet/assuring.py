@@ -27,7 +27,7 @@ from wherry_controller.core.assurance import (
 )
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
-from wherry_controller.fleet import desires, rollouts
+from wherry_controller.fleet import desires, gating, rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assurance as kept
 from wherry_controller.store import registry
@@ -76,7 +76,8 @@ def look(
 def _facts(
     org: Organization, rollout: Rollout, papers: Papers, starter: str, now_s: float
 ) -> Facts:
-    manifest = desires.manifest_of(registry.bundle(org.db, rollout.digest).manifest)
+    bundle = registry.bundle(org.db, rollout.digest)
+    manifest = desires.manifest_of(bundle.manifest)
     gated = [stage for stage in rollout.plan.stages if stage.is_gated]
     gate = rollout.plan.gate
     kept.select_units(
@@ -103,6 +104,8 @@ def _facts(
         f" from {gate.requests_min} requests on",
         quiet=quiet,
         quiet_example=example,
+        stage=bundle.stage,
+        failed_gates=gating.failed(org.db, org.registry, bundle, now_s),
     )
 
 

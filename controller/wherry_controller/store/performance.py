@@ -46,13 +46,20 @@ def windows(
     return rows.many(db, Window, "performance", tail, [*args, limit])[::-1]
 
 
-def sketches_of(db: Database, digest: bytes, hardware_class: str, since_s: float) -> list[bytes]:
-    """The latency sketches of a version where it served on units of that class."""
+def sketches_of(
+    db: Database, model: str, digest: bytes, hardware_class: str, since_s: float, limit: int
+) -> list[bytes]:
+    """Latency sketches of a version on units of that class which have it; at most `limit`.
+
+    It asks the units that have the version, so its cost does not grow with what others measured.
+    """
     found = db.execute(
-        "SELECT p.sketch FROM performance p JOIN units u ON u.connection = p.connection "
-        "AND u.unit = p.unit WHERE p.window_s >= ? AND p.digest = ? AND p.slot = 'active' "
-        "AND u.hardware_class = ?",
-        (int(since_s), digest, hardware_class),
+        "SELECT p.sketch FROM unit_models m JOIN units u ON u.connection = m.connection "
+        "AND u.unit = m.unit JOIN performance p ON p.connection = m.connection "
+        "AND p.unit = m.unit AND p.model = m.model AND p.digest = ? AND p.slot = 'active' "
+        "AND p.window_s >= ? WHERE m.model = ? AND u.hardware_class = ? "
+        "AND (m.active_digest = ? OR m.previous_digest = ?) LIMIT ?",
+        (digest, int(since_s), model, hardware_class, digest, digest, limit),
     ).fetchall()
     return [data for (data,) in found]
 

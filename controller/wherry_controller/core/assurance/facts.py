@@ -43,6 +43,8 @@ class Facts:
     gate: str = ""  # its thresholds in one line
     quiet: int = 0  # units whose telemetry is older than three of their intervals
     quiet_example: str = ""
+    stage: str = ""  # of the version in the registry
+    failed_gates: tuple[str, ...] | None = None  # release gates that it does not pass
 
     @property
     def unit_count(self) -> int:

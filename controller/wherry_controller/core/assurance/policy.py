@@ -56,6 +56,8 @@ BY_NAME: Final[Mapping[str, Mapping[str, Demand]]] = {
         "approval": Demand.BLOCK,
         "on_call": Demand.BLOCK,
         "monitoring": Demand.BLOCK,
+        "promotion": Demand.WARN,
+        "evaluation": Demand.WARN,
     },
     STAGING: {
         "rollback_target": Demand.BLOCK,

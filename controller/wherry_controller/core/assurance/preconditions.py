@@ -22,6 +22,7 @@ from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.core.subset import WHOLE_BP
 
 NAMES_MAX: Final = 3
+PROMOTED: Final = ("staging", "production")
 
 
 class Verdict(Enum):
@@ -158,6 +159,26 @@ def monitoring(facts: Facts, _policy: Policy) -> Answer:
     return Verdict.FAILED, text, evidence
 
 
+def promotion(facts: Facts, _policy: Policy) -> Answer:
+    """Two people have let the version out of development."""
+    evidence = {"stage": facts.stage}
+    if facts.stage in PROMOTED:
+        return Verdict.PASSED, f"the version is in {facts.stage}", evidence
+    name = f"{facts.model}:{facts.version}"
+    text = f"{name} is in {facts.stage or 'no stage'}: wherry registry promote {name} --to staging"
+    return Verdict.FAILED, text, evidence
+
+
+def evaluation(facts: Facts, _policy: Policy) -> Answer:
+    """The version passes its release gates: accuracy, F1, latency, budgets."""
+    evidence = {"failed": None if facts.failed_gates is None else list(facts.failed_gates)}
+    if facts.failed_gates == ():
+        return Verdict.PASSED, "every release gate passes", evidence
+    what = "nobody looked" if facts.failed_gates is None else ", ".join(facts.failed_gates)
+    text = f"release gates fail: {what}; see wherry model gates {facts.model}:{facts.version}"
+    return Verdict.FAILED, text, evidence
+
+
 Precondition = Callable[[Facts, Policy], Answer]
 PRECONDITIONS: Final[Mapping[str, Precondition]] = {
     "rollback_target": rollback_target,
@@ -166,6 +187,8 @@ PRECONDITIONS: Final[Mapping[str, Precondition]] = {
     "approval": approval,
     "on_call": on_call,
     "monitoring": monitoring,
+    "promotion": promotion,
+    "evaluation": evaluation,
 }
 
 
