@@ -109,3 +109,42 @@ def test_a_bundle_with_wrong_golden_vectors_is_rejected_and_the_old_model_serves
     shown = live.get(f"/rollouts/{rollout_id}")
     assert shown["members"]["rejected"] >= 1  # the first one ends it for the other
     assert shown["not_back"] == {}
+
+
+def test_a_shadow_rollout_and_a_blue_green_switch_on_real_agents(
+    live: Live, agents: list[AgentProcess]
+) -> None:
+    wait_for(
+        lambda: [u["health"] for u in live.get("/devices")] == ["ok", "ok"], "both are seen", 40.0
+    )
+    for name in ("gw0", "gw1"):
+        assert live.http.patch(f"/devices/{name}/self", json={"performance_s": 1}).is_success
+    push(live, "1.0.0", 1)
+    settled(live, agents, deploy(live, "1.0.0"), "succeeded")
+    push(live, "1.1.0", 2)
+    shadow = begun(live, "1.1.0", strategy="shadow", gate={"require": []})
+
+    def is_compared() -> bool:
+        assert all(serves(agent, "1.0.0") for agent in agents)  # it never answers
+        devices = live.get(f"/rollouts/{shadow}/shadow")["devices"]
+        return len(devices) == 2 and all(one["compared"] >= 5 for one in devices.values())
+
+    wait_for(is_compared, "both shadows are compared", 40.0)
+    shown = live.get(f"/rollouts/{shadow}/shadow")
+    assert 0 <= shown["agreement"] <= 1
+    assert shown["primary_latency_us"]["p95"] > 0
+    live.post(f"/rollouts/{shadow}/abort", {"reason": "seen enough"})
+    green = begun(live, "1.1.0", strategy="blue-green", gate={"require": []})
+    wait_for(lambda: live.get(f"/rollouts/{green}")["slot"] == "green", "green stands", 40.0)
+    assert all(serves(agent, "1.0.0") for agent in agents)
+    body = {"from_slot": "blue", "to_slot": "green", "reason": "tested"}
+    wait_for(
+        lambda: live.http.post(f"/rollouts/{green}/switch", json=body).is_success, "a switch", 40.0
+    )
+    wait_for(lambda: all(serves(agent, "1.1.0") for agent in agents), "green serves", 40.0)
+
+
+def begun(live: Live, version: str, **plan: object) -> str:
+    body = {"model": "digits", "version": version, "target": "all",
+            "plan": {"trial": TRIAL, **plan}}  # fmt: skip
+    return str(live.post("/rollouts", body, 201)["id"])
