@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from wherry_controller.core.assurance import PRECONDITIONS
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome
 
 from tests.doors.quay import DIRECT, Quay
 
@@ -138,3 +140,30 @@ def test_a_plan_shows_stages_time_bytes_and_what_a_harm_would_cost(quay: Quay) -
     quay.deploy("1.1.0", gate=ERRORS, max_failed=8)
     quay.go(3)
     assert quay.cli(*command)["load"]["publish_bytes"] == 0
+
+
+def test_a_device_with_a_full_disk_is_tried_again_and_a_bad_bundle_is_not(quay: Quay) -> None:
+    fleet(quay, 3)
+    device = quay.devices["gw1"]
+    device.verdict, device.verdict_code = Outcome.REJECTED, Code.STORAGE
+    made = quay.deploy("1.1.0", retries={"count": 3, "after_s": 30})
+    quay.go(3)
+    assert quay.rollout(made)["members"]["held"] == 1
+    device.verdict, device.verdict_code = Outcome.CONFIRMED, Code.OK
+    quay.be_quiet(40.0)
+    quay.go(3)
+    assert (quay.rollout(made)["state"], on_new(quay)) == ("succeeded", 3)
+
+
+def test_a_unit_that_has_not_run_what_it_must_have_run_is_passed_over_by_name(quay: Quay) -> None:
+    fleet(quay, 2)
+    quay.deploy("1.1.0", "gw0")
+    quay.go(3)
+    quay.push("1.2.0")
+    made = quay.deploy("1.2.0", must_pass=["1.1.0"])
+    quay.go(3)
+    units = {row["unit"]: row for row in quay.rollout(made)["units"]}
+    assert units["gw0/self"]["phase"] == "confirmed"
+    assert units["gw1/self"]["reason"] == "it must have run 1.1.0 before; bring it that first"
+    assert quay.versions() == {"gw0": "1.2.0", "gw1": "1.0.0"}
+    assert "versions" in quay.refused("POST", "/rollouts", order("1.2.0", {"must_pass": "1.1.0"}))

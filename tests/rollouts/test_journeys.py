@@ -76,6 +76,7 @@ PLANS = st.sampled_from(
                 "gate": {"requests_min": 10, "require": []},
             }
         ),
+        parse_plan({"retries": {"count": 2, "after_s": 60}, "ramp": {"per_minute": 3}}),
         parse_plan({"strategy": "shadow", "max_failed": 2, "gate": {"require": []}}),
     ]
 )
@@ -99,7 +100,7 @@ REPORTS = st.builds(
     st.sampled_from([*[Outcome.CONFIRMED] * 6, *[Outcome.READY] * 3, *Outcome, Unknown(88)]),
     st.sampled_from([NEW, NEW, OLD, None]),
     st.sampled_from([0, 1_000]),
-    st.sampled_from([Code.OK, Code.ENGINE_CRASH, Unknown(999)]),
+    st.sampled_from([Code.OK, Code.STORAGE, Code.ENGINE_CRASH, Unknown(999)]),
     st.just(""),
     st.sampled_from([NEW, NEW, OLD, None]),
 )
@@ -158,6 +159,10 @@ class Journey:
                 self.ids[effect.unit] = sha256(repr((len(self.effects), effect)).encode()).digest()
                 self.tell(Assigned(effect.unit, self.ids[effect.unit], OLD))
 
+    def is_held(self, index: int) -> bool:
+        member = self.rollout.members[self.rollout.order[index]]
+        return member.phase is MemberPhase.HELD
+
     def keep(self) -> None:
         for key, text in changes(self.rollout).items():
             if text is None:
@@ -177,17 +182,21 @@ class Journey:
             assert effect.digest != rollout.digest, "what serves was released"
         for unit, member in rollout.members.items():
             assert member.phase is before[unit] or before[unit] not in ENDED, "the end changed"
-        offered = [(e.unit, e.mode) for e in self.effects if isinstance(e, Assign)]
+        offered = [(e.unit, e.mode, e.attempt) for e in self.effects if isinstance(e, Assign)]
         assert len(offered) == len(set(offered)), "offered twice"
-        assigned = {unit for unit, _ in offered}
+        assigned = {unit for unit, _, _ in offered}
         returned = [effect.unit for effect in self.effects if isinstance(effect, SendBack)]
         assert set(returned) <= assigned, "sent back without having been touched"
         assert len(returned) == len(set(returned)), "sent back twice"
         fresh = restore(self.parts)
         for name in ("counts", "returns", "swapped"):
             assert +getattr(fresh, name) == +getattr(rollout, name), name
-        for name in ("offline_in_flight", "relapsed", "return_queue"):
+        for name in ("offline_in_flight", "relapsed"):
             assert getattr(fresh, name) == getattr(rollout, name), name
+        waiting = [u for u in rollout.return_queue if rollout.members[u].way_back is Return.QUEUED]
+        assert list(fresh.return_queue) == waiting
+        held = [one for one in rollout.retries if self.is_held(one[1])]
+        assert sorted(fresh.retries) == sorted(held)
 
 
 def journey(plan: Plan, steps: list[tuple[Event, float]], is_restarted: bool) -> Journey:

@@ -9,7 +9,7 @@ from wherry_controller.core.spans import span_text
 BAR_WIDTH = 24
 SHOWN_MAX = 10
 THERE = ("confirmed", "ready")
-UNDER_WAY = ("offered", "fetching", "staged", "trial")
+UNDER_WAY = ("offered", "fetching", "staged", "trial", "held")
 FAILED = ("rejected", "reverted", "silent", "skipped")
 
 

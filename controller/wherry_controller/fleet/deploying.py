@@ -34,7 +34,7 @@ from wherry_controller.fleet import (
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.assuring import NO_PAPERS, Papers
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import assignments, devices, meta, registry
+from wherry_controller.store import assignments, devices, meta, performance, registry
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit, UnitModel
 from wherry_controller.store.registry import BundleRow
@@ -223,8 +223,16 @@ def _candidates(org: Organization, order: Order, rollout_id: str, now_s: float) 
         row = devices.find_model(org.db, facts.connection, facts.unit, order.model)
         running = None if row is None else row.active_digest
         environment = facts.labels.get("env", "")
-        found.append(Candidate(facts.name, facts.hardware_class, running, environment))
+        ran = _ran(org, row) if order.plan.get("must_pass") and row is not None else frozenset()
+        found.append(Candidate(facts.name, facts.hardware_class, running, environment, ran))
     return found
+
+
+def _ran(org: Organization, row: UnitModel) -> frozenset[str]:
+    """The versions that a unit is known to have run: in its slots, or in figures that are kept."""
+    reported = performance.versions_of(org.db, row.connection, row.unit, row.model)
+    slots = (row.active_version, row.previous_version)
+    return frozenset(reported) | frozenset(version for version in slots if version)
 
 
 def _claimed(org: Organization, order: Order) -> dict[tuple[str, str], str]:

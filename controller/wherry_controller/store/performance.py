@@ -35,6 +35,15 @@ def find_window(db: Database, key: WindowKey, window_s: int) -> Window | None:
     return rows.one(db, Window, "performance", where, (*key, window_s))
 
 
+def versions_of(db: Database, connection: str, unit: str, model: str) -> set[str]:
+    """The versions of a model of which a unit has reported figures that are still kept."""
+    sql = (
+        "SELECT DISTINCT version FROM performance WHERE connection = ? AND unit = ? "
+        "AND model = ? AND slot = 'active'"
+    )
+    return {version for (version,) in db.execute(sql, (connection, unit, model)).fetchall()}
+
+
 def windows(
     db: Database, *, since_s: float = 0.0, connection: str | None = None, limit: int = 10_000
 ) -> list[Window]:

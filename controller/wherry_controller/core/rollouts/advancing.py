@@ -41,6 +41,7 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
 )
+from wherry_controller.core.rollouts.pace import allowed_by
 from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import check_row, report, waiting_for
 from wherry_controller.core.rollouts.returning import bring_back, expire_returns, send_back
@@ -111,6 +112,7 @@ def _open_stage(rollout: Rollout, now_s: float) -> Effects:
     progress.opened_bp = min(stage.share_bp, progress.subset_bp)
     progress.opened_count = count_of(progress.opened_bp, len(rollout.order))
     progress.stage_opened_s = now_s
+    progress.stage_offers = 0
     progress.next_check_s = now_s + rollout.plan.gate.interval_s
     progress.checked_s = None
     rollout.checks = ()
@@ -137,6 +139,14 @@ def offer(rollout: Rollout, now_s: float) -> Effects:
     if progress.stage_opened_s is None or not may_serve_now(rollout, now_s):
         return effects
     room = plan.parallel_max - rollout.in_flight if plan.parallel_max else len(rollout.order)
+    room = int(min(room, allowed_by(plan.ramp, now_s - progress.stage_opened_s)
+                   - progress.stage_offers))  # fmt: skip
+    while room > 0 and rollout.retries and rollout.retries[0][0] <= rollout.link.read(now_s):
+        _, index = heapq.heappop(rollout.retries)
+        member = rollout.members[rollout.order[index]]
+        if member.phase is MemberPhase.HELD and signal_member(rollout, member, Signal.OFFER):
+            effects.append(_assign(rollout, member, now_s))
+            room -= 1
     while progress.offer_index < progress.opened_count and room > 0:
         member = rollout.members[rollout.order[progress.offer_index]]
         progress.offer_index += 1
@@ -144,6 +154,7 @@ def offer(rollout: Rollout, now_s: float) -> Effects:
         effect = _treat(rollout, member, now_s)
         if effect is not None:
             effects.append(effect)
+            progress.stage_offers += 1
             room -= 1
     return effects
 
@@ -198,7 +209,7 @@ def _assign(rollout: Rollout, member: Member, now_s: float) -> Assign:
         rollout.digest,
         MODES[member.offered],
         rollout.terms[member.hardware_class].trial,
-        rollout.plan.attempt,
+        rollout.plan.attempt + member.tries,
         rollout.plan.inference_deadline_us,
         rollout.plan.sampling_bp,
         window_of(schedule) if member.offered in SERVING else None,
@@ -211,7 +222,7 @@ def is_settled(rollout: Rollout) -> bool:
     progress, plan = rollout.progress, rollout.plan
     if progress.stage_opened_s is None or progress.offer_index < progress.opened_count:
         return False
-    under_way = rollout.in_flight
+    under_way = rollout.under_way
     if stage_of(rollout).action is Action.DECOMMISSION:
         return not rollout.returns[Return.SENT]
     if progress.opened_bp >= progress.subset_bp:

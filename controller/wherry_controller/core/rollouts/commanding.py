@@ -160,7 +160,7 @@ def is_withdrawn_by_abort(member: Member) -> bool:
     that a silent device may still make."""
     if member.way_back is not Return.NONE:
         return False
-    if member.phase in IN_FLIGHT:
+    if member.phase in (*IN_FLIGHT, MemberPhase.HELD):
         return not member.has_swapped
     stands = member.phase in (MemberPhase.READY, MemberPhase.SILENT)
     return stands and member.offered in CANDIDATE

@@ -20,6 +20,7 @@ from wherry_controller.core.rollouts.checks import Check, Consequence, Verdict
 from wherry_controller.core.rollouts.custom import CustomRule
 from wherry_controller.core.rollouts.limits import GateLimits
 from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
+from wherry_controller.core.rollouts.pace import Ramp, Retries
 from wherry_controller.core.rollouts.panel import restored
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.pools import Key, Pool, Pools
@@ -225,6 +226,9 @@ def _plan(values: dict[str, Any]) -> Plan:
             "trial": TrialLimits(**values["trial"]),
             "overrides": tuple(values["overrides"]),
             "schedule": Schedule(**values.get("schedule", {})),
+            "must_pass": tuple(values.get("must_pass", ())),
+            "ramp": Ramp(**values.get("ramp", {})),
+            "retries": Retries(**values.get("retries", {})),
         }
     )
 

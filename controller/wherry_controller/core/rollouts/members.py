@@ -5,7 +5,8 @@ Rules:
 2. While in flight a device may be seen in any order (reports are lost, power is cut).
 3. Success is proved (`decide` checks running digest and good inferences before PROVED).
 4. The way back is a second table, so that what happened in the rollout stays on record.
-5. READY is no end: the candidate stands, and a later stage may offer again.
+5. HELD is no end: what failed for a passing reason is offered again.
+6. READY is no end: the candidate stands, and a later stage may offer again.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class MemberPhase(_Named):
     FETCHING = "fetching"
     STAGED = "staged"
     TRIAL = "trial"
+    HELD = "held"  # it failed for a passing reason, and is tried again later
     READY = "ready"  # a warm or shadow candidate stands
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
@@ -50,12 +52,21 @@ class Signal(_Named):
     REVERTS = "reverts"
     DEADLINE = "deadline"
     PASSED_OVER = "passed over"
+    HOLDS = "holds"
 
 
 IN_FLIGHT: Final = frozenset(
     {MemberPhase.OFFERED, MemberPhase.FETCHING, MemberPhase.STAGED, MemberPhase.TRIAL}
 )
-ENDED: Final = frozenset(MemberPhase) - IN_FLIGHT - {MemberPhase.PENDING, MemberPhase.READY}
+ENDED: Final = (
+    frozenset(MemberPhase)
+    - IN_FLIGHT
+    - {
+        MemberPhase.PENDING,
+        MemberPhase.HELD,
+        MemberPhase.READY,
+    }
+)
 FAILED: Final = frozenset({MemberPhase.REJECTED, MemberPhase.REVERTED})
 
 _SEEN: Final = {
@@ -68,6 +79,7 @@ _SEEN: Final = {
     Signal.REVERTS: MemberPhase.REVERTED,
     Signal.DEADLINE: MemberPhase.SILENT,
     Signal.PASSED_OVER: MemberPhase.SKIPPED,
+    Signal.HOLDS: MemberPhase.HELD,
 }
 
 # (phase, signal) -> next phase
@@ -77,6 +89,9 @@ MEMBER_TRANSITIONS: Final[dict[tuple[MemberPhase, Signal], MemberPhase]] = {
     (MemberPhase.PENDING, Signal.PASSED_OVER): MemberPhase.SKIPPED,
     **{(phase, Signal.OFFER): phase for phase in IN_FLIGHT},
     **{(phase, signal): seen for phase in IN_FLIGHT for signal, seen in _SEEN.items()},
+    **{(MemberPhase.HELD, signal): MemberPhase.HELD for signal in Signal},
+    (MemberPhase.HELD, Signal.OFFER): MemberPhase.OFFERED,
+    (MemberPhase.HELD, Signal.PASSED_OVER): MemberPhase.SKIPPED,
     **{(MemberPhase.READY, signal): MemberPhase.READY for signal in Signal},
     (MemberPhase.READY, Signal.OFFER): MemberPhase.OFFERED,
     (MemberPhase.READY, Signal.REJECTS): MemberPhase.REJECTED,
@@ -143,4 +158,6 @@ class Member:
     return_assignment_id: bytes | None = None
     return_deadline_s: float | None = None
     offered: Action = Action.SWAP  # what was asked of it last
+    tries: int = 0  # how often it was held
+    retry_s: float | None = None  # on the link clock: when it is offered again
     memory_share: float | None = None  # of its budget, as seen since it swapped

@@ -1,5 +1,6 @@
 """What observations change. None of these decides anything: `advancing` does, right after."""
 
+import heapq
 from typing import Final
 
 from wherry_protocol.codec import Unknown
@@ -23,12 +24,14 @@ from wherry_controller.core.rollouts.events import (
 )
 from wherry_controller.core.rollouts.experiment import Variant
 from wherry_controller.core.rollouts.members import (
+    IN_FLIGHT,
     Member,
     MemberPhase,
     Return,
     ReturnSignal,
     Signal,
 )
+from wherry_controller.core.rollouts.pace import PASSING, wait_s
 from wherry_controller.core.rollouts.pools import Arm, Figures
 from wherry_controller.core.rollouts.stages import CANDIDATE
 from wherry_controller.core.rollouts.state import (
@@ -132,10 +135,28 @@ def _observed_member(rollout: Rollout, member: Member, event: Observed, now_s: f
         if _relapse(rollout, member, event.reason):
             _count_crash(rollout, member.unit, member.hardware_class, event.code, now_s)
         return
+    if may_retry(rollout, member, signal, event.code):
+        hold(rollout, member, event.reason, now_s)
+        return
     if signal_member(rollout, member, signal, event.reason):
         member.code = _number(event.code)
         if signal is Signal.REVERTS:
             _count_crash(rollout, member.unit, member.hardware_class, event.code, now_s)
+
+
+def may_retry(rollout: Rollout, member: Member, signal: Signal, code: Code | Unknown) -> bool:
+    """Did it fail for a reason that passes, before it served, and has tries left?"""
+    is_passing = signal is Signal.REJECTS and code in PASSING and not member.has_swapped
+    return is_passing and member.phase in IN_FLIGHT and member.tries < rollout.plan.retries.count
+
+
+def hold(rollout: Rollout, member: Member, reason: str, now_s: float) -> None:
+    """Offer it again, later each time."""
+    waits_s = wait_s(rollout.plan.retries, member.tries)
+    member.tries += 1
+    member.retry_s = rollout.link.read(now_s) + waits_s
+    heapq.heappush(rollout.retries, (member.retry_s, member.index))
+    signal_member(rollout, member, Signal.HOLDS, reason)
 
 
 def signal_of(rollout: Rollout, member: Member, event: Observed) -> Signal | None:

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from wherry_protocol.codec import encode
 from wherry_protocol.messages.desired import TrialLimits
+from wherry_protocol.version import Version
 
 from wherry_controller.core.rollouts.custom import parse_rules
 from wherry_controller.core.rollouts.limits import (
@@ -35,6 +36,14 @@ from wherry_controller.core.rollouts.limits import (
     PRESETS,
     WAIT,
     GateLimits,
+)
+from wherry_controller.core.rollouts.pace import (
+    AT_ONCE,
+    NEVER_AGAIN,
+    Ramp,
+    Retries,
+    parse_ramp,
+    parse_retries,
 )
 from wherry_controller.core.rollouts.schedule import ALWAYS, Schedule, parse_schedule
 from wherry_controller.core.rollouts.stages import SECONDS_MAX, Action, Stage, parse_stages
@@ -83,6 +92,9 @@ class Plan:
     slot: str = "green"  # where a switched version is staged; the other one serves until then
     is_purged: bool = False  # a decommission deletes the bytes too
     schedule: Schedule = ALWAYS
+    ramp: Ramp = AT_ONCE
+    retries: Retries = NEVER_AGAIN
+    must_pass: tuple[str, ...] = ()  # versions that a unit must have run before
     after: str = ""  # the rollout that has to succeed before it starts
     target: str = ""  # the selector that chose its units
     environment: str = ""  # the label `env` of its units, as they were selected
@@ -136,9 +148,11 @@ KINDS: Final[dict[type, str]] = {
     int: "a whole number of at least 0",
     float: "a number of at least 0",
 }
+VERSIONS_MAX: Final = 16
 TEXTS: Final = {"after": 128, "on_call": 128, "notes": 1_024}  # longest, in characters
 KEYS: Final = (
-    "strategy", "parameters", "slot", "not_before", "not_after", "window",
+    "strategy", "parameters", "slot", "not_before", "not_after", "window", "ramp",
+    "retries", "must_pass",
     "stages", "preset", "subset", "gate", "trial",
     *SECONDS, *COUNTS, *TEXTS,
 )  # fmt: skip
@@ -161,6 +175,9 @@ def parse_plan(table: Mapping[str, Any]) -> Plan:
         _subset(table, strategy, given),
         parameters=given,
         schedule=parse_schedule(table),
+        ramp=parse_ramp(table),
+        retries=parse_retries(table),
+        must_pass=_versions(table.get("must_pass", [])),
         sampling_bp=given.get("sampling", WHOLE_BP),
         is_purged=given.get("bytes") == "purge",
         **numbers("rollout file", table, SECONDS, COUNTS),
@@ -170,6 +187,12 @@ def parse_plan(table: Mapping[str, Any]) -> Plan:
     if plan.subset_bp < WHOLE_BP and any(s.action is not Action.SWAP for s in stages):
         raise invalid(f"{strategy} has no subset; take a part of the target, like '25% of all'")
     return replace(plan, overrides=_overrides(plan))
+
+
+def _versions(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > VERSIONS_MAX:
+        raise invalid(f"must_pass is {value!r}, must be a list of at most {VERSIONS_MAX} versions")
+    return tuple(str(Version.parse(str(one))) for one in value)
 
 
 def _texts(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
         return [f"its window, which opens in {span_text(closed_s)}"]
     if progress.settled_s is None:
         left = progress.opened_count - progress.offer_index
-        here = f"{_devices(rollout.in_flight)} to {_goal(rollout)} or fail"
+        here = f"{_devices(rollout.under_way)} to {_goal(rollout)} or fail"
         return [f"{here}, {left} to be offered" if left else here]
     found = []
     if now_s < progress.settled_s + stage.soak_s:

@@ -54,13 +54,22 @@ def bring_back(rollout: Rollout, now_s: float) -> Effects:
     started_s = now_s if rollout.progress.reverting_s is None else rollout.progress.reverting_s
     rate = rollout.plan.returns_per_s
     allowed = int(rate * max(0.0, now_s - started_s)) + max(1, int(rate))
+    _drop_those_who_wait_no_more(rollout)
     while rollout.return_queue and rollout.progress.returns_sent < allowed:
         member = rollout.members[rollout.return_queue.popleft()]
         if member.way_back is Return.QUEUED:
             effects.append(send_back(rollout, member, now_s))
+        _drop_those_who_wait_no_more(rollout)
     if not rollout.return_queue and not rollout.returns[Return.SENT]:
         effects += _finish(rollout)
     return effects
+
+
+def _drop_those_who_wait_no_more(rollout: Rollout) -> None:
+    """Somebody else decides for them by now: at the head of the queue they would only delay."""
+    queue, members = rollout.return_queue, rollout.members
+    while queue and members[queue[0]].way_back is not Return.QUEUED:
+        queue.popleft()
 
 
 def send_back(rollout: Rollout, member: Member, now_s: float) -> SendBack:

@@ -68,6 +68,7 @@ class Progress:
     opened_bp: int = 0
     opened_count: int = 0  # members ranked below it are open
     offer_index: int = 0  # members ranked below it were offered what this stage does
+    stage_offers: int = 0  # made since the stage was opened
     touched_index: int = 0  # members ranked below it were offered anything
     triggered_index: int = -1  # the last stage that somebody has opened by hand
     subset_bp: int = 10_000
@@ -117,6 +118,7 @@ class Rollout:
     swapped: Counter[str] = field(default_factory=Counter)  # on the new version, per class
     offline_in_flight: int = 0
     deadlines: list[tuple[float, int]] = field(default_factory=list)  # heap: (link clock, index)
+    retries: list[tuple[float, int]] = field(default_factory=list)  # heap: (link clock, index)
     return_queue: deque[str] = field(default_factory=deque)  # units, those that swapped first
     return_deadlines: list[tuple[float, int]] = field(default_factory=list)
     relapsed: int = 0  # confirmed members that reverted by themselves later
@@ -132,6 +134,9 @@ class Rollout:
                 self.deadlines.append((member.deadline_s, member.index))
             if member.way_back is Return.SENT and member.return_deadline_s is not None:
                 self.return_deadlines.append((member.return_deadline_s, member.index))
+            if member.phase is MemberPhase.HELD and member.retry_s is not None:
+                self.retries.append((member.retry_s, member.index))
+        heapq.heapify(self.retries)
         self.return_queue = deque(queued(self))
         heapq.heapify(self.deadlines)
         heapq.heapify(self.return_deadlines)
@@ -150,6 +155,11 @@ class Rollout:
     def in_flight(self) -> int:
         """How many members were offered and have not ended."""
         return sum(map(self.counts.__getitem__, IN_FLIGHT))
+
+    @property
+    def under_way(self) -> int:
+        """How many members are in flight, or are held until they are offered again."""
+        return self.in_flight + self.counts[MemberPhase.HELD]
 
     @property
     def touched(self) -> int:
