@@ -184,8 +184,6 @@ class _Loop:
         except Exception as error:
             command.future.set_exception(error)
         else:
-            if self.link is not None:
-                self.link.publish(self.fleet.take_asked())
             command.future.set_result(result)
 
     def _receive(self) -> None:
@@ -224,5 +222,8 @@ class _Loop:
             self.fleet.prune()
 
     def _publish(self) -> None:
-        if self.link is not None and self.link.has_room:
+        if self.link is None:
+            return
+        self.link.publish(self.fleet.take_asked())
+        if self.link.has_room:
             self.link.publish(self.fleet.due(self.link.topics_in_flight))

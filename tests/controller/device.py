@@ -14,7 +14,7 @@ from typing import Any
 
 from wherry_protocol import trust
 from wherry_protocol.blobs import chunk_count, open_chunk, unwrap_key
-from wherry_protocol.codec import decode
+from wherry_protocol.codec import decode, encode
 from wherry_protocol.cose import unverified_payload
 from wherry_protocol.errors import Code, TrustError
 from wherry_protocol.keys import AgreementKey, SigningKey
@@ -37,7 +37,17 @@ from wherry_protocol.messages.reported import (
     Reported,
     SlotReport,
 )
-from wherry_protocol.messages.rpc import Request, TimeAnswer
+from wherry_protocol.messages.rpc import (
+    InferReply,
+    InferRequest,
+    Reply,
+    Request,
+    StatusReply,
+    TimeAnswer,
+    Verb,
+    VerifyReply,
+    VerifyRequest,
+)
 from wherry_protocol.messages.trust import TrustRole
 from wherry_protocol.sealed import open_mac, open_sealed, seal, seal_mac
 from wherry_protocol.senml import Record
@@ -91,6 +101,8 @@ class FakeDevice:
     fetched: list[bytes] = field(default_factory=list)  # manifests, in the order of installs
     done: dict[str, tuple[bytes, Outcome, Code]] = field(default_factory=dict)
     desired: Desired | None = None
+    golden: tuple[int, int] = (4, 4)  # passed, count: what it says when it is asked to verify
+    is_mute: bool = False  # it hears questions and does not answer
 
     def request(self) -> bytes:
         """The signed enrolment request."""
@@ -342,6 +354,36 @@ class FakeDevice:
         if (ack.connection, ack.boot_id) == (self.name, self.boot_id):
             self.acked = max(self.acked, ack.sequence)
         return self.acked
+
+    def replies(self, payload: bytes) -> tuple[Message, ...]:
+        """Believe a question, and answer it as a device does; not TIME, and not while mute."""
+        request = trust.open_director(self.trust, Request, payload)
+        if request.verb is Verb.TIME or self.is_mute:
+            return ()
+        code, text, body = self._answer(request)
+        message = Reply(
+            org=self.topics.org, connection=self.name, unit=self.unit, id=request.id,
+            code=code, text=text, body=body,
+        )  # fmt: skip
+        topic = self.topics.reply(self.name, self.unit)
+        return ((topic, seal_mac(message, self.keys.mac_key)),)
+
+    def _answer(self, request: Request) -> tuple[Code, str, bytes]:
+        if request.verb is Verb.STATUS:
+            return Code.OK, "", encode(StatusReply(fields={"state": "ok"}))
+        asked = decode(InferRequest if request.verb is Verb.INFER else VerifyRequest, request.body)
+        served = self.active.get(asked.model)
+        if served is None:
+            return Code.NOT_FOUND, f"no version of {asked.model} serves here", b""
+        if isinstance(asked, InferRequest):
+            made = InferReply(output=bytes(4), manifest_digest=served.digest,
+                              version=served.version, slot="active", latency_us=90)  # fmt: skip
+            return Code.OK, "", encode(made)
+        passed, count = self.golden
+        digest = asked.manifest_digest or served.digest
+        told = VerifyReply(is_intact=True, golden_passed=passed, golden_count=count,
+                           manifest_digest=digest, latency_us_p95=90)  # fmt: skip
+        return Code.OK, "", encode(told)
 
     def take_time(self, payload: bytes) -> TimeAnswer:
         """Believe the answer to this boot's nonce."""

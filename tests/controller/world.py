@@ -42,6 +42,7 @@ class World:
     retained: dict[str, bytes] = field(default_factory=dict)
     told: list[Outbound] = field(default_factory=list)
     devices: dict[str, FakeDevice] = field(default_factory=dict)
+    asked: list[Outbound] = field(default_factory=list)  # questions that nobody answered yet
 
     @property
     def org(self) -> Organization:
@@ -49,7 +50,9 @@ class World:
 
     def do(self, command: Callable[[Organization], T]) -> T:
         result = self.fleet.do(command, self.now_s)
-        self.told += self.fleet.take_asked()
+        asked = self.fleet.take_asked()
+        self.asked += asked
+        self.told += asked
         return result
 
     def restart(self) -> None:
@@ -108,7 +111,21 @@ class World:
                     self.receive(device.reported())
             self.now_s += 1.0
             self.fleet.tick(self.now_s)
+            self.answer()
         self.publish()
+
+    def answer(self) -> None:
+        """Devices answer what they were asked, and what they are asked because of it."""
+        while asked := self.fleet.take_asked() + self._unanswered():
+            for message in asked:
+                for device in self.devices.values():
+                    if message.topic == device.topics.rpc(device.name, device.unit):
+                        self.receive(*device.replies(message.payload))
+
+    def _unanswered(self) -> list[Outbound]:
+        """Questions of commands, which are in `told` already."""
+        found, self.asked = self.asked, []
+        return found
 
     def versions(self, model: str = "digits") -> dict[str, str]:
         """What each device serves."""

@@ -26,7 +26,10 @@ def live(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> Iterator[L
 @pytest.fixture(scope="module")
 def agent(live: Live) -> Iterator[AgentProcess]:
     """A device that serves 1.0.0."""
-    made = enrolled(live, live.folder.parent / "gw1", "gw1").start()
+    made = enrolled(live, live.folder.parent / "gw1", "gw1")
+    configure = ("device", "configure", "--target", "gw1", "--performance-s", "1")
+    assert wherry("--data", live.folder, *configure).status == 0
+    made.start()
     wait_for(lambda: live.get("/devices")[0]["health"] == "ok", "it is seen", 40.0)
     push(live, "1.0.0", 1)
     body = {"model": "digits", "version": "1.0.0", "target": "all", "plan": {"trial": TRIAL}}
@@ -92,3 +95,36 @@ def test_a_round_trip_is_timed_and_a_device_that_is_away_is_said_to_be(
     wait_for(lambda: not live.get("/devices")[0]["is_online"], "it is away")
     assert ask(live, "gw1", "status").status == 17
     agent.start()  # for whichever test comes next
+
+
+def test_a_real_device_passes_integration_and_a_drill_with_its_own_golden_vectors(
+    live: Live, agent: AgentProcess, tmp_path: Path
+) -> None:
+    wait_for(lambda: live.get("/devices")[0]["is_online"], "it is there", 40.0)
+    push(live, "1.0.1", 1)
+    suite = ("verify", "--target", "all", "--suite", "integration", "--model", "digits")
+    report = tmp_path / "report.md"
+    told = wherry("--data", live.folder, *suite, "--report", report, "--json").json
+    assert {step["step"]: step["verdict"] for step in told["units"][0]["steps"]} == dict.fromkeys(
+        ("transport", "swap", "golden", "inference", "telemetry"), "passed"
+    )
+    assert "| gw1/self | linux-x86_64 | digits 1.0.0 |" in report.read_text()
+    plan = tmp_path / "drill.toml"
+    plan.write_text("[trial]\ngood_inferences_min = 1\ntrial_s_min = 0.0\ntrial_s_max = 60.0\n")
+    made = wherry("--data", live.folder, "drill", "--model", "digits", "--target", "gw1",
+                  "--version", "1.0.1", "--reason", "monthly", "--file", plan, "--no-wait",
+                  "--json").json  # fmt: skip
+
+    def has_ended() -> bool:
+        try:  # a trial wants inferences
+            agent.get("/inference", {"input_q": [1] * INPUT_BYTES})
+        except OSError:
+            return False
+        return bool(live.get(f"/verifications/{made['id']}")["outcome"] != "running")
+
+    wait_for(has_ended, "the drill has ended", 60.0)
+    run = live.get(f"/verifications/{made['id']}")
+    assert run["outcome"] == "passed", run
+    assert [step["step"] for step in run["units"][0]["steps"]] == [
+        "swap away", "roll back", "golden",
+    ]  # fmt: skip

@@ -213,6 +213,8 @@ class SimController:
         if not self.is_link_up or len(self.in_flight) >= IN_FLIGHT_MAX:
             return
         topics = {one.topic for one in self.in_flight.values() if one.version is not None}
+        for message in self.fleet.take_asked():
+            self._publish(message)
         for message in self.fleet.due(topics):
             self._publish(message)
             self._step()

@@ -31,9 +31,11 @@ from wherry_agent.shell.blob_store import BlobStore
 from wherry_agent.shell.runtime import Answers, Runtime
 from wherry_agent.telemetry.energy import Unavailable
 from wherry_agent.telemetry.pack import Performance, performance_pack, resources_pack, unit_base
+from wherry_protocol.codec import decode, encode
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import TelemetryConfig
 from wherry_protocol.messages.reported import Outcome
+from wherry_protocol.messages.rpc import Verb, VerifyReply, VerifyRequest
 
 from tests.simulation.broker import NO_MID, Client
 from tests.simulation.disk import FaultyDisk, PowerCutError
@@ -359,7 +361,14 @@ class SimDevice:
             self._turn_soon()
 
     def _answer(self, question: Ask) -> None:
-        self._post(Answered(question.unit, question.request_id, Code.OK))
+        body = b""
+        if question.verb == Verb.VERIFY:
+            digest = self.engine.serving.get(decode(VerifyRequest, question.body).model)
+            told = VerifyReply(
+                is_intact=True, golden_passed=1, golden_count=1, manifest_digest=digest
+            )
+            body = encode(told)
+        self._post(Answered(question.unit, question.request_id, Code.OK, body=body))
 
     def _configure(self, effect: Configure) -> None:
         self.telemetry = effect.telemetry

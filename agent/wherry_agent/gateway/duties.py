@@ -246,12 +246,16 @@ def _infer(mcu: Mcu, body: bytes) -> InferReply:
 
 
 def _verify(mcu: Mcu, body: bytes) -> VerifyReply:
-    bundle = serving_or_error(mcu, decode(VerifyRequest, body).model)
+    request = decode(VerifyRequest, body)
+    bundle = serving_or_error(mcu, request.model)
+    if request.manifest_digest not in (None, bundle.manifest_digest):
+        raise NotFoundError(f"a microcontroller verifies what serves: {bundle.version}")
     is_intact = next_act(mcu.port.ask(read_slots()), bundle.image_digest) is Act.DONE
     return VerifyReply(
         is_intact=is_intact,
         golden_passed=golden_passed(mcu, bundle),
         golden_count=len(bundle.golden),
+        manifest_digest=bundle.manifest_digest,
     )
 
 

@@ -101,12 +101,19 @@ class Answering:
 
     def _verify(self, body: bytes) -> Message:
         request = decode(VerifyRequest, body)
-        bundle = self.host.active(request.model)
+        bundle = self.host.loaded(request.model, request.manifest_digest)
         if bundle is None:
-            raise NotFoundError(f"no version of {request.model} serves here")
+            what = "serves" if request.manifest_digest is None else "of that digest is loaded"
+            raise NotFoundError(f"no version of {request.model} {what} here")
         is_intact = self.host.is_intact(bundle)
-        passed, count, _ = self.host.run_golden(bundle) if is_intact else (0, 0, 0)
-        return VerifyReply(is_intact=is_intact, golden_passed=passed, golden_count=count)
+        passed, count, p95_us = self.host.run_golden(bundle) if is_intact else (0, 0, 0)
+        return VerifyReply(
+            is_intact=is_intact,
+            golden_passed=passed,
+            golden_count=count,
+            manifest_digest=bundle.slot.manifest_digest,
+            latency_us_p95=p95_us,
+        )
 
     def _logs(self, body: bytes) -> Message:
         request = decode(LogsRequest, body)

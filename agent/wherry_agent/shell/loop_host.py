@@ -392,6 +392,14 @@ class LoopHost:
                 return None
             return model.bundles[model.active]
 
+    def loaded(self, name: str, digest: bytes | None) -> Bundle | None:
+        """The bundle of that digest if it is loaded; without one, the active bundle."""
+        if digest is None:
+            return self.active(name)
+        with self._lock:
+            model = self._models.get(name)
+            return None if model is None else model.bundles.get(digest)
+
     def looks(self) -> list[Look]:
         """Everything loaded and what it counted so far, for telemetry."""
         with self._lock:

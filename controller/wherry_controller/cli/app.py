@@ -26,6 +26,7 @@ from wherry_controller.cli import (
     report,
     rollout,
     rollout_evidence,
+    verify,
 )
 from wherry_controller.cli.client import DATA_DIR, Access, use
 from wherry_controller.cli.output import forget_json, show_error
@@ -52,6 +53,9 @@ rollout.app.command()(rollout_evidence.explain)
 rollout.app.command()(rollout_evidence.shadow)
 rollout.app.command()(rollout_evidence.experiment)
 app.command()(rollout.rollback)
+app.command()(verify.verify)
+app.command()(verify.drill)
+app.add_typer(verify.verifications, name="verification")
 app.command()(house.stop)
 app.command()(house.go)
 app.add_typer(observe.telemetry, name="telemetry")

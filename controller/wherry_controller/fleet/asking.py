@@ -68,15 +68,18 @@ def ask(
 
 def answered(
     org: Organization, connection: Connection, unit: str, payload: bytes, now_s: float
-) -> None:
-    """Keep the first answer to a question that this unit was asked. Raises TrustError."""
+) -> Question | None:
+    """Keep the first answer to a question that this unit was asked, and say what it is.
+
+    Raises TrustError.
+    """
     reply = open_mac(Reply, payload, org.keys_of(connection).mac_key)
     check_address(org, (reply.org, reply.connection, reply.unit), (connection.name, unit))
     row = questions.find(org.db, reply.id)
     if row is None or (row.connection, row.unit) != (connection.name, unit):
         raise TrustError(f"{connection.name}/{unit} answers what it was not asked", Code.REPLAY)
-    if row.answered_s is None:
-        after = replace(
-            row, answered_s=now_s, code=wire(reply.code), text=reply.text, body=reply.body
-        )
-        questions.put(org.db, after)
+    if row.answered_s is not None:
+        return None
+    after = replace(row, answered_s=now_s, code=wire(reply.code), text=reply.text, body=reply.body)
+    questions.put(org.db, after)
+    return after

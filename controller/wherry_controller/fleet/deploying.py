@@ -30,6 +30,7 @@ from wherry_controller.fleet import (
     rollouts,
     targets,
     trustees,
+    verifying,
 )
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.assuring import NO_PAPERS, Papers
@@ -277,7 +278,8 @@ def roll_back(org: Organization, order: WayBack, who: str, now_s: float) -> dict
         what = f"rollback of {order.model} on {len(sent)} units"
         assuring.tell_of_emergency(org, what, "", who, order.reason, now_s)
     _abort_what_is_undone(org, order, frozenset(sent), who, now_s)
-    return {"sent": sent, "passed": passed}
+    run_id = verifying.verify_restored(org, order.model, order.target, sent, who, now_s)
+    return {"sent": sent, "passed": passed, "verification": run_id}
 
 
 def _abort_what_is_undone(

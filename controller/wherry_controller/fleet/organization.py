@@ -14,14 +14,17 @@ from wherry_protocol.topics import Topics
 from wherry_protocol.trust import TrustState
 
 from wherry_controller.core.assurance import Policy
+from wherry_controller.core.assurance.suites import Exam
 from wherry_controller.core.notify import Route
 from wherry_controller.core.rollouts import Rollout
 from wherry_controller.keyring import Keyring
 from wherry_controller.settings import AlertSettings, FleetSettings, RegistrySettings
 from wherry_controller.store import audit
 from wherry_controller.store.devices import Connection
+from wherry_controller.store.verifications import Examination
 from wherry_controller.vault import Vault
 
+ExamKey = tuple[str, str, str]  # connection, unit, model
 SYSTEM = "wherry"  # who acts where no operator does
 
 
@@ -62,6 +65,11 @@ class Organization:
     open_ids: tuple[str, ...] | None = None  # of the open rollouts as kept; None: to be read
     control_counted_s: dict[str, float] = field(default_factory=dict)  # by rollout
     asked: list[Outbound] = field(default_factory=list)  # to be sent once it is committed
+    exams: dict[ExamKey, tuple[Examination, Exam]] | None = None  # open ones; None: to be read
+    exams_to_resume: set[ExamKey] = field(default_factory=set)
+    exam_questions: dict[bytes, ExamKey] = field(default_factory=dict)
+    reverts_looked_s: float = 0.0  # when rollouts that went back were looked for
+    has_waiting: bool = True  # examinations that wait for their turn; found out at the first tick
     _keys: dict[bytes, ConnectionKeys] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ from wherry_controller.fleet import (
     rollouts,
     trustees,
     upkeep,
+    verifying,
 )
 from wherry_controller.fleet.organization import Organization, Outbound
 from wherry_controller.fleet.reports import Batch
@@ -105,6 +106,7 @@ class Fleet:
             rollouts.watch(self.org, batch.seen, now_s)
             guarding.watch(self.org, batch.seen, now_s)
             custom_metrics.watch(self.org, batch.seen, now_s)
+            verifying.watch(self.org, batch.seen, now_s)
         return answers
 
     def _one(self, batch: Batch, message: Inbound, topic: DeviceTopic | None) -> list[Outbound]:
@@ -135,13 +137,16 @@ class Fleet:
                 self.org, connection, topic.unit, payload, batch.now_s
             )
             rollouts.observe(self.org, changed, batch.now_s)
+            verifying.observe(self.org, changed, batch.now_s)
             return answers
         elif topic.leaf == "telemetry":
             batch.telemetry(connection, topic.unit, payload)
         elif topic.leaf == "event":
             batch.event(connection, topic.unit, payload)
         elif topic.leaf == "reply":
-            asking.answered(self.org, connection, topic.unit, payload, batch.now_s)
+            row = asking.answered(self.org, connection, topic.unit, payload, batch.now_s)
+            if row is not None:
+                verifying.answered(self.org, row, batch.now_s)
         return []
 
     def do(self, command: Callable[[Organization], T], now_s: float) -> T:
@@ -150,7 +155,7 @@ class Fleet:
             return command(self.org)
 
     def take_asked(self) -> list[Outbound]:
-        """The questions that commands have put since the last call; lost ones expire."""
+        """The questions that were put since the last call; lost ones expire."""
         found, self.org.asked = self.org.asked, []
         return found
 
@@ -164,6 +169,7 @@ class Fleet:
                 rollouts.keep(self.org, now_s)
         except BaseException:
             rollouts.forget(self.org)
+            verifying.forget(self.org)
             self.org.asked.clear()
             self.org.trust = trust
             raise
@@ -181,6 +187,7 @@ class Fleet:
             if not 0 <= now_s - self.joined_s < groups.JOIN_S:
                 self.joined_s = now_s
                 groups.join(self.org, now_s)
+            verifying.tick(self.org, now_s)
             if now_s - self.guarded_s >= guarding.TICK_S or now_s < self.guarded_s:
                 self.guarded_s = now_s
                 guarding.tick(self.org, now_s)

@@ -25,6 +25,7 @@ from wherry_controller.http.routes import (
     rollouts,
     service,
     telemetry,
+    verifications,
 )
 
 PREFIX = "/api/v1"
@@ -39,6 +40,7 @@ MODULES = (
     rollouts,
     evidence,
     telemetry,
+    verifications,
     alerts,
     deliveries,
     custom_metrics,

@@ -166,6 +166,22 @@ class Rollback(Shape):
     emergency: bool = Field(False, description="audited by itself, and everybody is told")
 
 
+class NewVerification(Shape):
+    """A suite, or `deployment`: checks with the limits of a verification.json.
+
+    `version`: what must serve (deployment), or where a drill swaps to; left out: what is assigned,
+    or the previous version. `plan` is of a rollout file: its trial counts in a drill.
+    """
+
+    suite: Literal["smoke", "integration", "production", "full", "drill", "deployment"]
+    target: Target
+    model: str = ""
+    version: str | None = None
+    limits: dict[str, Any] = Field(default_factory=dict)
+    plan: dict[str, Any] = Field(default_factory=dict)
+    reason: str = Field("", max_length=256, description="why; a drill and full need one")
+
+
 class StopOrder(Shape):
     is_stopped: bool
     reason: Reason

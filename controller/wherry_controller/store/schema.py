@@ -353,6 +353,24 @@ def troubles_watches_and_reports(db: Database) -> None:
     )
 
 
+def suites_that_ran(db: Database) -> None:
+    """Verdicts about bundles on units, kept with when and how they were found."""
+    db.execute(
+        "CREATE TABLE verifications (id TEXT PRIMARY KEY, suite TEXT NOT NULL, "
+        "target TEXT NOT NULL, model TEXT NOT NULL, who TEXT NOT NULL, reason TEXT NOT NULL, "
+        "began_s REAL NOT NULL, plan TEXT NOT NULL, ended_s REAL, outcome TEXT NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE examinations (verification TEXT NOT NULL, connection TEXT NOT NULL, "
+        "unit TEXT NOT NULL, model TEXT NOT NULL, suite TEXT NOT NULL, digest BLOB NOT NULL, "
+        "hardware_class TEXT NOT NULL, environment TEXT NOT NULL, outcome TEXT NOT NULL, "
+        "failure TEXT NOT NULL, ended_s REAL, document TEXT NOT NULL, "
+        "PRIMARY KEY (verification, connection, unit, model)) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX examinations_by_outcome ON examinations (outcome)")
+    db.execute("CREATE INDEX examinations_by_digest ON examinations (digest, suite)")
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -365,6 +383,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     baselines,
     versions_have_a_life,
     troubles_watches_and_reports,
+    suites_that_ran,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -95,16 +95,24 @@ class InferReply:
 
 @instruction("wherry-verify-request")
 class VerifyRequest:
-    """Body of VERIFY: hash the active model's bytes and run its golden vectors again."""
+    """Body of VERIFY: hash a loaded bundle's bytes and run its golden vectors again.
+
+    Without a digest the active one is meant; with it, a candidate can be looked at.
+    """
 
     model: str = field(1, ModelName)
+    manifest_digest: bytes | None = field(2, Digest, default=None)
 
 
 @observation("wherry-verify-reply")
 class VerifyReply:
+    """Body of VERIFY's reply: of which bundle, and what was found."""
+
     is_intact: bool = field(1, Bool())
     golden_passed: int = field(2, Uint())
     golden_count: int = field(3, Uint())
+    manifest_digest: bytes | None = field(4, Digest, default=None)
+    latency_us_p95: int | None = field(5, Uint(), default=None)
 
 
 @instruction("wherry-reset-breaker-request")

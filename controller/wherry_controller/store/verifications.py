@@ -1,0 +1,139 @@
+"""Suites that ran: one row per run, one per unit and model that it looked at."""
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+from wherry_protocol.errors import NotFoundError
+
+from wherry_controller.store import rows
+from wherry_controller.store.assurance import OF_SELECTED
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """`outcome`: running, passed or failed. `plan` and `limits` are JSON."""
+
+    id: str
+    suite: str
+    target: str
+    model: str
+    who: str
+    reason: str
+    began_s: float
+    plan: str = "{}"
+    ended_s: float | None = None
+    outcome: str = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """One unit and model in a run. `digest` is what the verdict is about; `outcome`: waiting,
+    open, passed or failed; `document` is the whole of it as JSON."""
+
+    verification: str
+    connection: str
+    unit: str
+    model: str
+    suite: str
+    digest: bytes
+    hardware_class: str
+    environment: str
+    outcome: str
+    failure: str
+    ended_s: float | None
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a selected unit has of a model."""
+
+    connection: str
+    unit: str
+    hardware_class: str
+    environment: str
+    model: str
+    active: bytes
+    previous: bytes | None
+    candidate: bytes | None
+    performance_s: int
+    assigned: bytes | None  # what it shall serve
+
+
+def put(db: Database, row: Verification) -> None:
+    rows.put(db, "verifications", row)
+
+
+def get(db: Database, verification_id: str) -> Verification:
+    """Raises NotFoundError."""
+    found = rows.one(db, Verification, "verifications", "WHERE id = ?", (verification_id,))
+    if found is None:
+        raise NotFoundError(f"verification {verification_id!r} does not exist")
+    return found
+
+
+def newest(db: Database, limit: int) -> list[Verification]:
+    """Newest first."""
+    return rows.many(db, Verification, "verifications", "ORDER BY rowid DESC LIMIT ?", (limit,))
+
+
+def running(db: Database) -> list[Verification]:
+    return rows.many(db, Verification, "verifications", "WHERE outcome = 'running' ORDER BY rowid")
+
+
+def unverified_reverts(db: Database) -> list[tuple[str, str]]:
+    """(id, model) of rollouts that were sent back and were not looked at after that."""
+    found = db.execute(
+        "SELECT id, model FROM rollouts r WHERE state = 'reverted' AND NOT EXISTS "
+        "(SELECT 1 FROM verifications v WHERE v.suite = 'restored' AND v.target = r.id)"
+    ).fetchall()
+    return [(rollout, model) for rollout, model in found]
+
+
+def put_exam(db: Database, row: Examination) -> None:
+    rows.put(db, "examinations", row)
+
+
+def put_exams(db: Database, found: list[Examination]) -> None:
+    rows.put_all(db, "examinations", found)
+
+
+def exams_of(db: Database, verification_id: str) -> list[Examination]:
+    tail = "WHERE verification = ? ORDER BY connection, unit, model"
+    return rows.many(db, Examination, "examinations", tail, (verification_id,))
+
+
+def exams_in(db: Database, outcome: str, limit: int) -> list[Examination]:
+    """At most `limit` that wait, or are open."""
+    tail = "WHERE outcome = ? ORDER BY verification, connection, unit, model LIMIT ?"
+    return rows.many(db, Examination, "examinations", tail, (outcome, limit))
+
+
+def left(db: Database, verification_id: str) -> int:
+    """How many of a run have no verdict yet."""
+    sql = (
+        "SELECT count(*) FROM examinations WHERE verification = ? AND outcome IN ('waiting','open')"
+    )
+    return int(rows.scalar(db, sql, (verification_id,)))
+
+
+def counts(db: Database, verification_id: str) -> dict[str, int]:
+    """Examinations of a run by outcome."""
+    sql = "SELECT outcome, count(*) FROM examinations WHERE verification = ? GROUP BY 1"
+    return dict(db.execute(sql, (verification_id,)).fetchall())
+
+
+def serving(db: Database, model: str) -> list[Serving]:
+    """What the selected units (`assurance.select_units`) serve: of that model, or of each."""
+    found = db.execute(
+        "SELECT u.connection, u.unit, u.hardware_class, "
+        "coalesce(json_extract(c.labels, '$.env'), ''), m.model, m.active_digest, "
+        "m.previous_digest, m.candidate_digest, u.performance_s, a.bundle_digest "
+        f"FROM {OF_SELECTED} JOIN connections c ON c.name = u.connection "
+        "JOIN unit_models m ON m.connection = u.connection AND m.unit = u.unit "
+        "LEFT JOIN assignments a ON a.connection = m.connection AND a.unit = m.unit "
+        "AND a.model = m.model WHERE m.active_digest IS NOT NULL AND (? = '' OR m.model = ?) "
+        "ORDER BY u.connection, u.unit, m.model",
+        (model, model),
+    ).fetchall()
+    return [Serving(*row) for row in found]

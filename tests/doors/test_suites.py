@@ -1,0 +1,202 @@
+"""Suites, drills and checks of deployments: what devices answer decides, and it is kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wherry_controller.core.permissions import Role
+
+from tests.doors.quay import TRIAL, Quay
+
+LIMITS = {"error_rate_max": 0.01, "latency_us_p95_max": 1000, "inferences_min": 100}
+
+
+def fleet(quay: Quay, count: int = 3, environment: str = "") -> list[str]:
+    """Devices that serve 1.1.0 and had 1.0.0 before."""
+    names = [f"gw{n}" for n in range(count)]
+    quay.enroll(*names, labels={"env": environment} if environment else {})
+    quay.install("1.0.0")
+    quay.install("1.1.0")
+    return names
+
+
+def verified(quay: Quay, seconds: float = 5, **body: Any) -> dict[str, Any]:
+    """A run, after some time."""
+    made = quay.rest("POST", "/verifications", {"target": "all", "model": "digits"} | body)
+    quay.go(seconds)
+    return dict(quay.rest("GET", f"/verifications/{made['id']}"))
+
+
+def steps(run: dict[str, Any], unit: str = "gw0/self") -> dict[str, str]:
+    [found] = [row for row in run["units"] if row["unit"] == unit]
+    return {step["step"]: step["verdict"] for step in found["steps"]}
+
+
+def test_smoke_asks_every_device_for_its_golden_vectors_and_is_kept(quay: Quay) -> None:
+    fleet(quay)
+    run = verified(quay, suite="smoke")
+    assert (run["outcome"], run["counts"]) == ("passed", {"passed": 3})
+    assert {unit["version"] for unit in run["units"]} == {"1.1.0"}
+    assert steps(run) == {"golden": "passed"}
+    rows = [row for row in quay.audited() if row["subject"] == run["id"]]
+    assert [row["action"] for row in rows] == ["verification.start", "verification.end"]
+    assert rows[0]["who"] == "ada"
+    assert quay.cli("verification", "list")[0]["id"] == run["id"]
+
+
+def test_one_wrong_golden_vector_or_a_mute_or_absent_device_fails_and_is_named(quay: Quay) -> None:
+    fleet(quay)
+    quay.devices["gw0"].golden = (3, 4)
+    quay.devices["gw1"].is_mute = True
+    quay.hear(quay.devices["gw2"].presence(is_online=False))
+    run = verified(quay, 45, suite="smoke")
+    assert (run["outcome"], run["counts"]) == ("failed", {"failed": 3})
+    why = {unit["unit"]: unit["failure"] for unit in run["units"]}
+    assert why["gw0/self"] == "golden: 3 of 4 golden vectors passed"
+    assert "no answer within 40 s" in why["gw1/self"]
+    assert "offline" in why["gw2/self"]
+
+
+def test_integration_sees_transport_swap_inference_and_a_fresh_report(quay: Quay) -> None:
+    names = fleet(quay)
+    run = verified(quay, suite="integration")
+    assert run["outcome"] == "running"
+    assert steps(run)["inference"] == "passed"
+    assert "telemetry" not in steps(run)
+    quay.report(names[:2], 10.0, inferences=1)
+    quay.be_quiet(200.0)
+    run = quay.rest("GET", f"/verifications/{run['id']}")
+    assert steps(run) == dict.fromkeys(
+        ("transport", "swap", "golden", "inference", "telemetry"), "passed"
+    )
+    assert steps(run, "gw2/self")["telemetry"] == "failed"
+    assert run["counts"] == {"passed": 2, "failed": 1}
+
+
+def test_production_wants_a_candidate_and_full_practises_the_way_back(quay: Quay) -> None:
+    names = fleet(quay, 1)
+    run = verified(quay, suite="production")
+    quay.report(names, 10.0, inferences=1)
+    run = quay.rest("GET", f"/verifications/{run['id']}")
+    assert "no candidate stands here" in run["units"][0]["failure"]
+    run = verified(quay, suite="full", plan={"trial": TRIAL}, reason="acceptance")
+    quay.report(names, 10.0, inferences=1)
+    quay.go(8)
+    run = quay.rest("GET", f"/verifications/{run['id']}")
+    assert run["outcome"] == "passed"
+    assert (steps(run)["candidate"], steps(run)["roll back"]) == ("not run", "passed")
+    assert quay.versions() == {"gw0": "1.1.0"}
+
+
+def test_a_deployment_is_held_to_the_limits_of_a_file(quay: Quay, tmp_path: Path) -> None:
+    names = fleet(quay)
+    file = tmp_path / "verification.json"
+    file.write_text(json.dumps(LIMITS))
+    quay.report(names[:2], inferences=1000, errors=1, latency_ns=900_000)
+    quay.report(names[2:], inferences=1000, errors=50, latency_ns=1_300_000)
+    quay.go()
+    command = ("verify", "deployment", "--target", "all", "--model", "digits", "--config", file)
+    made = quay.cli(*command, "--no-wait")
+    quay.go(3)
+    run = quay.rest("GET", f"/verifications/{made['id']}")
+    assert steps(run) == {"swap": "passed", "golden": "passed", "metrics": "passed"}
+    [bad] = [unit for unit in run["units"] if unit["outcome"] == "failed"]
+    assert "error_rate is 0.05, the limit is 0.01" in bad["failure"]
+    assert "latency_us_p95 is" in bad["failure"]
+    file.write_text('{"eror_rate_max": 0.01}')
+    refused = quay.wherry(*command)
+    assert refused.status == 10
+    assert "unknown eror_rate_max" in refused.err
+
+
+def test_a_figure_that_is_missing_does_not_pass(quay: Quay) -> None:
+    names = fleet(quay, 1)
+    quay.report(names, inferences=1000)
+    run = verified(quay, suite="deployment", limits=LIMITS | {"energy_uj_max": 500})
+    assert run["outcome"] == "running"
+    quay.be_quiet(200.0)
+    run = quay.rest("GET", f"/verifications/{run['id']}")
+    assert "no figure for every limit" in run["units"][0]["failure"]
+
+
+def test_a_deployment_that_does_not_serve_what_it_shall_is_found(quay: Quay) -> None:
+    fleet(quay, 2)
+    run = verified(quay, suite="deployment", version="1.0.0")
+    assert run["outcome"] == "failed"
+    assert "serves instead of" in run["units"][0]["failure"]
+
+
+def test_a_rollback_is_done_when_every_device_has_proved_what_it_serves(quay: Quay) -> None:
+    fleet(quay, 2)
+    quay.devices["gw1"].golden = (0, 4)
+    order = {"model": "digits", "target": "all", "reason": "false alarms",
+             "plan": {"trial": TRIAL}}  # fmt: skip
+    done = quay.rest("POST", "/rollback", order)
+    first = quay.rest("GET", f"/verifications/{done['verification']}")
+    assert (first["suite"], first["outcome"]) == ("restored", "running")
+    quay.go(5)
+    run = quay.rest("GET", f"/verifications/{done['verification']}")
+    assert {unit["version"] for unit in run["units"]} == {"1.0.0"}
+    assert steps(run) == {"swap": "passed", "golden": "passed"}
+    assert (run["outcome"], run["counts"]) == ("failed", {"passed": 1, "failed": 1})
+    assert any(
+        text.startswith("critical: rollback of digits") and "gw1/self" in text
+        for text in quay.notices()
+    )
+
+
+def test_a_rollout_that_went_back_is_verified_too(quay: Quay) -> None:
+    quay.enroll("gw0")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    made = quay.deploy("1.1.0")
+    quay.go(3)
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "wrong weights"})
+    quay.go(20)
+    assert quay.rollout(made)["state"] == "reverted"
+    [run] = quay.rest("GET", "/verifications")
+    assert (run["suite"], run["target"], run["outcome"]) == ("restored", made["id"], "passed")
+
+
+def test_a_drill_swaps_rolls_back_verifies_and_says_how_long_it_took(quay: Quay) -> None:
+    fleet(quay, 2)
+    file = quay.data.root / "drill.toml"
+    file.write_text("[trial]\ngood_inferences_min = 1\ntrial_s_min = 0.0\ntrial_s_max = 5.0\n")
+    made = quay.cli("drill", "--model", "digits", "--target", "gw0", "--reason", "monthly",
+                    "--file", file, "--no-wait")  # fmt: skip
+    before = quay.devices["gw0"].revision
+    quay.go(8)
+    run = quay.rest("GET", f"/verifications/{made['id']}")
+    assert steps(run) == {"swap away": "passed", "roll back": "passed", "golden": "passed"}
+    assert (run["outcome"], run["duration_s"] > 0) == ("passed", True)
+    assert quay.versions() == {"gw0": "1.1.0", "gw1": "1.1.0"}
+    assert quay.devices["gw0"].revision == before + 2
+    text = quay.wherry("verification", "show", made["id"]).out
+    assert "roll back passed: confirmed after" in text
+
+
+def test_a_drill_takes_no_device_away_from_a_rollout_and_needs_somewhere_to_go(quay: Quay) -> None:
+    quay.enroll("gw0", "gw1")
+    quay.install("1.0.0")
+    body = {"suite": "drill", "target": "all", "model": "digits", "reason": "x"}
+    run = verified(quay, **body)
+    assert "no other version" in run["units"][0]["failure"]
+    quay.push("1.1.0")
+    quay.deploy("1.1.0", stages=[{"share": "50%", "soak_s": 60.0}, {"share": "100%"}])
+    assert "open rollout" in quay.refused("POST", "/verifications", body)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER])
+def test_a_viewer_starts_no_suite(quay: Quay, role: Role) -> None:
+    body = {"suite": "smoke", "target": "all"}
+    assert quay.call("POST", "/verifications", role, json=body).status_code == 403
+
+
+def test_a_restart_asks_again_what_was_not_answered(quay: Quay) -> None:
+    fleet(quay, 1)
+    made = quay.rest("POST", "/verifications", {"suite": "smoke", "target": "all"})
+    quay.at_sea(lambda world: world.asked.clear())
+    quay.at_sea(lambda world: world.restart())
+    quay.go(3)
+    assert quay.rest("GET", f"/verifications/{made['id']}")["outcome"] == "passed"
