@@ -108,7 +108,8 @@ def test_a_real_device_passes_integration_and_a_drill_with_its_own_golden_vector
     assert {step["step"]: step["verdict"] for step in told["units"][0]["steps"]} == dict.fromkeys(
         ("transport", "swap", "golden", "inference", "telemetry"), "passed"
     )
-    assert "| gw1/self | linux-x86_64 | digits 1.0.0 |" in report.read_text()
+    assert "| gw1/self |" in report.read_text()
+    assert "golden passed: " in report.read_text()
     plan = tmp_path / "drill.toml"
     plan.write_text("[trial]\ngood_inferences_min = 1\ntrial_s_min = 0.0\ntrial_s_max = 60.0\n")
     made = wherry("--data", live.folder, "drill", "--model", "digits", "--target", "gw1",

@@ -242,6 +242,9 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     # To the device, further, and back.
     run("wherry deploy pump-anomaly:1.0.0 --target all", says="succeeded"),
     run("wherry device ask pump-17 verify --model pump-anomaly", says="answered after"),
+    run("wherry verify --target all --suite smoke --model pump-anomaly", says="smoke passed"),
+    run("wherry verification list", says="smoke-1"),
+    run("wherry verification show smoke-1", says="golden passed"),
     do(push_next),
     run("wherry model version check pump-anomaly-1.0.0.wherry --class linux-x86_64 --engine-abi 1",
         says="runs on"),
@@ -265,6 +268,8 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
         says="back to 1.0.0"),
     wait_serves("1.0.0"),
     do(close_open),
+    run('wherry drill --model pump-anomaly --target pump-17 --reason "monthly drill"',
+        says="drill passed"),
     do(draft),
     run("wherry rollout checks pump-anomaly-1.1.0-2", says="nothing is asked"),
     run('wherry rollout approve pump-anomaly-1.1.0-2 --reason "tested in the lab"'),

@@ -141,7 +141,8 @@ def admit(
 ) -> None:
     """Keep and audit what was found. Raises StateError naming what keeps it from starting."""
     row = kept.papers(org.db, rollout_id)
-    papers = Papers(bool(row.is_emergency), forced)
+    before = {found["item"] for found in json.loads(row.findings) if found["is_forced"]}
+    papers = Papers(bool(row.is_emergency), forced | before)  # it may have waited since then
     check_papers(papers, reason)
     rollout = rollouts.load(org, rollout_id)
     found = look(org, rollout, papers, starter, now_s)

@@ -48,7 +48,7 @@ SUITES: Final[Mapping[str, tuple[Step, ...]]] = {
 RANK: Final[Mapping[str, int]] = {"smoke": 1, "integration": 2, "production": 3, "full": 4}
 ANSWER_S: Final = 40.0  # a question is valid for 30 s
 SWAP_S: Final = 3_600.0
-WHOLE_S: Final = 1.0  # devices tell their time in whole seconds, rounded down
+BEHIND_S: Final = 3.0  # devices are told, and tell, their time in whole seconds rounded down
 
 
 class Verdict(Enum):
@@ -339,7 +339,7 @@ def _inferred(exam: Exam, event: Inferred, now_s: float) -> Outcome:
 
 def _measured(exam: Exam, event: Measured, now_s: float) -> Outcome:
     """TELEMETRY: a report of this bundle's inferences, made after the step began."""
-    is_old = event.ended_s + WHOLE_S <= exam.step_began_s
+    is_old = event.ended_s + BEHIND_S <= exam.step_began_s
     if event.digest != exam.digest or event.inferences < 1 or is_old:
         return exam, ()
     text = f"a report of {event.inferences} inferences came {now_s - exam.step_began_s:.0f} s later"
