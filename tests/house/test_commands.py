@@ -127,6 +127,37 @@ def name_newest(journey: Journey) -> None:
     journey.replaced["abort pump-anomaly-1.1.0-2"] = f"abort {newest['id']}"
 
 
+def stage_green(journey: Journey) -> None:
+    """A candidate that stands, and only waits for somebody who switches."""
+    Path("green.toml").write_text(
+        'strategy = "blue-green"\n[parameters]\nbake_s = 0\n[gate]\nrequire = []\n'
+        "interval_s = 1.0\n"
+    )
+    made = journey.ok("rollout", "create", "pump-anomaly:1.1.0", "--target", "all", "--file",
+                      "green.toml", "--attempt", "7")  # fmt: skip
+    for verb in ("switch", "decommission"):
+        journey.replaced[f"{verb} {AT}"] = f"{verb} {made['id']}"
+
+    def is_staged() -> bool:
+        [waits] = journey.ok("rollout", "show", made["id"])["waiting_for"][:1] or [""]
+        return "somebody to switch" in waits
+
+    wait_for(is_staged, "the candidate stands")
+
+
+def wait_baked(journey: Journey) -> None:
+    def has_ended() -> bool:
+        return not journey.ok("rollout", "list")[0]["is_open"]
+
+    wait_for(has_ended, "the bake has ended")
+
+
+def go_blue(journey: Journey) -> None:
+    """Back to what the next lines expect."""
+    journey.ok("rollback", "pump-anomaly", "--target", "all", "--to-version", "1.0.0",
+               "--reason", "it was a rehearsal")  # fmt: skip
+
+
 def wait_measured(journey: Journey) -> None:
     def enough() -> bool:
         rows = journey.ok("telemetry", "list", "--device", "pump-17")
@@ -252,6 +283,7 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
         says="the changes need PATCH"),
     run("wherry model version update pump-anomaly-1.1.0.wherry --minor --against "
         "pump-anomaly-1.0.0.wherry", says="unsigned"),
+    run("wherry rollout plan pump-anomaly:1.1.0 --target all --strategy canary", says="exposure"),
     run("wherry rollout create pump-anomaly:1.1.0 --target label:site=oslo --strategy canary"),
     watch("wherry rollout watch pump-anomaly-1.1.0-2", says="running", status=130),
     run("wherry rollout list", says=AT),
@@ -282,6 +314,17 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     do(name_newest),
     run('wherry rollout abort pump-anomaly-1.1.0-2 --reason "wrong weights" --revert'),
     wait_serves("1.0.0"),
+    do(stage_green),
+    run("wherry rollout switch pump-anomaly-1.1.0-2 --from blue --to green"),
+    wait_serves("1.1.0"),
+    do(wait_baked),
+    run("wherry rollout decommission pump-anomaly-1.1.0-2", says="succeeded"),
+    do(go_blue),
+    wait_serves("1.0.0"),
+    run("wherry group create presses --target label:line=press --dynamic", says="0 units now"),
+    run("wherry group list", says="presses"),
+    run("wherry group show presses", says="dynamic"),
+    run('wherry group delete presses --reason "the line is gone"', says="forgotten"),
     run("wherry deploy pump-anomaly:1.0.0 --target label:site=oslo --subset 25%", says="paused"),
     # What is going on.
     watch("wherry telemetry tail --device pump-17", says="inferences=", status=130),
