@@ -129,6 +129,8 @@ class Evaluation:
     latency_us_p95: int | None = field(6, Uint(), default=None)
     latency_runs: int | None = field(7, Uint(), default=None)  # so many made the p95
     hardware_class: str | None = field(8, ClassName, default=None)  # where it was measured
+    # Counts by label and answer, label after label; left out where there are more than 64 classes.
+    confusion: tuple[int, ...] = field(9, Sequence(Uint(), 4096), default=())
 
 
 @part

@@ -74,6 +74,11 @@ def test_an_evaluation_runs_the_engine_and_becomes_a_record_that_passes_the_gate
     assert 0 < told["latency_us"]["p50"] <= told["latency_us"]["p95"] <= told["latency_us"]["p99"]
     [record] = read_bundle(output.read_bytes()).manifest.evaluations
     assert (record.accuracy, record.f1_macro) == (told["accuracy"], told["f1_macro"])
+    assert record.confusion == tuple(confusion.ravel().tolist())
+    assert told["precision"][1] == confusion[1, 1] / confusion[:, 1].sum()
+    f1 = [2 * confusion[i, i] / (confusion[i].sum() + confusion[:, i].sum()) for i in range(10)]
+    assert told["f1"] == pytest.approx(f1)
+    assert told["f1_macro"] == pytest.approx(sum(f1) / 10)
     assert (record.latency_runs, record.hardware_class) == (1000, "linux-x86_64")
     quay.cli("registry", "push", sign(quay, output, tmp_path / "signed.wherry"))
     shown = quay.wherry("model", "gates", "digits:1.0.0")

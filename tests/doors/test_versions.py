@@ -95,6 +95,23 @@ def test_a_version_is_checked_against_a_class_and_an_engine(first: Path) -> None
         assert sentence in refused.err
 
 
+def test_memory_is_checked_against_a_class_of_a_file_and_the_bundles_own_budget(
+    first: Path, tmp_path: Path
+) -> None:
+    shown = wherry("model", "version", "check", first, "--class", "linux-x86_64", "--json").json
+    need = shown["memory_bytes"]
+    program = wherry("model", "inspect", first, "--json").json["program"]
+    assert need == program["image_bytes"] + program["arena_bytes"]
+    board = 'name = "linux-x86_64"\narchitecture = "x86_64"\nram_bytes = 65536\n' \
+        "flash_bytes = 65536\nstorage_budget_bytes = 65536\nmemory_budget_bytes = "  # fmt: skip
+    for budget, status in ((need, 0), (need - 1, 12)):
+        (tmp_path / "board.toml").write_text(f"{board}{budget}\n")
+        checked = wherry("model", "version", "check", first, "--class", tmp_path / "board.toml")
+        assert checked.status == status, checked
+    assert f"{need} bytes of memory are needed, class linux-x86_64 allows {need - 1}" in checked.err
+    assert wherry("model", "version", "check", first, "--class", "my-board").status == 15
+
+
 def test_new_weights_in_the_same_network_need_a_patch(
     first: Path, retrained: Path, tmp_path: Path
 ) -> None:

@@ -43,12 +43,13 @@ def add(
 
     wherry class add pump-board.toml
     """
-    profile = _read(file)
+    profile = read_class(file)
     kept = ask("PUT", f"/classes/{profile.name}", body=to_plain(profile))
     show(kept, f"class {profile.name} is kept")
 
 
-def _read(path: Path) -> HardwareClass:
+def read_class(path: Path) -> HardwareClass:
+    """The profile in a TOML file. Raises what `read_toml` raises, and DecodeError."""
     return from_plain(HardwareClass, read_toml(path, "class"), str(path))
 
 

@@ -5,18 +5,21 @@ from typing import Annotated, Any
 
 import typer
 from wherry_native.engine import ABI_VERSION
-from wherry_protocol.bundle import Bundle, read_bundle, write_bundle
-from wherry_protocol.errors import ContractError, StateError, WherryError
+from wherry_protocol.bundle import Bundle, program_image, read_bundle, write_bundle
+from wherry_protocol.errors import ContractError, NotFoundError, StateError, WherryError
+from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.version import Version
 
 from wherry_controller.cli.client import ask, download
 from wherry_controller.cli.files import read_bundle_file, read_directory, write_file
+from wherry_controller.cli.hardware_class import read_class
 from wherry_controller.cli.model_package import compiler_extra
 from wherry_controller.cli.output import JsonOption, show
 from wherry_controller.core.profiles import DEFAULT_CLASSES
 from wherry_controller.core.registry.bumps import Bump, bumped, check_bump
-from wherry_controller.core.registry.fits import Runner, misfits
+from wherry_controller.core.registry.fits import Runner, memory_bytes, misfits
 from wherry_controller.modelkit.comparing import Comparison, as_plain, compare
+from wherry_controller.modelkit.packaging import load_program
 from wherry_controller.modelkit.versioning import with_version
 
 app = typer.Typer(help="Check, compare and raise versions.")
@@ -28,7 +31,8 @@ REGISTRY = "registry"
 def check(
     bundle: Annotated[Path, typer.Argument(help="A bundle file, NAME-VERSION.wherry.")],
     hardware_class: Annotated[
-        str | None, typer.Option("--class", help="Also: may this hardware class run it?")
+        str | None,
+        typer.Option("--class", help="Also: may this class run it? A known one, or a FILE.toml."),
     ] = None,
     engine_abi: Annotated[
         int, typer.Option(help="The engine that would run it; by default this one.", min=0)
@@ -39,17 +43,20 @@ def check(
 
     wherry model version check pump-anomaly-1.0.0.wherry --class linux-x86_64 --engine-abi 1
     """
-    manifest = read_bundle_file(bundle).manifest
-    budgets = {row.name: row.memory_budget_bytes for row in DEFAULT_CLASSES}
-    limit = None if hardware_class is None else budgets.get(hardware_class)
-    found = misfits(manifest, Runner(hardware_class, limit, engine_abi, engine_abi))
-    on = f"engine ABI {engine_abi}" + ("" if hardware_class is None else f", {hardware_class}")
+    source = read_bundle_file(bundle)
+    manifest = source.manifest
+    profile = None if hardware_class is None else _profile(hardware_class)
+    limit = None if profile is None else profile.memory_budget_bytes
+    class_name = None if profile is None else profile.name
+    found = misfits(manifest, Runner(class_name, limit, engine_abi, engine_abi))
+    on = f"engine ABI {engine_abi}" + ("" if class_name is None else f", {class_name}")
     name = f"{manifest.model} {Version.parse(manifest.version)}"
     if found:
         raise ContractError(
             f"{name} does not run on {on}: " + "; ".join(misfit.text for misfit in found),
             found[0].code,
         )
+    load_program(program_image(source))  # every operator, type and size, as a device loads it
     show(
         {
             "model": manifest.model,
@@ -57,11 +64,26 @@ def check(
             "is_semantic": True,  # another text in the manifest is refused when it is read
             "engine_abi": manifest.engine_abi,
             "classes": sorted(manifest.budgets),
+            "memory_bytes": memory_bytes(manifest),
+            "memory_budget_bytes": limit,
             "is_compatible": True,
         },
-        f"{name} is a semantic version and runs on {on}; "
+        f"{name} is a semantic version and runs on {on} in {memory_bytes(manifest)} bytes; "
         f"classes: {', '.join(sorted(manifest.budgets)) or 'none'}",
     )
+
+
+def _profile(wanted: str) -> HardwareClass:
+    """The class of that name among those that everybody has, or of a file."""
+    if wanted.endswith(".toml"):
+        return read_class(Path(wanted))
+    known = {profile.name: profile for profile in DEFAULT_CLASSES}
+    if wanted not in known:
+        raise NotFoundError(
+            f"class {wanted!r} is none of {', '.join(known)}; `wherry class show {wanted}` prints "
+            "one of yours as a file for --class FILE.toml"
+        )
+    return known[wanted]
 
 
 @app.command("compare")

@@ -26,6 +26,7 @@ from wherry_controller.modelkit.packaging import load_program
 from wherry_controller.modelkit.running import Array, run_bundle, steps
 
 WARM_UP: Final = 20
+CLASSES_MAX: Final = 64  # of a confusion matrix in a manifest
 QUANTILES: Final = (0.5, 0.95, 0.99)
 
 
@@ -133,7 +134,14 @@ def record(
         latency_us_p95=ceil(latency.p95_us),
         latency_runs=latency.runs,
         hardware_class=hardware_class,
+        confusion=_kept(scores.confusion),
     )
+
+
+def _kept(confusion: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    """The matrix label after label, or nothing where it would fill the manifest."""
+    is_small = len(confusion) <= CLASSES_MAX
+    return tuple(count for row in confusion for count in row) if is_small else ()
 
 
 def as_plain(scores: Scores, latency: Latency) -> dict[str, Any]:
