@@ -56,7 +56,7 @@ def populate(world: World, device_count: int) -> None:
             for name in names
         ])  # fmt: skip
         rows.put_all(db, "unit_models", [
-            UnitModel(name, "self", MODEL, 0, 0, None, OLD, "0.9.0", None, None, None, None,
+            UnitModel(name, "self", MODEL, 0, 0, None, OLD, "1.0.0", None, None, None, None,
                       0, "", 0, 0, 0, now_s)
             for name in names
         ])  # fmt: skip
@@ -64,10 +64,10 @@ def populate(world: World, device_count: int) -> None:
 
 def deploy(world: World) -> str:
     """A canary to everybody; its first stage is given out. The rollout's id."""
-    made = world.make_model("1.0.0", GOOD)
+    made = world.make_model("1.1.0", GOOD)
     now_s = world.controller.now_s
     world.controller.do(lambda org: bundles.push(org, made.file, "ada", now_s))
-    order = Order(MODEL, "1.0.0", "all", PLAN, "bench", True)
+    order = Order(MODEL, "1.1.0", "all", PLAN, "bench", True)
     return world.controller.do(lambda org: deploying.create(org, order, "ada", now_s))
 
 

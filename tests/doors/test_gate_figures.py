@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from wherry_controller.core.permissions import Role
 from wherry_protocol.senml import Record
+from wherry_protocol.sketch import sketch_of
 
 from tests.doors.quay import DIRECT, Quay
 
@@ -71,6 +72,34 @@ def test_devices_that_all_err_go_back_before_the_minimum_of_requests(
         quay.sail(20, inferences=5_000, old={"inferences": 5_000}, errors=errors)
     quay.go(5)
     assert quay.rollout(made)["state"] == state
+
+
+def test_the_published_figures_of_a_healthy_canary_do_not_revert(quay: Quay) -> None:
+    """A fiftieth of 38, 52 and 78 ms (the budget here is 1 ms) and 0.2 % errors, beside 35, 50 and
+    75 ms and 0.1 %: the canary stays."""
+    made = gated(quay, soak_s=60.0, require=["errors", "increase", "latency", "crash", "update"])
+
+    def tell(world: Any) -> None:
+        for device in world.devices.values():
+            is_new = device.active["digits"].version == "1.1.0"
+            times_ms = (38, 52, 78) if is_new else (35, 50, 75)
+            shares = (940, 40, 20)
+            durations = [
+                ms * 20_000 for ms, n in zip(times_ms, shares, strict=True) for _ in range(n)
+            ]
+            pack = device.performance("digits", inferences=1_000, errors=2 if is_new else 1)
+            latency = Record(name="latency.sketch", data=sketch_of(durations).to_bytes())
+            pack = tuple(latency if one.name == "latency.sketch" else one for one in pack)
+            world.receive(device.telemetry(pack))
+
+    for _ in range(3):
+        quay.at_sea(tell)
+        quay.go()
+    shown = quay.rollout(made)
+    assert shown["state"] == "running", (shown["reason"], shown["failed"])
+    verdicts = {one["check"]: one["verdict"] for one in shown["checks"]}
+    names = ("errors", "increase", "latency", "crash", "update")
+    assert {verdicts[name] for name in names} == {"pass"}
 
 
 def test_a_business_figure_that_gets_worse_sends_the_version_back(quay: Quay) -> None:
