@@ -4,12 +4,20 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 from wherry_controller import store
 from wherry_controller.store import meta, operators, outbox, registry
 from wherry_controller.store.rows import scalar
-from wherry_controller.store.schema import SCHEMA_VERSION
+from wherry_controller.store.schema import (
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    migrate,
+    versions_have_a_life,
+)
 from wherry_protocol.errors import StateError
+from wherry_protocol.manifest import Evaluation, Provenance
 
+from tests.controller.made import make_bundle
 from tests.controller.world import World
 
 
@@ -27,6 +35,29 @@ def test_a_database_of_a_newer_version_is_refused_by_name(tmp_path: Path) -> Non
     db.close()
     with pytest.raises(StateError, match=f"schema {SCHEMA_VERSION + 1}"):
         store.open_writer(tmp_path / "x.db")
+
+
+def test_versions_of_an_older_database_get_stage_accuracy_and_training_date() -> None:
+    before = MIGRATIONS.index(versions_have_a_life)
+    db = Database(memory=True)
+    for migration in MIGRATIONS[:before]:
+        migration(db)
+    db.execute(f"PRAGMA user_version = {before}")
+    for version, records in (("1.0.0", (0.9, 0.8)), ("1.1.0", ())):
+        evaluations = tuple(
+            Evaluation(dataset="x", sample_count=1, accuracy=accuracy) for accuracy in records
+        )
+        bundle = make_bundle([], version, evaluations=evaluations,
+                             provenance=Provenance(trained_at_s=7))  # fmt: skip
+        db.execute(
+            "INSERT INTO bundles VALUES (?, 'digits', ?, 1, 0, 0, ?, x'', x'', 1, 0.0, 'ada')",
+            (bundle.digest, version, bundle.manifest_bytes),
+        )
+    migrate(db)
+    found = [(r.stage, r.pinned_by, r.accuracy, r.trained_s) for r in registry.bundles(db)]
+    assert sorted(found, key=str) == [
+        ("development", "", 0.8, 7), ("development", "", None, 7),
+    ]  # fmt: skip
 
 
 def test_opening_again_keeps_what_was_written(tmp_path: Path) -> None:

@@ -169,7 +169,9 @@ def _send_back(org: Organization, rollout: Rollout, effect: SendBack, now_s: flo
         releases.put(org.db, stays)  # a candidate that stands there has nothing to wait for
         assigning.withdraw(org, unit, effect.model, now_s)
         return Assigned(effect.unit, WITHDRAWN)
-    bundle = registry.bundle(org.db, effect.to_digest)
+    bundle = registry.find_bundle(org.db, effect.to_digest)
+    if bundle is None:
+        return PassedOver(effect.unit, "what it ran before is not in the registry any more")
     manifest = desires.manifest_of(bundle.manifest)
     if unit.hardware_class not in manifest.budgets:
         reason = f"{manifest.version} has no budget for class {unit.hardware_class}"
