@@ -59,9 +59,9 @@ def begin(state: ModelState, given: Assigned, around: Surroundings) -> Result:
             return after, (*effects, *gone)
     elif found is not None:
         after, effects = _take(replace(begun, manifest=found[1]), around)
-        return after, (*gone, *effects)
+        return after, (*(effects or (Remember(),)), *gone)
     after, effects = _from_afar(begun, around)
-    return after, (*gone, *effects)
+    return after, (*effects, *gone)  # the record first
 
 
 def _from_afar(begun: ModelState, around: Surroundings) -> Result:
