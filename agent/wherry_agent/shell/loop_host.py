@@ -274,7 +274,8 @@ class LoopHost:
         """Recurrent state begins anew, unless it was warmed up as a shadow and carries over."""
         bundle = None if digest is None else model.bundles[digest]
         was_shadow = model.shadow is not None and model.shadow == digest
-        if was_shadow:
+        if was_shadow and bundle is not None:
+            self.closing(self._look(model, bundle))  # what it counted as a shadow
             self._end_shadow(model)
         if bundle is None or model.loop.active is bundle.instance:
             return

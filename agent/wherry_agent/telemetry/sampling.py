@@ -5,7 +5,8 @@ Rules:
    with it, and a bundle that is loaded again has a new key.
 2. The active bundle and a shadow have a pack in every interval; any other one where it did
    something.
-3. What was unloaded in the interval is given to `closing` once and its last counts are sent.
+3. What was unloaded, or left its slot as a shadow, is given to `closing` once, and its last counts
+   there are sent.
 4. A changed interval takes effect at once, from the last look on.
 
 Pure: `now_us` is monotonic; counters and the rail's integral come in.
@@ -101,11 +102,7 @@ def performance(
     state: Sampling, now_us: int, looks: Sequence[Look], rail: Integral, basis: Basis
 ) -> tuple[Sampling, tuple[Pack, ...]]:
     """The packs of the interval that ends now, and the next interval's beginning."""
-    everyone = {look.key: look for look in (*state.closed, *looks)}
-    done = {
-        key: since(look.counters, state.counters.get(key, Counters()))
-        for key, look in everyone.items()
-    }
+    everyone, done = _everyone(state, looks)
     costs = _energy(state, now_us, done, rail, basis)
     interval_s = (now_us - state.at_us) / SECOND_US
     packs = tuple(
@@ -124,6 +121,19 @@ def performance(
     return replace(
         state, at_us=now_us, rail=rail, counters=counters, shadows=shadows, closed=()
     ), packs
+
+
+def _everyone(
+    state: Sampling, looks: Sequence[Look]
+) -> tuple[dict[str, Look], dict[str, Counters]]:
+    """Each look of the interval and what was done up to it, in its slot: by key and slot."""
+    known, everyone, done = dict(state.counters), {}, {}
+    for look in (*state.closed, *looks):
+        place = f"{look.key} {look.slot}"
+        before = known.get(look.key, Counters())
+        everyone[place], done[place] = look, since(look.counters, before)
+        known[look.key] = look.counters
+    return everyone, done
 
 
 def _shadowed(state: Sampling, look: Look) -> ShadowCounts | None:

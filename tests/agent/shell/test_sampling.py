@@ -14,6 +14,7 @@ from wherry_agent.telemetry.energy import (
     add_power,
 )
 from wherry_agent.telemetry.sampling import Look
+from wherry_agent.telemetry.shadow import ShadowCounts
 from wherry_protocol.hardware import EnergyModel
 from wherry_protocol.messages.desired import TelemetryConfig
 from wherry_protocol.sketch import sketch_of
@@ -61,6 +62,39 @@ def test_each_pack_counts_its_own_interval():
     )
     assert (counts(first), counts(second)) == (5, 2)
     assert (counts(first, "interval"), counts(second, "interval")) == (60.0, 30.0)
+
+
+def test_what_a_bundle_did_as_a_shadow_is_not_counted_for_it_as_active():
+    """It was switched in within the interval."""
+    counts_of_6 = ShadowCounts(compared=6, agreed=5)
+    shadow = replace(
+        look("2", 6, slot="shadow"), shadow=counts_of_6, shadow_key="2.9", disagreements=()
+    )
+    state = sampling.closing(begun(), shadow)
+    looks = [look("1", 20, slot="previous"), look("2", 10)]
+    state, packs = sampling.performance(state, 60 * SECOND, looks, Integral(), NO_ENERGY)
+    told = {pack[0].base_name.split("/")[-2]: counts(pack) for pack in packs}
+    assert told == {"shadow": 6, "previous": 20, "active": 4}
+    (pack,) = [one for one in packs if "/shadow/" in one[0].base_name]
+    assert (counts(pack, "shadow.compared"), counts(pack, "shadow.agreed")) == (6, 5)
+    looks = [look("1", 20, slot="previous"), look("2", 13)]
+    _, packs = sampling.performance(state, 120 * SECOND, looks, Integral(), NO_ENERGY)
+    assert [counts(pack) for pack in packs] == [3]
+
+
+def test_a_shadow_has_a_pack_with_its_counts_in_every_interval():
+    def beside(compared: int) -> Look:
+        shadow = ShadowCounts(compared=compared, agreed=compared, skipped_energy=2 * compared)
+        return replace(look("2", compared, slot="shadow"), shadow=shadow, shadow_key="2.9")
+
+    state, told = begun(), []
+    for n, compared in enumerate((3, 3, 7)):
+        looks = [look("1", 20 * n), beside(compared)]
+        at_us = (n + 1) * 60 * SECOND
+        state, packs = sampling.performance(state, at_us, looks, Integral(), NO_ENERGY)
+        names = ("shadow.compared", "shadow.skipped.energy", "inferences")
+        told.append(tuple(counts(packs[1], name) for name in names))
+    assert told == [(3, 6, 3), (0, 0, 0), (4, 8, 4)]
 
 
 def test_a_bundle_that_does_nothing_is_told_only_while_it_is_active():
