@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from wherry_controller.core.permissions import Role
+from wherry_controller.fleet import Organization
+from wherry_controller.store.rollouts import Notice, put_notice
 from wherry_protocol.errors import Code
 
 from tests.doors.quay import Quay, make_quay
@@ -29,26 +31,20 @@ def raised(quay: Quay) -> dict[str, Any]:
 
 def test_one_matter_is_one_alert_and_one_recovery_however_often_it_flaps(quay: Quay) -> None:
     [name] = serving(quay, 1)
-    for _ in range(8):
+    for _ in range(4):
         quay.report([name], interval_s=15.0, inferences=1000, errors=60)
         quay.report([name], interval_s=15.0, **GOOD)
     quay.report([name], interval_s=15.0, inferences=1000, errors=60)
     [alert] = quay.cli("alerts", "list")
-    assert (alert["state"], alert["count"], alert["cause"]) == ("open", 9, "errors")
-    assert alert["last_s"] - alert["first_s"] == pytest.approx(16 * 15.0)
+    assert (alert["state"], alert["count"], alert["cause"]) == ("open", 5, "errors")
+    assert alert["last_s"] - alert["first_s"] == pytest.approx(8 * 15.0)
     for _ in range(3):
         quay.report([name], **GOOD)
     [alert] = quay.cli("alerts", "list")
-    assert (alert["state"], alert["resolved_by"], alert["count"]) == ("resolved", "wherry", 9)
-
-
-def test_a_breach_after_the_end_is_another_alert(quay: Quay) -> None:
-    raised(quay)
-    for _ in range(3):
-        quay.report(["gw0"], **GOOD)
-    quay.report(["gw0"], inferences=1000, errors=60)
+    assert (alert["state"], alert["resolved_by"], alert["count"]) == ("resolved", "wherry", 5)
+    quay.report([name], inferences=1000, errors=60)
     quay.go(2)
-    assert [a["state"] for a in alerts(quay)] == ["open", "resolved"]
+    assert [a["state"] for a in alerts(quay)] == ["open", "resolved"]  # another time, another alert
 
 
 def test_an_operator_acknowledges_and_resolves_with_a_reason_and_both_are_audited(
@@ -78,37 +74,29 @@ def test_what_gets_worse_opens_an_acknowledged_alert_again(quay: Quay) -> None:
 
 
 def test_alerts_are_listed_by_state_ten_at_a_time_newest_first(quay: Quay) -> None:
-    names = serving(quay, 12)
-    quay.report(names, inferences=1000, errors=60)
+    def raise_eleven(org: Organization) -> None:
+        for number in range(11):
+            put_notice(org.db, Notice(None, 1.8e9, "warning", f"matter {number}", "", "text"))
+
+    quay.at_sea(lambda world: world.do(raise_eleven))
     quay.go(2)
     found = quay.cli("alerts", "list")
-    assert [a["id"] for a in found] == list(range(12, 2, -1))
-    assert len(quay.cli("alerts", "list", "--limit", "12", "--state", "open")) == 12
+    assert [a["id"] for a in found] == list(range(11, 1, -1))
+    assert len(quay.cli("alerts", "list", "--limit", "11", "--state", "open")) == 11
     assert quay.cli("alerts", "list", "--state", "resolved") == []
     assert quay.refused("GET", "/alerts?state=gone").startswith("query.state")
 
 
-def test_a_restart_forgets_no_alert_and_counts_none_twice(quay: Quay) -> None:
-    before = raised(quay)
-    quay.at_sea(lambda world: world.restart())
-    quay.go(3)
-    assert alerts(quay) == [before]
-
-
-@pytest.mark.parametrize(
-    ("celsius", "is_alerted"), [(95.0, False), (95.5, True), (0.0, False), (-0.5, True)]
-)
-def test_a_temperature_outside_the_range_of_its_class_alerts(
-    quay: Quay, celsius: float, is_alerted: bool
-) -> None:
+def test_a_temperature_outside_the_range_of_its_class_alerts(quay: Quay) -> None:
     [name] = serving(quay, 1)  # linux-x86_64: 0..95 C
-    resources(quay, quay.devices[name], temperature=celsius)
-    quay.go(2)
-    assert [a["cause"] for a in alerts(quay)] == ["temperature"] * is_alerted
-    if is_alerted:
+    for celsius, count in ((95.0, 0), (95.5, 1), (0.0, 1), (-0.5, 2)):
+        resources(quay, quay.devices[name], temperature=celsius)
+        quay.go(2)
+        assert len(alerts(quay)) == count, celsius
         resources(quay, quay.devices[name], temperature=40.0)
         quay.jump(61)
-        assert [a["state"] for a in alerts(quay)] == ["resolved"]
+        assert {a["state"] for a in alerts(quay)} <= {"resolved"}
+    assert {a["cause"] for a in alerts(quay)} == {"temperature"}
 
 
 def test_no_temperature_and_a_class_without_a_range_give_no_verdict(quay: Quay) -> None:
@@ -138,16 +126,14 @@ def test_a_nearly_full_device_alerts_and_so_does_a_refused_load(quay: Quay) -> N
     assert "4% of the storage budget" in found["storage"]["text"]
 
 
-@pytest.mark.parametrize(("latency_ns", "is_alerted"), [(4_900_000, False), (5_200_000, True)])
-def test_without_a_budget_five_milliseconds_alert(
-    quay: Quay, latency_ns: int, is_alerted: bool
-) -> None:
+def test_without_a_budget_five_milliseconds_alert(quay: Quay) -> None:
     [name] = serving(quay, 1)
     served = quay.devices[name].active["digits"]
     quay.devices[name].active["digits"] = type(served)(bytes(32), served.version)
-    quay.report([name], inferences=1000, latency_ns=latency_ns)
-    quay.go(2)
-    assert [a["cause"] for a in alerts(quay)] == ["latency"] * is_alerted
+    for latency_ns, causes in ((4_900_000, []), (5_200_000, ["latency"])):
+        quay.report([name], inferences=1000, latency_ns=latency_ns)
+        quay.go(2)
+        assert [a["cause"] for a in alerts(quay)] == causes
 
 
 def test_stale_trust_and_an_unknown_time_alert_and_recover(quay: Quay) -> None:
@@ -179,7 +165,11 @@ def test_the_controllers_own_disk_and_database_alert(tmp_path: Path) -> None:
 
 
 def test_alerts_are_streamed_as_they_change(quay: Quay) -> None:
-    number = raised(quay)["id"]
+    before = raised(quay)
+    quay.at_sea(lambda world: world.restart())
+    quay.go(3)
+    assert alerts(quay) == [before]  # a restart forgets none and counts none twice
+    number = before["id"]
     headers = {"Authorization": f"Bearer {quay.tokens[Role.VIEWER]}"}
     with quay.client.stream("GET", "/api/v1/alerts/watch", headers=headers) as answer:
         lines = (line for line in answer.iter_lines() if line.startswith("data: "))

@@ -12,7 +12,7 @@ from tests.doors.test_watching import resources, serving
 CLASS = "linux-x86_64"
 
 
-def measured(quay: Quay, count: int = 2, rounds: int = 10, **figures: Any) -> list[str]:
+def measured(quay: Quay, count: int = 2, rounds: int = 6, **figures: Any) -> list[str]:
     """Devices that serve 1.0.0 and have reported."""
     names = serving(quay, count)
     usual = {"inferences": 1000, "errors": 1, "latency_ns": 500_000, "energy_j": 1e-4}
@@ -39,14 +39,14 @@ def test_a_baseline_has_counts_quantiles_energy_with_source_versions_and_engine(
     [one] = kept["baselines"]
     assert one == found["baselines"][0]
     assert (one["model"], one["major"], one["class"]) == ("digits", 1, CLASS)
-    assert (one["inferences"], one["errors"], one["units"]) == (20_000, 20, 2)
+    assert (one["inferences"], one["errors"], one["units"]) == (12_000, 12, 2)
     assert (one["versions"], one["engine_abi"]) == (["1.0.0"], [1])
     assert one["error_rate"] == pytest.approx(0.001)
     for quantile in ("p50", "p95", "p99"):
         assert one["latency_us"][quantile] == pytest.approx(500, rel=1 / 64)
     assert one["energy_uj"]["mean"] == pytest.approx(100)
-    assert (one["energy_uj"]["count"], one["energy_uj"]["source"]) == (20_000, "measured:hwmon")
-    assert one["inferences_per_s"] == pytest.approx(20_000 / 600, rel=0.2)
+    assert (one["energy_uj"]["count"], one["energy_uj"]["source"]) == (12_000, "measured:hwmon")
+    assert one["inferences_per_s"] == pytest.approx(12_000 / 360, rel=0.25)
     [row] = quay.cli("baseline", "list")
     assert (row["name"], row["is_applied"]) == (f"digits-1-{CLASS}-1", False)
     assert quay.cli("baseline", "show", row["name"])["baselines"] == [one]
@@ -122,30 +122,28 @@ def test_a_file_is_applied_as_it_was_recorded_and_a_broken_one_is_one_sentence(
     assert quay.wherry("baseline", "apply", path, "--reason", "x").status == 10
 
 
-@pytest.mark.parametrize(
-    ("now", "verdicts"),
-    [
-        ({}, {"error_rate": "same", "latency_us_p95": "same", "energy_uj": "same"}),
-        ({"latency_ns": 700_000}, {"error_rate": "same", "latency_us_p95": "worse"}),
-        ({"latency_ns": 300_000}, {"latency_us_mean": "better", "latency_us_p95": "better"}),
-        ({"errors": 30}, {"error_rate": "worse", "latency_us_p95": "same"}),
-        ({"energy_j": 1.5e-4}, {"energy_uj": "worse", "error_rate": "same"}),
-        ({"energy_j": 1.5e-4, "energy_source": "modelled:sheet"}, {"energy_uj": "inconclusive"}),
-    ],
-)
-def test_comparison_gives_a_verdict_per_metric(
-    quay: Quay, now: dict[str, Any], verdicts: dict[str, str]
-) -> None:
+VERDICTS: list[tuple[dict[str, Any], dict[str, str]]] = [
+    ({}, {"error_rate": "same", "latency_us_p95": "same", "energy_uj": "same"}),
+    ({"latency_ns": 700_000}, {"error_rate": "same", "latency_us_p95": "worse"}),
+    ({"latency_ns": 300_000}, {"latency_us_mean": "better", "latency_us_p95": "better"}),
+    ({"errors": 30}, {"error_rate": "worse", "latency_us_p95": "same"}),
+    ({"energy_j": 1.5e-4}, {"energy_uj": "worse", "error_rate": "same"}),
+    ({"energy_j": 1.5e-4, "energy_source": "modelled:sheet"}, {"energy_uj": "inconclusive"}),
+]
+
+
+def test_comparison_gives_a_verdict_per_metric(quay: Quay) -> None:
     [name] = measured(quay, 1)
     baseline = recorded(quay)
-    quay.jump(4000)
     usual = {"inferences": 1000, "errors": 1, "latency_ns": 500_000, "energy_j": 1e-4}
-    for _ in range(10):
-        quay.report([name], **(usual | now))
-    answer = quay.wherry("compare", "--target", name, "--baseline", baseline, "--json")
-    found = {v["metric"]: v["verdict"] for v in answer.json[0]["verdicts"]}
-    assert {metric: found[metric] for metric in verdicts} == verdicts
-    assert answer.status == (18 if "worse" in verdicts.values() else 0)
+    for now, verdicts in VERDICTS:
+        quay.jump(4000)
+        for _ in range(6):
+            quay.report([name], **(usual | now))
+        answer = quay.wherry("compare", "--target", name, "--baseline", baseline, "--json")
+        found = {v["metric"]: v["verdict"] for v in answer.json[0]["verdicts"]}
+        assert {metric: found[metric] for metric in verdicts} == verdicts
+        assert answer.status == (18 if "worse" in verdicts.values() else 0)
 
 
 def test_few_windows_are_inconclusive_and_say_so(quay: Quay, tmp_path: Path) -> None:
@@ -167,6 +165,8 @@ def test_analysis_ranks_who_carries_the_excess_and_says_what_speaks_for_a_cause(
 ) -> None:
     names = measured(quay, 5)
     quay.cli("baseline", "apply", recorded(quay), "--reason", "first week")
+    calm = quay.cli("analyze", "--target", "all")
+    assert (calm["is_regression"], calm["explanations"]) == (False, [])  # nothing is blamed
     quay.jump(4000)
     for _ in range(5):
         quay.report(names[1:], inferences=1000, latency_ns=505_000)
@@ -181,10 +181,3 @@ def test_analysis_ranks_who_carries_the_excess_and_says_what_speaks_for_a_cause(
     assert first["signs"] == ["thermal: 99.0 C, the class allows 95 C"]
     assert found["references"] == {f"digits 1.x on {CLASS}": f"baseline digits-1-{CLASS}-1"}
     assert "need a profile" in found["not_measured"]["layers"]
-
-
-def test_without_a_regression_nothing_is_blamed(quay: Quay) -> None:
-    measured(quay, 3)
-    quay.cli("baseline", "apply", recorded(quay), "--reason", "first week")
-    found = quay.cli("analyze", "--target", "all")
-    assert (found["is_regression"], found["explanations"]) == (False, [])

@@ -254,13 +254,15 @@ def test_a_rollout_is_announced_started_staged_and_completed_to_who_wants_to_kno
 def test_an_emergency_stop_is_told_to_the_incident_team(wired: Opener, office: PostOffice) -> None:
     one = wired(lambda url: webhook("incident", url, events=["emergency"]))
     quay = one.quay
-    serving(quay, 1)
+    quay.enroll("gw0")
     quay.cli("stop", "--reason", "wrong model is spreading")
     quay.cli("device", "isolate", "gw0", "--reason", "smells burnt")
     quay.go(1)
     one.deliver()
     assert office.kinds() == ["emergency.stop", "emergency.isolated"]
     assert "wrong model is spreading" in office.told[0]["text"]
+    failed = quay.wherry("alerts", "test")  # no route takes alerts
+    assert (failed.status, "no route" in failed.err) == (18, True)
 
 
 def test_the_self_test_goes_through_guard_and_routes_and_fails_where_it_does_not_arrive(
@@ -281,11 +283,6 @@ def test_the_self_test_goes_through_guard_and_routes_and_fails_where_it_does_not
     assert quay.wherry("notify", "test", "hardware").status == 18
     assert quay.wherry("notify", "test", "nobody").status == 15
     assert [route["name"] for route in quay.cli("notify", "routes")] == ["hardware"]
-
-
-def test_without_a_route_the_self_test_fails(quay: Quay) -> None:
-    failed = quay.wherry("alerts", "test")
-    assert (failed.status, "no route" in failed.err) == (18, True)
 
 
 def test_a_route_that_is_full_keeps_what_is_new_among_the_dead(

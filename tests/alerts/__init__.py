@@ -1,0 +1,1 @@
+"""Alerts, routes and baselines: the pure parts."""
