@@ -15,7 +15,9 @@ from wherry_controller.core.assurance import (
     judge,
     policy_for,
 )
+from wherry_controller.core.assurance.facts import Drill, Passed
 from wherry_controller.core.assurance.policy import parse_policies
+from wherry_controller.core.assurance.preconditions import suite_for
 from wherry_controller.core.rollouts import parse_plan
 from wherry_protocol.errors import WherryError
 
@@ -31,6 +33,13 @@ GOOD = Facts(
     gated_stages=2,
     stage_count=2,
     required=("errors",),
+    passed=tuple(
+        Passed("smoke" if where else "integration", "linux-x86_64", where)
+        for where in ("", "simulation", "staging")
+    )
+    + tuple(Passed("integration", "linux-x86_64", where) for where in ("simulation", "staging")),
+    drill=Drill(1_800_000_000.0 - 29 * 86_400.0, 12.0, "gw0/self"),
+    alert_test=(1_800_000_000.0 - 86_400.0, True),
     stage="staging",
     failed_gates=(),
 )
@@ -59,6 +68,33 @@ def test_good_facts_pass_every_precondition() -> None:
         ("success_criteria", {"required": ()}, "failed", "requires no check"),
         ("approval", {"started_by": "ada"}, "needs a person", "--draft"),
         ("approval", {"started_by": ""}, "needs a person", "--draft"),
+        ("drill", {"drill": None}, "failed", "never practised"),
+        (
+            "drill",
+            {"drill": Drill(1_800_000_000.0 - 31 * 86_400.0, 12.0, "gw0/self")},
+            "failed",
+            "31.0 days ago",
+        ),
+        (
+            "hardware_tested",
+            {"classes": {"linux-x86_64": 4, "cortex-m-sim": 1}},
+            "failed",
+            "no device of cortex-m-sim passed suite integration",
+        ),
+        (
+            "simulation",
+            {"passed": tuple(p for p in GOOD.passed if p.environment != "simulation")},
+            "failed",
+            "label:env=simulation --suite integration",
+        ),
+        (
+            "staging",
+            {"passed": tuple(p for p in GOOD.passed if p.environment != "staging")},
+            "failed",
+            "label:env=staging --suite integration",
+        ),
+        ("alerts_tested", {"alert_test": None}, "failed", "never tested"),
+        ("alerts_tested", {"alert_test": (1_800_000_000.0, False)}, "failed", "did not reach"),
         ("on_call", {"on_call": ""}, "needs a person", "--on-call"),
         ("promotion", {"stage": "development"}, "failed", "promote digits:1.1.0 --to staging"),
         ("promotion", {"stage": "archived"}, "failed", "is in archived"),
@@ -144,3 +180,19 @@ def test_the_strictest_environment_decides(names: tuple[str, ...], on_call: Dema
 def test_a_mistake_in_a_policy_is_named(table: Any, words: str) -> None:
     with pytest.raises(WherryError, match=words):
         parse_policies(table, PRECONDITIONS, "wherry.toml: [environments]")
+
+
+@pytest.mark.parametrize(
+    ("serving", "version", "suite"),
+    [
+        ("1.0.0", "1.0.1", "smoke"),
+        ("1.0.0", "1.1.0", "integration"),
+        ("1.0.0", "2.0.0", "integration"),
+        ("", "1.0.0", "integration"),
+    ],
+)
+def test_a_patch_needs_its_golden_vectors_and_everything_else_integration(
+    serving: str, version: str, suite: str
+) -> None:
+    facts = replace(GOOD, version=version, back=group(version=serving))
+    assert suite_for(facts) == suite

@@ -38,7 +38,8 @@ def order(**more: Any) -> dict[str, Any]:
 
 def drafted(quay: Quay, **more: Any) -> str:
     """A draft that an operator made."""
-    body = order(start=False, plan=STAGES | {"on_call": "bob, 555-0199"}, **more)
+    plan = more.pop("plan", STAGES) | {"on_call": "bob, 555-0199"}
+    body = order(start=False, plan=plan, **more)
     answer = quay.call("POST", "/rollouts", Role.OPERATOR, json=body)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
@@ -202,3 +203,66 @@ def test_where_nothing_is_at_stake_nothing_is_asked(quay: Quay, environment: str
     assert quay.rest("GET", f"/rollouts/{made['id']}/checks")["checks"] == []
     quay.go(3)
     assert quay.rollout(made)["state"] == "succeeded"
+
+
+def practisable(quay: Quay) -> None:
+    """gw0 gets a version to swap to and back from, while it stands on somebody's desk."""
+    label(quay, ["gw0"], "dev")
+    quay.install("1.0.1", "gw0")
+    label(quay, ["gw0"], "production")
+
+
+def passes(quay: Quay, target: str, suite: str, **body: Any) -> None:
+    asked = {"suite": suite, "target": target, "model": "digits", "reason": "before production"}
+    made = quay.rest("POST", "/verifications", asked | {"plan": {"trial": TRIAL}} | body)
+    quay.go(8)
+    assert quay.rest("GET", f"/verifications/{made['id']}")["outcome"] == "passed"
+
+
+def test_production_wants_a_drill_that_is_not_older_than_thirty_days(quay: Quay) -> None:
+    fleet(quay)
+    others_off(quay, "drill")
+    assert "drill: the way back was never practised" in quay.refused("POST", "/rollouts", order())
+    practisable(quay)
+    passes(quay, "gw0", "drill")
+    quay.jump(29 * 86_400.0)
+    assert quay.rest("POST", "/rollouts/preview", order())["checks"][0]["verdict"] == "passed"
+    quay.jump(2 * 86_400.0)
+    assert "at most 30 days may pass" in quay.refused("POST", "/rollouts", order())
+    passes(quay, "gw0", "drill")
+    assert quay.rest("POST", "/rollouts", order())["state"] == "running"
+
+
+def test_production_wants_this_bundle_to_have_passed_per_class_in_simulation_and_staging(
+    quay: Quay,
+) -> None:
+    names = fleet(quay)
+    quay.enroll("sim", labels={"env": "simulation"})
+    quay.enroll("stage", labels={"env": "staging"})
+    others_off(quay, "hardware_tested", "simulation", "staging")
+    body = order(target="env=production")
+    sentence = quay.refused("POST", "/rollouts", body)
+    assert "hardware_tested: no device of linux-x86_64 passed suite integration" in sentence
+    assert "simulation: suite integration has no report of 1.1.0" in sentence
+    assert "staging: suite integration has no report" in sentence
+    for name, left in (("sim", "staging: "), ("stage", "")):
+        quay.deploy("1.1.0", name)
+        quay.go(3)
+        passes(quay, name, "smoke")  # not enough for a MINOR version
+        assert "suite integration has no report" in quay.refused("POST", "/rollouts", body)
+        made = quay.rest("POST", "/verifications", {"suite": "integration", "target": name})
+        quay.go(2)
+        quay.report([name], 10.0, inferences=5)
+        assert quay.rest("GET", f"/verifications/{made['id']}")["outcome"] == "passed"
+        if left:
+            sentence = quay.refused("POST", "/rollouts", body)
+            assert left in sentence
+            assert "simulation: " not in sentence
+    assert quay.rest("POST", "/rollouts", body)["state"] == "running"
+    assert len(names) == 4
+
+
+def test_production_wants_alerts_that_reached_everybody_not_long_ago(quay: Quay) -> None:
+    fleet(quay)
+    others_off(quay, "alerts_tested")
+    assert "alerts were never tested" in quay.refused("POST", "/rollouts", order())

@@ -26,6 +26,7 @@ from wherry_controller.cli import (
     report,
     rollout,
     rollout_evidence,
+    rollout_papers,
     verify,
 )
 from wherry_controller.cli.client import DATA_DIR, Access, use
@@ -52,6 +53,10 @@ app.add_typer(rollout.app, name="rollout")
 rollout.app.command()(rollout_evidence.explain)
 rollout.app.command()(rollout_evidence.shadow)
 rollout.app.command()(rollout_evidence.experiment)
+rollout.app.command()(rollout_papers.checklist)
+rollout.app.command()(rollout_papers.tick)
+rollout.app.command()(rollout_papers.note)
+rollout.app.command()(rollout_papers.report)
 app.command()(rollout.rollback)
 app.command()(verify.verify)
 app.command()(verify.drill)

@@ -25,12 +25,13 @@ from wherry_controller.core.assurance import (
     judge,
     policy_for,
 )
+from wherry_controller.core.assurance.facts import Drill, Passed
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
-from wherry_controller.fleet import desires, gating, rollouts
+from wherry_controller.fleet import alerting, desires, gating, rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assurance as kept
-from wherry_controller.store import registry
+from wherry_controller.store import registry, verifications
 from wherry_controller.store import rollouts as notes
 from wherry_controller.store.assurance import PapersRow
 
@@ -83,6 +84,7 @@ def _facts(
     kept.select_units(
         org.db, (m.unit for m in rollout.members.values() if m.phase is not MemberPhase.SKIPPED)
     )
+    practised = verifications.newest_drill(org.db, rollout.model)
     quiet, example = kept.quiet(org.db, now_s, MISSED_INTERVALS)
     return Facts(
         rollout.model,
@@ -104,6 +106,9 @@ def _facts(
         f" from {gate.requests_min} requests on",
         quiet=quiet,
         quiet_example=example,
+        passed=tuple(Passed(*row) for row in verifications.passed(org.db, rollout.digest)),
+        drill=None if practised is None else Drill(*practised),
+        alert_test=alerting.last_self_test(org.db),
         stage=bundle.stage,
         failed_gates=gating.failed(org.db, org.registry, bundle, now_s),
     )

@@ -19,6 +19,7 @@ from wherry_controller.http.routes import (
     evidence,
     groups,
     operators,
+    papers,
     registry,
     reports,
     retention,
@@ -31,6 +32,7 @@ from wherry_controller.http.routes import (
 PREFIX = "/api/v1"
 MODULES = (
     operators,
+    papers,
     classes,
     devices,
     groups,

@@ -166,6 +166,15 @@ class Rollback(Shape):
     emergency: bool = Field(False, description="audited by itself, and everybody is told")
 
 
+class NewTick(Shape):
+    item: str = Field(max_length=64)
+    note: str = Field(min_length=1, max_length=256, description="what was done; it is audited")
+
+
+class NewNote(Shape):
+    text: str = Field(min_length=1, max_length=1024)
+
+
 class NewVerification(Shape):
     """A suite, or `deployment`: checks with the limits of a verification.json.
 

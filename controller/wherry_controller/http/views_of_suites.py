@@ -14,6 +14,11 @@ def verifications(db: Database, limit: int) -> list[dict[str, Any]]:
     return [_head(row) for row in kept.newest(db, limit)]
 
 
+def about(db: Database, target: str, digest: bytes) -> list[dict[str, Any]]:
+    """Runs that belong to a rollout, or looked at its bundle."""
+    return [_head(row) for row in kept.about(db, target, digest)]
+
+
 def verification(db: Database, run_id: str) -> dict[str, Any]:
     """One run in full."""
     versions = {row.digest: row.version for row in registry.bundles(db)}

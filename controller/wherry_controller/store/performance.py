@@ -104,6 +104,12 @@ def has_series(db: Database, connection: str, unit: str, digest: bytes) -> bool:
     return rows.scalar(db, sql, (connection, unit, digest)) is not None
 
 
+def has_digest(db: Database, digest: bytes) -> bool:
+    """Has any figure of the bundle arrived?"""
+    sql = "SELECT 1 FROM performance WHERE digest = ? AND inferences > 0 LIMIT 1"
+    return rows.scalar(db, sql, (digest,)) is not None
+
+
 def put_resources(db: Database, found: Iterable[tuple[str, str, float, str]]) -> None:
     """(connection, unit, received_s, JSON) of each unit's newest resource report."""
     rows.execute_all(db, "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", found)

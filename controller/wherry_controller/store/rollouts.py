@@ -99,6 +99,11 @@ def put_notice(db: Database, row: Notice) -> None:
     rows.put(db, "notices", row)
 
 
+def notices_of(db: Database, rollout: str) -> list[Notice]:
+    """What people were told about a rollout, oldest first."""
+    return rows.many(db, Notice, "notices", "WHERE rollout = ? ORDER BY id", (rollout,))
+
+
 def notices(db: Database, limit: int) -> list[Notice]:
     """The newest ones, oldest first."""
     return rows.many(db, Notice, "notices", "ORDER BY id DESC LIMIT ?", (limit,))[::-1]

@@ -90,6 +90,36 @@ def unverified_reverts(db: Database) -> list[tuple[str, str]]:
     return [(rollout, model) for rollout, model in found]
 
 
+def passed(db: Database, digest: bytes) -> list[tuple[str, str, str]]:
+    """(suite, class, environment) in which the bundle passed, each once."""
+    sql = (
+        "SELECT DISTINCT suite, hardware_class, environment FROM examinations "
+        "WHERE digest = ? AND outcome = 'passed' ORDER BY 1, 2, 3"
+    )
+    return [(suite, name, where) for suite, name, where in db.execute(sql, (digest,)).fetchall()]
+
+
+def about(db: Database, target: str, digest: bytes) -> list[Verification]:
+    """Runs that name the target, or looked at the bundle; oldest first."""
+    tail = (
+        "WHERE target = ? OR id IN (SELECT verification FROM examinations WHERE digest = ?) "
+        "ORDER BY rowid"
+    )
+    return rows.many(db, Verification, "verifications", tail, (target, digest))
+
+
+def newest_drill(db: Database, model: str) -> tuple[float, float, str] | None:
+    """(ended_s, duration_s, unit) of the newest drill of the model that passed."""
+    found: tuple[float, float, str] | None = db.execute(
+        "SELECT e.ended_s, e.ended_s - v.began_s, e.connection || '/' || e.unit "
+        "FROM verifications v JOIN examinations e ON e.verification = v.id "
+        "WHERE v.suite IN ('drill', 'full') AND e.model = ? AND e.outcome = 'passed' "
+        "ORDER BY e.ended_s DESC LIMIT 1",
+        (model,),
+    ).fetchone()
+    return found
+
+
 def put_exam(db: Database, row: Examination) -> None:
     rows.put(db, "examinations", row)
 

@@ -22,6 +22,24 @@ class BackTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """A suite that the exact bundle passed on some unit of a class in an environment."""
+
+    suite: str
+    hardware_class: str
+    environment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """The newest drill of the model that passed."""
+
+    at_s: float
+    duration_s: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """A rollout and the units that it selects. Times are Unix seconds; None: not known."""
 
@@ -43,6 +61,9 @@ class Facts:
     gate: str = ""  # its thresholds in one line
     quiet: int = 0  # units whose telemetry is older than three of their intervals
     quiet_example: str = ""
+    passed: tuple[Passed, ...] = ()
+    drill: Drill | None = None
+    alert_test: tuple[float, bool] | None = None  # when, and whether all of it arrived
     stage: str = ""  # of the version in the registry
     failed_gates: tuple[str, ...] | None = None  # release gates that it does not pass
 

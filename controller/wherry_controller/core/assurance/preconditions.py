@@ -16,12 +16,16 @@ from enum import Enum
 from typing import Any, Final
 
 from wherry_controller.core.assurance.facts import BackTarget, Facts
-from wherry_controller.core.assurance.policy import Demand, Policy
+from wherry_controller.core.assurance.policy import SIMULATION, STAGING, Demand, Policy
+from wherry_controller.core.assurance.suites import RANK
+from wherry_controller.core.registry.bumps import Bump
+from wherry_controller.core.registry.notes import bump_for
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.core.subset import WHOLE_BP
 
 NAMES_MAX: Final = 3
+DAY_S: Final = 86_400.0
 PROMOTED: Final = ("staging", "production")
 
 
@@ -179,6 +183,91 @@ def evaluation(facts: Facts, _policy: Policy) -> Answer:
     return Verdict.FAILED, text, evidence
 
 
+def drill(facts: Facts, policy: Policy) -> Answer:
+    """The way back of this model was practised not long ago."""
+    newest, days_max = facts.drill, policy.drill_days_max
+    how = f"run wherry drill --model {facts.model} --target UNIT --reason WHY on a canary device"
+    if newest is None:
+        return Verdict.FAILED, f"the way back was never practised: {how}", {}
+    days = (facts.now_s - newest.at_s) / DAY_S
+    evidence = {"at_s": newest.at_s, "duration_s": newest.duration_s, "unit": newest.unit}
+    text = f"practised on {newest.unit} {days:.1f} days ago in {newest.duration_s:.0f} s"
+    if days <= days_max:
+        return Verdict.PASSED, text, evidence
+    return Verdict.FAILED, f"{text}, at most {days_max:g} days may pass: {how}", evidence
+
+
+SUITE_FOR: Final[Mapping[Bump, str]] = {
+    Bump.PATCH: "smoke",  # golden vectors suffice
+    Bump.MINOR: "integration",
+    Bump.MAJOR: "integration",
+    Bump.NONE: "integration",  # a first install, or an older version: nothing vouches for it
+}
+
+
+def suite_for(facts: Facts) -> str:
+    """The least suite that the step from what serves to the new version asks for."""
+    return SUITE_FOR[bump_for({group.version for group in facts.back if group.version},
+                              facts.version)]  # fmt: skip
+
+
+def _passing(facts: Facts, environment: str | None) -> set[str]:
+    """The classes on which this bundle passed what is asked for (there, if anywhere)."""
+    least = RANK[suite_for(facts)]
+    return {
+        each.hardware_class
+        for each in facts.passed
+        if RANK.get(each.suite, 0) >= least and environment in (None, each.environment)
+    }
+
+
+def hardware_tested(facts: Facts, _policy: Policy) -> Answer:
+    """At least one device of each targeted class has passed with exactly this bundle."""
+    suite, missing = suite_for(facts), sorted(facts.classes.keys() - _passing(facts, None))
+    evidence = {"suite": suite, "missing": missing, "classes": sorted(facts.classes)}
+    if facts.classes and not missing:
+        return Verdict.PASSED, f"suite {suite} passed on {', '.join(facts.classes)}", evidence
+    names = ", ".join(missing) or "no class"
+    text = f"no device of {names} passed suite {suite} with {facts.version}: run wherry verify"
+    return Verdict.FAILED, text, evidence
+
+
+def simulation(facts: Facts, _policy: Policy) -> Answer:
+    """This bundle passed where env=simulation."""
+    return _passed_in(facts, SIMULATION)
+
+
+def staging(facts: Facts, _policy: Policy) -> Answer:
+    """This bundle passed where env=staging."""
+    return _passed_in(facts, STAGING)
+
+
+def _passed_in(facts: Facts, environment: str) -> Answer:
+    suite, found = suite_for(facts), sorted(_passing(facts, environment))
+    evidence = {"suite": suite, "classes": found}
+    if found:
+        return Verdict.PASSED, f"suite {suite} passed on {', '.join(found)}", evidence
+    text = (
+        f"suite {suite} has no report of {facts.version} from env={environment}: deploy it there"
+        f" and run wherry verify --target label:env={environment} --suite {suite}"
+    )
+    return Verdict.FAILED, text, evidence
+
+
+def alerts_tested(facts: Facts, policy: Policy) -> Answer:
+    """A synthetic breach was raised not long ago, and everybody was told."""
+    how = "run wherry alerts test"
+    if facts.alert_test is None:
+        return Verdict.FAILED, f"alerts were never tested: {how}", {}
+    at_s, has_arrived = facts.alert_test
+    days = (facts.now_s - at_s) / DAY_S
+    evidence = {"at_s": at_s, "has_arrived": has_arrived}
+    if has_arrived and days <= policy.drill_days_max:
+        return Verdict.PASSED, f"a test alert arrived {days:.1f} days ago", evidence
+    why = f"is {days:.0f} days old" if has_arrived else "did not reach everybody"
+    return Verdict.FAILED, f"the newest test alert {why}: {how}", evidence
+
+
 Precondition = Callable[[Facts, Policy], Answer]
 PRECONDITIONS: Final[Mapping[str, Precondition]] = {
     "rollback_target": rollback_target,
@@ -187,6 +276,11 @@ PRECONDITIONS: Final[Mapping[str, Precondition]] = {
     "approval": approval,
     "on_call": on_call,
     "monitoring": monitoring,
+    "drill": drill,
+    "hardware_tested": hardware_tested,
+    "simulation": simulation,
+    "staging": staging,
+    "alerts_tested": alerts_tested,
     "promotion": promotion,
     "evaluation": evaluation,
 }

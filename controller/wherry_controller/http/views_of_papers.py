@@ -1,0 +1,93 @@
+"""What the API shows beside a rollout: its checklist, and the report at its end."""
+
+import json
+from typing import Any
+
+from sqlite_utils import Database
+
+from wherry_controller.core.assurance.checklist import Known, Tick, filled
+from wherry_controller.core.audit_chain import AuditRow
+from wherry_controller.core.rollouts import restore
+from wherry_controller.fleet import assuring
+from wherry_controller.http import views, views_of_suites
+from wherry_controller.store import assurance, audit, performance, verifications
+from wherry_controller.store import rollouts as kept
+
+HISTORY_MAX = 1_000
+GOOD = ("pass",)
+
+
+def checklist(db: Database, rollout_id: str) -> list[dict[str, Any]]:
+    """Each item as it stands."""
+    return [
+        {
+            "item": line.item,
+            "when": line.when.value,
+            "text": line.text,
+            "is_done": line.is_done,
+            "found": line.found,
+            "ticked_by": None if line.tick is None else line.tick.who,
+            "ticked_s": None if line.tick is None else line.tick.at_s,
+        }
+        for line in filled(_known(db, rollout_id))
+    ]
+
+
+def _known(db: Database, rollout_id: str) -> Known:
+    row = kept.get(db, rollout_id)
+    history = audit.newest(db, HISTORY_MAX, subject=rollout_id)
+    findings = json.loads(assurance.papers(db, rollout_id).findings)
+    done = [_details(a) for a in history if a.action == "rollout.stage-done"]
+    required = restore(kept.parts(db, rollout_id)).plan.gate.require
+    suites = {suite for suite, _, _ in verifications.passed(db, row.bundle_digest)}
+    return Known(
+        row.state,
+        {f["item"]: (f["verdict"] == "passed" or f["is_forced"], f["text"]) for f in findings},
+        stages_done=len(done),
+        green_stages=sum(_is_green(left["checks"], required) for left in done),
+        notes=sum(a.action == "rollout.note" for a in history),
+        has_figures=performance.has_digest(db, row.bundle_digest),
+        figures_passed="deployment" in suites,
+        ticks={
+            _details(a)["item"]: Tick(a.who, a.at_s, a.reason)
+            for a in history
+            if a.action == "rollout.tick"
+        },
+    )
+
+
+def _is_green(checks: list[dict[str, Any]], required: tuple[str, ...]) -> bool:
+    """Did everything that the gate requires pass?"""
+    return all(c["verdict"] in GOOD for c in checks if c["check"] in required)
+
+
+def _details(row: AuditRow) -> dict[str, Any]:
+    return dict(json.loads(row.details))
+
+
+def report(db: Database, rollout_id: str, now_s: float) -> dict[str, Any]:
+    """The whole story of a rollout; lists of names are bounded."""
+    rollout = views.rollout(db, rollout_id, now_s)
+    history = audit.newest(db, HISTORY_MAX, subject=rollout_id)
+    papers = assurance.papers(db, rollout_id)
+    forced = [_details(a) for a in history if a.action == "rollout.force"]
+    return {
+        "rollout": {key: value for key, value in rollout.items() if key != "units"},
+        "duration_s": rollout["updated_s"] - rollout["created_s"],
+        "checks": assuring.shown(json.loads(papers.findings), papers),
+        "overrides": [
+            *rollout["overrides"],
+            *(f"forced: {f['item']}: {f['found']}" for f in forced),
+        ],
+        "checklist": checklist(db, rollout_id),
+        "incidents": [views.plain(notice) for notice in kept.notices_of(db, rollout_id)],
+        "notes": [
+            {"at_s": a.at_s, "who": a.who, "text": a.reason}
+            for a in history
+            if a.action == "rollout.note"
+        ],
+        "verifications": views_of_suites.about(db, rollout_id, bytes.fromhex(rollout["digest"])),
+        "history": [
+            {"at_s": a.at_s, "who": a.who, "action": a.action, "reason": a.reason} for a in history
+        ],
+    }
