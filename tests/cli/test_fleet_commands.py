@@ -157,7 +157,7 @@ def test_a_deployment_is_followed_to_its_end_and_rolled_back(
     )
     assert done.status == 0, done
     assert "succeeded" in done.out
-    assert "succeeded, stage 1 of 1, 1 of 1 confirmed" in done.err.splitlines()[-1]
+    assert "succeeded (stable), stage 1 of 1, 1 of 1 confirmed" in done.err.splitlines()[-1]
     made = service.ok("rollout", "create", "digits:1.1.0", "--target", "all", "--file", plan)
     watched = service.wherry("rollout", "watch", made["id"])
     assert watched.status == 0, watched
