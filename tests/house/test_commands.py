@@ -127,6 +127,19 @@ def name_newest(journey: Journey) -> None:
     journey.replaced["abort pump-anomaly-1.1.0-2"] = f"abort {newest['id']}"
 
 
+SIMULATE: Final = "wherry device simulate sim-1 --model pump-anomaly --inputs feed.f32"
+
+
+def wait_simulated(journey: Journey) -> None:
+    wait_for(lambda: journey.ok("device", "show", "sim-1")["is_online"], "sim-1 is online")
+
+
+def end_simulation(journey: Journey) -> None:
+    """Ctrl-C, and the next lines mean the one device again."""
+    assert journey.end(SIMULATE, signal.SIGINT) in (0, 130)
+    journey.ok("device", "revoke", "sim-1", "--reason", "simulated enough")
+
+
 def stage_green(journey: Journey) -> None:
     """A candidate that stands, and only waits for somebody who switches."""
     Path("green.toml").write_text(
@@ -330,6 +343,10 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry group list", says="presses"),
     run("wherry group show presses", says="dynamic"),
     run('wherry group delete presses --reason "the line is gone"', says="forgotten"),
+    start("wherry device simulate sim-1 --model pump-anomaly --inputs feed.f32", says="sim-1 runs"),
+    do(wait_simulated),
+    run("wherry deploy pump-anomaly:1.0.0 --target simulation", says="1 of 1 confirmed"),
+    do(end_simulation),
     run("wherry deploy pump-anomaly:1.0.0 --target label:site=oslo --subset 25%", says="paused"),
     # What is going on.
     watch("wherry telemetry tail --device pump-17", says="inferences=", status=130),

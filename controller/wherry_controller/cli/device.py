@@ -9,6 +9,7 @@ import typer
 from wherry_protocol.errors import Code, DecodeError, WherryError, error_of
 from wherry_protocol.names import SELF
 
+from wherry_controller.cli import simulation
 from wherry_controller.cli.client import ask
 from wherry_controller.cli.files import read_array, read_file, write_file
 from wherry_controller.cli.output import (
@@ -21,6 +22,7 @@ from wherry_controller.cli.output import (
 )
 
 app = typer.Typer(help="Enroll, list, show, configure, isolate and release devices.")
+app.command()(simulation.simulate)
 COLUMNS = ("id", "hardware_class", "is_online", "health", "models", "labels")
 DeviceArgument = Annotated[str, typer.Argument(help="The device's name.")]
 
