@@ -360,7 +360,7 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     do(name_self_test),
     run("wherry alerts list --limit 10 --state open"),
     run("wherry alerts show 1", says="resolved by wherry"),
-    run("wherry alerts explain 1", says="rule"),
+    run("wherry alerts explain 1", says="above 0.05"),
     run("wherry alerts ready --target all", status=18, says="no self-test arrived"),
     run("wherry report fleet --output fleet.md", says="written to fleet.md"),
     run("wherry report kept", says="no report was made on schedule"),
