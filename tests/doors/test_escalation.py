@@ -75,16 +75,19 @@ def test_two_devices_and_five_percent_that_fall_silent_halt_every_rollout_of_the
 
 def test_a_suite_that_fails_on_one_device_halts_the_rollout_and_is_critical(quay: Quay) -> None:
     made, new = in_rollout(quay)
-
-    def fail(org: Any) -> None:
-        now_s = quay.stage.world.now_s
-        unit = f"{new[0]}/self"
-        escalating.suite_failed(org, made["id"], unit, "smoke", "golden vector 3 differs", now_s)
-
-    quay.at_sea(lambda world: world.do(fail))
-    quay.go(2)
+    old = next(name for name in quay.devices if name not in new)
+    body = {"target": "all", "model": "digits", "suite": "smoke"}
+    quay.devices[old].golden = (3, 4)  # the rollout has not touched it
+    quay.rest("POST", "/verifications", body)
+    quay.go(5)
+    assert quay.rollout(made)["state"] == "running"
+    quay.devices[new[0]].golden = (3, 4)
+    quay.rest("POST", "/verifications", body)
+    quay.go(5)
     assert quay.rollout(made)["state"] == "paused"
-    assert "golden vector 3 differs" in critical(quay)["suite smoke"]["text"]
+    alert = critical(quay)["suite smoke"]
+    assert (alert["cause"], alert["unit"]) == ("suite", f"{new[0]}/self")
+    assert "3 of 4 golden vectors passed" in alert["text"]
 
 
 def damaged(device: FakeDevice) -> tuple[str, bytes]:

@@ -115,6 +115,18 @@ def database_damaged(org: Organization, finding: str, now_s: float) -> None:
     _tell(org, "database damaged", Cause.CORRUPTION, text, now_s)
 
 
+def verification_ended(org: Organization, details: dict[str, Any], now_s: float) -> None:
+    """A suite has ended; where it failed on a device of a rollout, that is halted (rule 3)."""
+    failed: dict[str, str] = details.get("failed") or {}
+    for unit_id, why in failed.items():
+        for rollout in rollouts.open_ones(org):
+            member = rollout.members.get(unit_id)
+            is_its = member is not None and member.phase not in UNTOUCHED
+            if is_its and rollout.model == details.get("model"):
+                suite = str(details.get("suite"))
+                suite_failed(org, rollout.rollout_id, unit_id, suite, why, now_s)
+
+
 def suite_failed(
     org: Organization, rollout: str, unit_id: str, suite: str, text: str, now_s: float
 ) -> None:
