@@ -244,3 +244,17 @@ def test_a_part_of_the_fleet_is_named_in_the_target_where_candidates_stand(
     made = quay.deploy("1.1.0", "50% of all", strategy=strategy, gate={"require": []})
     quay.go(3)
     assert (len(candidates(quay)), sum(quay.rollout(made)["members"].values())) == (2, 2)
+
+
+def test_an_experiment_begins_with_5_percent_and_the_rest_is_its_control_group(quay: Quay) -> None:
+    fleet(quay, 20)
+    command = ("rollout", "plan", "digits:1.1.0", "--target", "all", "--strategy", "ab")
+    first, *others = quay.cli(*command)["steps"]
+    assert (first["share"], first["opened"], first["is_manual"]) == (0.05, 1, False)
+    assert [(step["opened"], step["is_manual"]) for step in others] == [
+        (5, True), (10, True), (20, True),
+    ]  # fmt: skip
+    made = quay.deploy("1.1.0", strategy="ab", gate=ERRORS)
+    quay.go(3)
+    assert sorted(quay.versions().values()).count("1.1.0") == 1
+    assert quay.rollout(made)["members"]["pending"] == 19
