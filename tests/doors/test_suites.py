@@ -200,3 +200,30 @@ def test_a_restart_asks_again_what_was_not_answered(quay: Quay) -> None:
     quay.at_sea(lambda world: world.restart())
     quay.go(3)
     assert quay.rest("GET", f"/verifications/{made['id']}")["outcome"] == "passed"
+
+
+def test_production_tests_the_idle_slot_while_the_other_serves(quay: Quay) -> None:
+    quay.enroll("gw0", protocol=(1, 2))
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    quay.deploy("1.1.0", strategy="blue-green", gate={"require": ["errors"]})
+    quay.go(3)
+    run = verified(quay, 3, suite="production")
+    quay.report(["gw0"], 10.0, inferences=5)
+    quay.go(3)
+    run = quay.rest("GET", f"/verifications/{run['id']}")
+    assert (run["outcome"], steps(run)["candidate"]) == ("passed", "passed"), run
+    assert run["units"][0]["version"] == "1.1.0", "the verdict is about what stands beside"
+    assert quay.versions() == {"gw0": "1.0.0"}
+
+
+def test_after_a_way_back_the_bad_version_stays_in_its_slot_with_its_figures(quay: Quay) -> None:
+    fleet(quay, 1)
+    quay.report(["gw0"], inferences=1000, errors=20)
+    quay.rest("POST", "/rollback", {"model": "digits", "target": "all", "reason": "errors",
+                                    "plan": {"trial": TRIAL}})  # fmt: skip
+    quay.go(5)
+    [model] = quay.rest("GET", "/devices")[0]["models"]
+    assert (model["active_version"], model["previous_version"]) == ("1.0.0", "1.1.0")
+    kept = [row for row in quay.rest("GET", "/performance") if row["version"] == "1.1.0"]
+    assert (kept[0]["inferences"], kept[0]["errors"]) == (1000, 20)

@@ -40,6 +40,7 @@ from wherry_controller.store.verifications import Examination, Serving, Verifica
 
 OPEN_MAX: Final = 200
 NAMES_MAX: Final = 100
+SERVES_WELL: Final = (Outcome.CONFIRMED, Outcome.READY)  # a candidate leaves the active as it is
 CHECKS: Final = ("deployment", "restored")  # whether what shall serve does
 REPORTS_WAITED: Final = 3
 SHORTEST_WAIT_S: Final = 180.0  # a device may still count an interval that was longer
@@ -307,7 +308,7 @@ def stands(org: Organization, key: ExamKey) -> suites.Stands:
     return suites.Stands(
         row.active_digest,
         row.candidate_digest,
-        is_confirmed=row.outcome == Outcome.CONFIRMED,
+        is_confirmed=row.outcome in SERVES_WELL,
         is_settled=is_settled,
         reason=(row.reason or "it failed") if has_failed and is_settled else "",
     )
