@@ -108,18 +108,9 @@ def release_lines(release: dict[str, Any] | None) -> list[str]:
 
 
 def _check(check: dict[str, Any]) -> str:
-    """Its name, its class unless the text has it already, and how much evidence there is."""
+    """Its name, and its class unless the text has it already."""
     shown = f" ({check['class']})" if check["class"] and check["class"] not in check["text"] else ""
-    return f"{check['check']}{shown}: {check['text']}{_evidence(check.get('figures', {}))}"
-
-
-def _evidence(figures: dict[str, Any]) -> str:
-    """Of a sequential test: how far it is from stopping the rollout."""
-    evidence, needed = figures.get("evidence"), figures.get("evidence_max")
-    if evidence is None or needed is None or evidence >= needed:
-        return ""
-    shown = "none" if evidence <= 1.0 else f"{evidence:.2g} of {needed:g}"
-    return f" [evidence of harm: {shown}]"
+    return f"{check['check']}{shown}: {check['text']}"
 
 
 def _bar(view: dict[str, Any]) -> str:
