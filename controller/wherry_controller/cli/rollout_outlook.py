@@ -48,14 +48,19 @@ def plan(
     show(found["outlook"] | {"stages": found["stages"]}, outlook_text(found["outlook"]))
 
 
+def _devices(count: int) -> str:
+    return "1 device" if count == 1 else f"{count} devices"
+
+
 def outlook_text(outlook: dict[str, Any]) -> str:
     """Steps, the whole time, bytes, and the exposure, line by line."""
     lines = [f"{outlook['units']} devices, nothing is done yet"]
     for number, step in enumerate(outlook["steps"], start=1):
         when = "when somebody says so" if step["is_manual"] else "at the earliest"
         lines.append(
-            f"  stage {number}: {step['action']} {step['added'] or step['opened']} devices"
-            f" ({step['share']:.4g} of all), after {span_text(step['opens_after_s'])} {when}"
+            f"  stage {number}: {step['action']} {_devices(step['added'] or step['opened'])}"
+            f" ({step['share'] * 100:.4g} % of all),"
+            f" after {span_text(step['opens_after_s'])} {when}"
         )
     lines.append(f"  expected: {span_text(outlook['expected_s'])}, if all goes well")
     load = outlook["load"]

@@ -9,6 +9,8 @@ from wherry_protocol import sketch
 from wherry_controller.core.alerts import Alert
 from wherry_controller.core.baselines.document import from_text
 from wherry_controller.core.guard.limits import GuardLimits
+from wherry_controller.core.guard.standing import Figure
+from wherry_controller.core.notify import Cause
 from wherry_controller.core.windows import Window
 from wherry_controller.fleet.desires import manifest_of
 from wherry_controller.fleet.guarding import LIMITS
@@ -22,6 +24,8 @@ ROWS_SHOWN: Final = 5
 
 def rule_of(cause: str, limits: GuardLimits) -> str:
     """The standing guard's rule for a figure, in numbers; empty for what it does not judge."""
+    if cause == Cause.SELF_TEST.value:
+        cause = Figure.ERRORS.value  # the breach that never was is one of errors
     return {
         "errors": f"watch from {limits.error_watch:.0%}, alert above {limits.error_alert:.0%}, "
         f"roll back above {limits.error_rollback:.0%} for {limits.error_rollback_s:g} s; windows "
