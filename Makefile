@@ -109,9 +109,11 @@ crash-sweep: setup firmware
 	@$(BIN)/python -m tests.crash_sweep --subject "$(SUBJECT)" --scenario "$(SCENARIO)" \
 	  --jobs $(or $(JOBS),2)
 
-# The generated parts of the documents: tables of messages, diagrams of state machines.
+# The generated parts of the documents: tables of messages, diagrams of state machines, and what the
+# operator's guide shows.
 docs: setup
 	@$(BIN)/python docs/build.py
+	@$(BIN)/python -m tests.doors.guide
 
 # --- hold ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ A `console` block shows commands (`$ wherry …`) and their output. A comment is
 shown, and that a reader's fleet takes by itself:
 
     <!-- fleet 20 -->            so many devices, pump-01 and on; 1.0.0 serves on all of them
-    <!-- fleet 20 production --> the same, labelled env=production
+    <!-- fleet 20 production --> the same, labelled env=production, with bench-1 and lab-1 before it
     <!-- push 1.1.0 -->          into the registry
     <!-- follow 5 -->            devices follow what they are told, for so many seconds
     <!-- report 10 -->           everybody reports each minute, for so many minutes
@@ -91,6 +91,9 @@ def fleet(reader: Reader, count: str, environment: str = "") -> None:
     label = {"env": environment} if environment else {}
     for number, name in enumerate(names):
         reader.quay.enroll(name, labels=LABELS[number % 2] | label, protocol=PROTOCOL)
+    if environment:
+        reader.quay.enroll("bench-1", labels={"env": "simulation"}, protocol=PROTOCOL)
+        reader.quay.enroll("lab-1", labels={"env": "staging"}, protocol=PROTOCOL)
     push(reader, "1.0.0")
     reader.quay.rest("POST", "/rollouts", {
         "model": "digits", "version": "1.0.0", "target": "all",
