@@ -1,7 +1,8 @@
 """The inspector: what takes long to read is read beside the writer, on a connection of its own.
 
 Once a day the whole database is checked; once an hour each rollout that has succeeded is compared
-with its baseline; on schedule the fleet's report is made. Only what was found goes to the writer.
+with its baseline; the summary of a rollout that has ended is made once, and the fleet's report on
+schedule. Only what was found goes to the writer.
 """
 
 import logging
@@ -15,14 +16,17 @@ from typing import Final
 
 from sqlite_utils import Database
 
+from wherry_controller.core.assurance.summary import summary_markdown
 from wherry_controller.fleet import Organization, afterwatch, escalating, reporting
+from wherry_controller.http import views_of_papers
 from wherry_controller.settings import Settings
-from wherry_controller.store import open_reader, watches
+from wherry_controller.store import open_reader, summaries, watches
 from wherry_controller.store.rows import scalar
 
 LOG = logging.getLogger(__name__)
 INSPECT_S: Final = 86_400.0
 LOOK_S: Final = 60.0
+SUMMARIES_MAX: Final = 20  # in one round
 INTACT: Final = "ok"
 
 
@@ -76,6 +80,7 @@ class Inspector:
         try:
             self._watch(db, now_s)
             self._report(db, now_s)
+            self._summarize(db, now_s)
         finally:
             db.close()
 
@@ -99,3 +104,10 @@ class Inspector:
         if reporting.is_due(db, self.settings.alerts.report_s, now_s):
             report = reporting.fleet_report(db, self.settings.organization, now_s)
             self.submit(lambda org: reporting.keep(org, report, now_s)).result()
+
+    def _summarize(self, db: Database, now_s: float) -> None:
+        for rollout in summaries.lacking(db, SUMMARIES_MAX):
+            text = summary_markdown(views_of_papers.report(db, rollout, now_s))
+            self.submit(
+                lambda org, r=rollout, t=text: reporting.keep_summary(org, r, t, now_s)  # type: ignore[misc]
+            ).result()

@@ -15,7 +15,7 @@ from wherry_controller.core.assurance import (
     judge,
     policy_for,
 )
-from wherry_controller.core.assurance.facts import Drill, Passed
+from wherry_controller.core.assurance.facts import Drill, Passed, Shadowed
 from wherry_controller.core.assurance.policy import parse_policies
 from wherry_controller.core.assurance.preconditions import suite_for
 from wherry_controller.core.rollouts import parse_plan
@@ -29,7 +29,9 @@ GOOD = Facts(
     started_by="bob",
     on_call="bob",
     classes={"linux-x86_64": 4},
-    back=(BackTarget("linux-x86_64", "1.0.0", 4, "gw0/self"),),
+    back=(BackTarget("linux-x86_64", "1.0.0", 4, "gw0/self", "a0"),),
+    shadows=(Shadowed("a0", True, "digits-1.1.0-1", "990 of 1000 agreed"),),
+    is_announced=True,
     gated_stages=2,
     stage_count=2,
     required=("errors",),
@@ -100,6 +102,16 @@ def test_good_facts_pass_every_precondition() -> None:
         ("promotion", {"stage": "archived"}, "failed", "is in archived"),
         ("evaluation", {"failed_gates": ("accuracy",)}, "failed", "fail: accuracy"),
         ("evaluation", {"failed_gates": None}, "failed", "nobody looked"),
+        ("shadow_passed", {"shadows": ()}, "failed", "no shadow of 1.1.0 beside 1.0.0 passed"),
+        ("shadow_passed", {"back": group(digest="a1")}, "failed", "--strategy shadow"),
+        (
+            "shadow_passed",
+            {"shadows": (Shadowed("a0", False, "digits-1.1.0-1", "90 of 1000 agreed"),)},
+            "failed",
+            "digits-1.1.0-1 failed: 90 of 1000",
+        ),
+        ("announced", {"is_announced": None}, "failed", "--draft"),
+        ("announced", {"is_announced": False}, "failed", "has not arrived everywhere"),
         ("monitoring", {"quiet": 2, "quiet_example": "gw1/self"}, "failed", "gw1/self"),
     ],
 )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from wherry_controller.core.assurance import PRECONDITIONS
 from wherry_controller.core.permissions import Role
 
 from tests.doors.quay import DIRECT, TRIAL, Quay
@@ -48,7 +49,7 @@ def drafted(quay: Quay, **more: Any) -> str:
 def others_off(quay: Quay, *items: str) -> None:
     """A policy file for production that asks for these items only."""
     text = quay.data.settings.read_text() + "\n[environments.production]\n"
-    wanted = {item: "block" if item in items else "off" for item in asked_of_production(quay)}
+    wanted = {item: "block" if item in items else "off" for item in PRECONDITIONS}
     text += "".join(f'{item} = "{demand}"\n' for item, demand in wanted.items())
     quay.data.settings.write_text(text)
     quay.at_sea(lambda world: world.restart())
@@ -258,7 +259,13 @@ def test_production_wants_this_bundle_to_have_passed_per_class_in_simulation_and
             sentence = quay.refused("POST", "/rollouts", body)
             assert left in sentence
             assert "simulation: " not in sentence
-    assert quay.rest("POST", "/rollouts", body)["state"] == "running"
+    made = quay.rest("POST", "/rollouts", body)
+    assert made["state"] == "running"
+    [line] = [
+        one for one in quay.cli("rollout", "checklist", made["id"]) if one["item"] == "tested"
+    ]
+    assert (line["is_done"], line["ticked_by"]) == (True, None)
+    assert "suite integration passed on linux-x86_64" in line["found"]
     assert len(names) == 4
 
 

@@ -48,6 +48,7 @@ def test_the_checklist_fills_in_itself_what_it_can_and_asks_for_the_rest(quay: Q
     after = standing(quay, rollout_id)
     assert after == {
         "tested": None, "rollback": True, "monitoring": True, "approval": True,
+        "notified": None, "small": False, "notified_after": None, "summary": None,
         "procedure": None, "documents": None, "steps": True, "alerts": None, "issues": None,
         "performance": False, "series": True, "documents_after": None, "lessons": None,
     }  # fmt: skip

@@ -25,13 +25,15 @@ from wherry_controller.core.assurance import (
     judge,
     policy_for,
 )
-from wherry_controller.core.assurance.facts import Drill, Passed
+from wherry_controller.core.assurance.facts import Drill, Passed, Shadowed
+from wherry_controller.core.notify import Kind
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
+from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.fleet import alerting, desires, gating, rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assurance as kept
-from wherry_controller.store import registry, verifications
+from wherry_controller.store import deliveries, registry, shadows, verifications
 from wherry_controller.store import rollouts as notes
 from wherry_controller.store.assurance import PapersRow
 
@@ -109,6 +111,12 @@ def _facts(
         passed=tuple(Passed(*row) for row in verifications.passed(org.db, rollout.digest)),
         drill=None if practised is None else Drill(*practised),
         alert_test=alerting.last_self_test(org.db),
+        serves=any(stage.action in SERVING for stage in rollout.plan.stages),
+        shadows=tuple(
+            Shadowed(row.primary_digest.hex(), bool(row.is_passed), row.rollout, row.text)
+            for row in shadows.newest_of(org.db, rollout.digest)
+        ),
+        is_announced=deliveries.is_delivered(org.db, Kind.ANNOUNCED.value, rollout.rollout_id),
         stage=bundle.stage,
         failed_gates=gating.failed(org.db, org.registry, bundle, now_s),
     )
@@ -127,6 +135,7 @@ def _back(org: Organization, model: str, candidate: Manifest) -> tuple[BackTarge
                 version,
                 group.count,
                 group.example,
+                "" if group.digest is None else group.digest.hex(),
                 is_in_registry=manifest is not None,
                 has_budget=manifest is not None and group.hardware_class in manifest.budgets,
                 is_above_floor=not version or Version.parse(version) >= floor,

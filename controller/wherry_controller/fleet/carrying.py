@@ -7,6 +7,7 @@ from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, TrialLimits
 
 from wherry_controller.core.rollouts import Rollout, State, drafting
+from wherry_controller.core.rollouts.checks import Verdict
 from wherry_controller.core.rollouts.effects import (
     Assign,
     Audit,
@@ -18,6 +19,7 @@ from wherry_controller.core.rollouts.effects import (
 )
 from wherry_controller.core.rollouts.events import Assigned, Event, PassedOver
 from wherry_controller.core.rollouts.pools import Figures
+from wherry_controller.core.rollouts.shadowing import outcomes
 from wherry_controller.core.rollouts.slots import has_switch, serving_slot
 from wherry_controller.fleet import assigning, desires, life
 from wherry_controller.fleet.assigning import Wish
@@ -30,11 +32,13 @@ from wherry_controller.store import (
     performance,
     registry,
     releases,
+    shadows,
 )
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit
 from wherry_controller.store.groups import RunRow
 from wherry_controller.store.releases import ReleaseRow
+from wherry_controller.store.shadows import ShadowRow
 
 HISTORY_S = 3600.0  # a unit's own figures from before its swap, the comparison of last resort
 WITHDRAWN = bytes(32)  # stands for the id of an assignment that was taken away
@@ -61,6 +65,7 @@ def carry_out(org: Organization, rollout: Rollout, effect: Effect, now_s: float)
         org.record(now_s, SYSTEM, "rollout.finished", effect.rollout_id, effect.state,
                    report=dict(effect.report))  # fmt: skip
         _finished(org, rollout, now_s)
+        _keep_shadow(org, rollout, now_s)
         life.finished(org, rollout, effect.state, now_s)
     return None
 
@@ -104,6 +109,16 @@ def _finished(org: Organization, rollout: Rollout, now_s: float) -> None:
     row = groups.find(org.db, name) if prefix == "group" else None
     if row is not None and row.is_dynamic and rollout.state is State.SUCCEEDED:
         groups.put_run(org.db, RunRow(name, rollout.model, rollout.rollout_id, now_s))
+
+
+def _keep_shadow(org: Organization, rollout: Rollout, now_s: float) -> None:
+    """How it came out beside each bundle that served; passed only where the rollout did."""
+    primaries = {unit: m.before for unit, m in rollout.members.items() if m.before is not None}
+    for one in outcomes(rollout.plan.gate, rollout.panel.shadow, primaries):
+        is_passed = one.verdict is Verdict.PASS and rollout.state is State.SUCCEEDED
+        if is_passed or one.verdict is Verdict.FAIL:
+            shadows.put(org.db, ShadowRow(None, rollout.rollout_id, rollout.digest, one.primary,
+                                          int(is_passed), one.text, now_s))  # fmt: skip
 
 
 def slot_key(environment: str, model: str) -> str:

@@ -2,16 +2,18 @@
 
 import json
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any, Final
 
 from sqlite_utils import Database
 
 from wherry_controller.core.fleet_report import as_markdown
-from wherry_controller.core.notify import Kind, Matter, chosen
+from wherry_controller.core.notify import Cause, Kind, Matter, chosen
 from wherry_controller.fleet import alerting, targets
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import alerts, deliveries, performance, watches
+from wherry_controller.store import alerts, deliveries, performance, summaries, watches
 from wherry_controller.store import rollouts as kept
+from wherry_controller.store.summaries import SummaryRow
 
 RECENT_S: Final = 900
 STANDING_MAX: Final = 20
@@ -45,6 +47,18 @@ def is_due(db: Database, interval_s: int, now_s: float) -> bool:
     """Whether the schedule asks for another one; an interval of 0 is no schedule."""
     last_s = watches.last_report_s(db)
     return interval_s > 0 and (last_s is None or now_s - last_s >= interval_s or now_s < last_s)
+
+
+def keep_summary(org: Organization, rollout: str, markdown: str, now_s: float) -> None:
+    """Keep the report of a rollout that has ended, and send it to whoever takes it; once."""
+    if summaries.find(org.db, rollout) is not None:
+        return
+    digest = sha256(markdown.encode())
+    summaries.put(org.db, SummaryRow(rollout, now_s, digest.digest(), markdown))
+    body = {"text": f"summary of rollout {rollout}", "severity": "info", "markdown": markdown,
+            "digest": digest.hexdigest(), "path": f"/api/v1/rollouts/{rollout}/report"}  # fmt: skip
+    for route in chosen(org.routes, Matter(Kind.SUMMARY.value, "info", Cause.ROLLOUT.value)):
+        alerting.queue(org, route, Kind.SUMMARY, body, now_s, rollout=rollout)
 
 
 def keep(org: Organization, report: dict[str, Any], now_s: float) -> None:

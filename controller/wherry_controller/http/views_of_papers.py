@@ -7,14 +7,19 @@ from sqlite_utils import Database
 
 from wherry_controller.core.assurance.checklist import Known, Tick, filled
 from wherry_controller.core.audit_chain import AuditRow
+from wherry_controller.core.notify import Kind
 from wherry_controller.core.rollouts import restore
+from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.fleet import assuring
 from wherry_controller.http import views, views_of_suites
-from wherry_controller.store import assurance, audit, performance, verifications
+from wherry_controller.store import assurance, audit, deliveries, performance, verifications
 from wherry_controller.store import rollouts as kept
 
 HISTORY_MAX = 1_000
+TOLD_MAX = 200
 GOOD = ("pass",)
+EXPERIMENT = "ab"
+TOLD = (Kind.ANNOUNCED, Kind.COMPLETED, Kind.SUMMARY)
 
 
 def checklist(db: Database, rollout_id: str) -> list[dict[str, Any]]:
@@ -38,7 +43,9 @@ def _known(db: Database, rollout_id: str) -> Known:
     history = audit.newest(db, HISTORY_MAX, subject=rollout_id)
     findings = json.loads(assurance.papers(db, rollout_id).findings)
     done = [_details(a) for a in history if a.action == "rollout.stage-done"]
-    required = restore(kept.parts(db, rollout_id)).plan.gate.require
+    plan = restore(kept.parts(db, rollout_id)).plan
+    required = plan.gate.require
+    first = next((stage for stage in plan.stages if stage.action in SERVING), None)
     suites = {suite for suite, _, _ in verifications.passed(db, row.bundle_digest)}
     return Known(
         row.state,
@@ -48,6 +55,9 @@ def _known(db: Database, rollout_id: str) -> Known:
         notes=sum(a.action == "rollout.note" for a in history),
         has_figures=performance.has_digest(db, row.bundle_digest),
         figures_passed="deployment" in suites,
+        told={kind.value: deliveries.is_delivered(db, kind.value, rollout_id) for kind in TOLD},
+        first_share_bp=0 if first is None else min(first.share_bp, plan.subset_bp),
+        is_experiment=plan.strategy == EXPERIMENT,
         ticks={
             _details(a)["item"]: Tick(a.who, a.at_s, a.reason)
             for a in history
@@ -87,6 +97,10 @@ def report(db: Database, rollout_id: str, now_s: float) -> dict[str, Any]:
             if a.action == "rollout.note"
         ],
         "verifications": views_of_suites.about(db, rollout_id, bytes.fromhex(rollout["digest"])),
+        "told": [
+            {"route": d.route, "kind": d.kind, "state": d.state, "at_s": d.ended_s, "text": d.text}
+            for d in deliveries.of_rollout(db, rollout_id)[-TOLD_MAX:]
+        ],
         "history": [
             {"at_s": a.at_s, "who": a.who, "action": a.action, "reason": a.reason} for a in history
         ],

@@ -371,6 +371,24 @@ def suites_that_ran(db: Database) -> None:
     db.execute("CREATE INDEX examinations_by_digest ON examinations (digest, suite)")
 
 
+def shadows_and_summaries(db: Database) -> None:
+    """How shadows came out, and what was told at the end of a rollout; none is told late."""
+    db.execute(
+        "CREATE TABLE shadows (id INTEGER PRIMARY KEY, rollout TEXT NOT NULL, "
+        "digest BLOB NOT NULL, primary_digest BLOB NOT NULL, is_passed INTEGER NOT NULL, "
+        "text TEXT NOT NULL, ended_s REAL NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX shadows_by_pair ON shadows (digest, primary_digest)")
+    db.execute(
+        "CREATE TABLE summaries (rollout TEXT PRIMARY KEY, made_s REAL NOT NULL, "
+        "digest BLOB NOT NULL, markdown TEXT NOT NULL) STRICT"
+    )
+    db.execute(
+        "INSERT INTO summaries SELECT id, updated_s, zeroblob(32), '' FROM rollouts "
+        "WHERE is_open = 0"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -384,6 +402,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     versions_have_a_life,
     troubles_watches_and_reports,
     suites_that_ran,
+    shadows_and_summaries,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -14,6 +14,8 @@ from typing import Final
 
 from wherry_protocol.errors import Code, WherryError
 
+SMALL_BP: Final = 500
+
 
 class When(Enum):
     """The part of the list that an item is in."""
@@ -44,6 +46,9 @@ class Known:
     notes: int = 0
     has_figures: bool = False  # telemetry of the new digest has arrived
     figures_passed: bool = False  # a deployment's figures were inside their limits
+    told: Mapping[str, bool | None] = field(default_factory=dict)  # kind of message -> arrived
+    first_share_bp: int = 0  # of the first stage that serves; 0: none does
+    is_experiment: bool = False
     ticks: Mapping[str, Tick] = field(default_factory=dict)
 
 
@@ -93,6 +98,29 @@ def _figures(known: Known) -> Answer:
     )
 
 
+def _told(*kinds: str) -> Source:
+    """From deliveries: there were some of each kind, and all of them have arrived."""
+
+    def answer(known: Known) -> Answer:
+        nobody = [kind for kind in kinds if known.told.get(kind) is None]
+        if nobody:
+            return None, f"nobody was to be told: {', '.join(nobody)}"
+        late = [kind for kind in kinds if not known.told[kind]]
+        text = f"has not arrived everywhere: {', '.join(late)}" if late else "it has arrived"
+        return not late, text
+
+    return answer
+
+
+def _begins_small(known: Known) -> Answer:
+    """An experiment, or a first stage of at most 5 %."""
+    if not known.first_share_bp:
+        return True, "no stage serves anybody"
+    what = "an experiment begins" if known.is_experiment else "it begins"
+    text = f"{what} with {known.first_share_bp / 100:g} % of the devices"
+    return known.first_share_bp <= SMALL_BP, text
+
+
 def _series(known: Known) -> Answer:
     text = "figures of the new version arrive" if known.has_figures else "none has arrived yet"
     return known.has_figures, text
@@ -107,6 +135,8 @@ CHECKLIST: Final[Mapping[str, Item]] = {
     ),
     "monitoring": Item(When.BEFORE, "monitoring configured", _found("monitoring")),
     "approval": Item(When.BEFORE, "approved by another person", _found("approval")),
+    "notified": Item(When.BEFORE, "team notified", _told("rollout.announced")),
+    "small": Item(When.BEFORE, "an experiment, or a first stage of at most 5 %", _begins_small),
     "procedure": Item(When.BEFORE, "deployment procedure reviewed"),
     "documents": Item(When.BEFORE, "documentation is up to date"),
     "steps": Item(When.DURING, "each step verified before the next", _stages),
@@ -114,6 +144,8 @@ CHECKLIST: Final[Mapping[str, Item]] = {
     "issues": Item(When.DURING, "issues documented (a note, or a tick that says none)", _issues),
     "performance": Item(When.AFTER, "performance verified", _figures),
     "series": Item(When.AFTER, "monitoring shows the new version", _series),
+    "notified_after": Item(When.AFTER, "team notified of the end", _told("rollout.completed")),
+    "summary": Item(When.AFTER, "summary shared with the team", _told("rollout.summary")),
     "documents_after": Item(When.AFTER, "documentation updated"),
     "lessons": Item(When.AFTER, "lessons learned documented"),
 }

@@ -15,6 +15,7 @@ class BackTarget:
     version: str
     count: int
     example: str
+    digest: str = ""  # of what they serve
     is_in_registry: bool = True
     has_budget: bool = True
     is_above_floor: bool = True  # the new version's security floor lets it come back
@@ -28,6 +29,16 @@ class Passed:
     suite: str
     hardware_class: str
     environment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """The newest verdict of a shadow of the new bundle beside the bundle `primary`."""
+
+    primary: str
+    is_passed: bool
+    rollout: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,9 @@ class Facts:
     passed: tuple[Passed, ...] = ()
     drill: Drill | None = None
     alert_test: tuple[float, bool] | None = None  # when, and whether all of it arrived
+    serves: bool = True  # some stage lets it answer; a mere shadow never does
+    shadows: tuple[Shadowed, ...] = ()
+    is_announced: bool | None = None  # has the announcement arrived? None: nobody was told yet
     stage: str = ""  # of the version in the registry
     failed_gates: tuple[str, ...] | None = None  # release gates that it does not pass
 

@@ -63,6 +63,8 @@ BY_NAME: Final[Mapping[str, Mapping[str, Demand]]] = {
         "alerts_tested": Demand.WARN,
         "promotion": Demand.WARN,
         "evaluation": Demand.WARN,
+        "shadow_passed": Demand.WARN,
+        "announced": Demand.WARN,
     },
     STAGING: {
         "rollback_target": Demand.BLOCK,

@@ -268,6 +268,38 @@ def alerts_tested(facts: Facts, policy: Policy) -> Answer:
     return Verdict.FAILED, f"the newest test alert {why}: {how}", evidence
 
 
+def shadow_passed(facts: Facts, _policy: Policy) -> Answer:
+    """It ran as a shadow beside exactly what the selected units serve, and passed."""
+    if not facts.serves:
+        return Verdict.PASSED, "it is a shadow itself and serves nobody", {}
+    passed = {each.primary: each for each in facts.shadows if each.is_passed}
+    failed = {each.primary: each for each in facts.shadows if not each.is_passed}
+    beside = {group.digest: group.version for group in facts.back if group.version}
+    missing = sorted(version for digest, version in beside.items() if digest not in passed)
+    evidence = {"missing": missing, "rollouts": sorted(one.rollout for one in passed.values())}
+    if not beside:
+        return Verdict.PASSED, "nothing serves that it could run beside", evidence
+    if not missing:
+        told = ", ".join(f"{passed[d].rollout} ({passed[d].text})" for d in beside)
+        return Verdict.PASSED, f"shadow passed: {told}", evidence
+    why = [f"{failed[d].rollout} failed: {failed[d].text}" for d in beside if d in failed]
+    text = f"no shadow of {facts.version} beside {', '.join(missing)} passed"
+    how = "create a rollout with --strategy shadow first"
+    return Verdict.FAILED, "; ".join([text, *why[:NAMES_MAX], how]), evidence
+
+
+def announced(facts: Facts, _policy: Policy) -> Answer:
+    """Whoever wants to know has got the announcement."""
+    evidence = {"is_announced": facts.is_announced}
+    if facts.is_announced:
+        return Verdict.PASSED, "the announcement has arrived", evidence
+    how = "see wherry notify list" if facts.is_announced is False else (
+        "give a route the event rollout.announced, create it with --draft and start it afterwards"
+    )  # fmt: skip
+    what = "has not arrived everywhere" if facts.is_announced is False else "was sent to nobody"
+    return Verdict.FAILED, f"the announcement {what}: {how}", evidence
+
+
 Precondition = Callable[[Facts, Policy], Answer]
 PRECONDITIONS: Final[Mapping[str, Precondition]] = {
     "rollback_target": rollback_target,
@@ -283,6 +315,8 @@ PRECONDITIONS: Final[Mapping[str, Precondition]] = {
     "alerts_tested": alerts_tested,
     "promotion": promotion,
     "evaluation": evaluation,
+    "shadow_passed": shadow_passed,
+    "announced": announced,
 }
 
 

@@ -38,6 +38,7 @@ def summary_markdown(report: Mapping[str, Any]) -> str:
     lines += _section("Incidents", report["incidents"], _incident)
     lines += _section("Notes", report["notes"], _note)
     lines += _section("Verifications", report["verifications"], _verification)
+    lines += _section("Who was told", report["told"], _told)
     lines += _section("Who did what", report["history"][:ROWS_MAX], _row)
     return "\n".join(lines)
 
@@ -80,6 +81,10 @@ def _note(row: Mapping[str, Any]) -> str:
 
 def _verification(row: Mapping[str, Any]) -> str:
     return f"- {row['id']}: {row['suite']} {row['outcome']} ({row['target']})"
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    return f"- {row['route']}: {row['kind']} {row['state']}"
 
 
 def _row(row: Mapping[str, Any]) -> str:

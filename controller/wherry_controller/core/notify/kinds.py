@@ -17,6 +17,7 @@ class Kind(Enum):
     STAGE = "rollout.stage"
     PAUSED = "rollout.paused"
     COMPLETED = "rollout.completed"
+    SUMMARY = "rollout.summary"
     STOP = "emergency.stop"
     GO = "emergency.go"
     ISOLATED = "emergency.isolated"

@@ -165,6 +165,35 @@ def shadow_report(limits: GateLimits, shadowing: Shadowing) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the shadow came out beside one bundle that served."""
+
+    primary: bytes
+    verdict: Verdict
+    text: str
+
+
+def outcomes(
+    limits: GateLimits, shadowing: Shadowing, primaries: Mapping[str, bytes]
+) -> tuple[Outcome, ...]:
+    """One for each bundle that served on some device. What failed over all devices failed beside
+    each; what passed has passed beside a bundle whose own devices compared and agreed enough."""
+    check = check_shadow(limits, shadowing)
+    found = []
+    for primary in sorted(set(primaries.values())):
+        own = [shadowing.devices[u] for u, p in primaries.items()
+               if p == primary and u in shadowing.devices]  # fmt: skip
+        compared, agreed = sum(c for c, _ in own), sum(a for _, a in own)
+        verdict = check.verdict
+        if verdict is Verdict.PASS and compared < limits.shadow_requests_min:
+            verdict = Verdict.INCONCLUSIVE
+        elif verdict is Verdict.PASS and agreed / compared <= limits.shadow_agreement_min:
+            verdict = Verdict.FAIL
+        found.append(Outcome(primary, verdict, f"{agreed} of {compared} agreed"))
+    return tuple(found)
+
+
 def kept(shadowing: Shadowing) -> dict[str, Any]:
     """As JSON values, without the devices."""
     return {
