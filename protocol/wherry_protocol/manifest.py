@@ -143,6 +143,9 @@ class Provenance:
     git_commit: str = field(4, Text(64), default="")
     framework: str = field(5, Text(64), default="")
     source_digest: bytes | None = field(6, Digest, default=None)  # the ONNX or TFLite file
+    tests_digest: bytes | None = field(7, Digest, default=None)  # the report of its tests (JUnit)
+    tests_passed: int | None = field(8, Uint(), default=None)
+    tests_failed: int | None = field(9, Uint(), default=None)  # failed, with an error, or skipped
 
 
 @part

@@ -15,7 +15,7 @@ from wherry_controller.core.assurance import (
     judge,
     policy_for,
 )
-from wherry_controller.core.assurance.facts import Drill, Passed, Shadowed
+from wherry_controller.core.assurance.facts import Drill, Passed, Power, Shadowed
 from wherry_controller.core.assurance.policy import parse_policies
 from wherry_controller.core.assurance.preconditions import suite_for
 from wherry_controller.core.rollouts import parse_plan
@@ -32,6 +32,10 @@ GOOD = Facts(
     back=(BackTarget("linux-x86_64", "1.0.0", 4, "gw0/self", "a0"),),
     shadows=(Shadowed("a0", True, "digits-1.1.0-1", "990 of 1000 agreed"),),
     is_announced=True,
+    power=tuple(
+        Power(name, 500.0, 420.0, "measured:hwmon") for name in ("linux-x86_64", "cortex-m-sim")
+    ),
+    host_tests=(12, 0),
     gated_stages=2,
     stage_count=2,
     required=("errors",),
@@ -110,6 +114,18 @@ def test_good_facts_pass_every_precondition() -> None:
             "failed",
             "digits-1.1.0-1 failed: 90 of 1000",
         ),
+        ("power_budget", {"power": ()}, "failed", "no power_mw in the budget of linux-x86_64"),
+        ("power_budget", {"power": (Power("linux-x86_64", None, 1.0),)}, "failed", "no power_mw"),
+        ("power_budget", {"power": (Power("linux-x86_64", 9.0),)}, "failed", "nobody measured"),
+        (
+            "power_budget",
+            {"power": (Power("linux-x86_64", 9.0, 9.0, "modelled:datasheet"),)},
+            "failed",
+            "9 of 9 mW on linux-x86_64 (modelled:datasheet)",
+        ),
+        ("host_tests", {"host_tests": None}, "failed", "pins no report"),
+        ("host_tests", {"host_tests": (11, 1)}, "failed", "1 of 12 tests failed or were skipped"),
+        ("host_tests", {"host_tests": (0, 0)}, "failed", "0 of 0"),
         ("announced", {"is_announced": None}, "failed", "--draft"),
         ("announced", {"is_announced": False}, "failed", "has not arrived everywhere"),
         ("monitoring", {"quiet": 2, "quiet_example": "gw1/self"}, "failed", "gw1/self"),

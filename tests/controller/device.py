@@ -325,6 +325,7 @@ class FakeDevice:
         latency_ns: int = 1_000_000,
         energy_j: float | None = None,
         energy_source: str = "measured:hwmon",
+        power_w: float | None = None,
         interval_s: float = 60.0,
     ) -> tuple[Record, ...]:
         """The pack of one model that serves."""
@@ -346,6 +347,7 @@ class FakeDevice:
             *found,
             Record(name="energy.per_inference", unit="J", value=energy_j),
             Record(name="energy.source", string=energy_source),
+            *([] if power_w is None else [Record(name="power.mean", unit="W", value=power_w)]),
         )
 
     def take_ack(self, payload: bytes) -> int:

@@ -38,6 +38,7 @@ def make_bundle(
     notes: str = "",
     evaluations: tuple[Evaluation, ...] = (),
     provenance: Provenance = Provenance(),  # noqa: B008
+    budget: Budget = BUDGET,
 ) -> Bundle:
     """A bundle whose program has two pieces, signed by `keys`; a `backbone` names the first."""
     seed = sha256(f"{model} {version}".encode()).digest()
@@ -62,7 +63,7 @@ def make_bundle(
             for i, (digest, piece) in enumerate(blobs.items())
         ),
         golden_count=0,
-        budgets=dict.fromkeys(classes, BUDGET),
+        budgets=dict.fromkeys(classes, budget),
         security_floor=floor,
         policy=policy or Policy(),
         evaluations=evaluations,

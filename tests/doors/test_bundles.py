@@ -5,6 +5,7 @@ import json
 import pickle
 import tarfile
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,31 @@ def test_notes_and_provenance_are_kept_and_shown(quay: Quay, bundle: Path, tmp_p
     assert manifest["provenance"]["training_samples"] == 1497
     assert manifest["provenance"]["trained_at_s"] == 1_700_000_000
     assert manifest["evaluations"][0]["accuracy"] == 0.97
+
+
+JUNIT = """<testsuites><testsuite name="pytest" tests="3">
+<testcase name="a"/><testcase name="b"><system-out>x</system-out></testcase>
+<testcase name="c">{}</testcase></testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize(("last", "counts"), [("", [3, None]), ("<skipped/>", [2, 1])])
+def test_the_report_of_its_tests_is_counted_and_pinned(
+    digits: Path, tmp_path: Path, last: str, counts: list[int | None]
+) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(JUNIT.format(last))
+    assert packaged(digits, tmp_path, "--tests", report).status == 0
+    made = wherry("model", "inspect", tmp_path / "digits.wherry", "--json").json["manifest"]
+    told = made["provenance"]
+    assert [told["tests_passed"], told.get("tests_failed") or None] == counts
+    assert told["tests_digest"] == sha256(report.read_bytes()).hexdigest()
+    for text, words in (
+        ("passed", "not XML"), ("<testsuites/>", "no testcase"), ("<!DOCTYPE a>", "no DOCTYPE"),
+    ):  # fmt: skip
+        report.write_text(text)
+        refused = packaged(digits, tmp_path, "--tests", report)
+        assert refused.status != 0
+        assert words in refused.err
 
 
 def test_a_version_never_changes_and_history_is_ordered_by_number(quay: Quay) -> None:

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wherry_protocol.manifest import Provenance
+from wherry_protocol.replacing import replace
 
+from tests.controller.made import BUDGET
 from tests.doors.post import Wired, open_post_office, webhook, wire
 from tests.doors.quay import Quay
 from tests.doors.test_assurance import STAGES, drafted, label, order, others_off
@@ -58,6 +61,54 @@ def test_a_shadow_that_failed_keeps_the_canary_from_starting_and_says_why(quay: 
     sentence = quay.refused("POST", "/rollouts", order())
     assert f"{made['id']} failed: 1200 of 1500 agreed" in sentence
     assert quay.rest("POST", "/rollouts", order(plan={"strategy": "shadow"}))["state"] == "running"
+
+
+def powered(quay: Quay, power_mw: float | None) -> None:
+    """Three devices on 1.0.0 in production, one on 1.1.0 elsewhere that tells no power yet."""
+    quay.enroll(*DEVICES, "lab")
+    quay.install("1.0.0")
+    budget = replace(BUDGET, power_mw=power_mw)
+    quay.push("1.1.0", budget=budget)
+    quay.deploy("1.1.0", "lab")
+    quay.go(3)
+    label(quay, DEVICES, "production")
+    others_off(quay, "power_budget")
+
+
+def test_production_wants_a_power_figure_per_class_within_its_budget_by_a_named_method(
+    quay: Quay,
+) -> None:
+    powered(quay, 500.0)
+    body = order(target="env=production")
+    sentence = quay.refused("POST", "/rollouts", body)
+    assert "nobody measured or modelled its power on linux-x86_64" in sentence
+    quay.report(["lab"], energy_j=0.0001, energy_source="modelled:calibrated", power_w=0.42)
+    made = quay.rest("POST", "/rollouts", body)
+    [check] = quay.rest("GET", f"/rollouts/{made['id']}/checks")["checks"]
+    assert check["text"] == "420 of 500 mW on linux-x86_64 (modelled:calibrated)"
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "look again"})
+    quay.go(3)
+    quay.report(["lab"], energy_j=0.0001, power_w=0.5)
+    assert "500 of 500 mW on linux-x86_64 (measured" in quay.refused("POST", "/rollouts", body)
+
+
+def test_without_a_budget_in_milliwatts_no_power_is_good_enough(quay: Quay) -> None:
+    powered(quay, None)
+    quay.report(["lab"], energy_j=0.0001, power_w=0.001)
+    sentence = quay.refused("POST", "/rollouts", order(target="env=production"))
+    assert "no power_mw in the budget of linux-x86_64" in sentence
+
+
+def test_production_wants_a_bundle_that_pins_tests_which_all_passed(quay: Quay) -> None:
+    fleet(quay)
+    others_off(quay, "host_tests")
+    assert "pins no report of its tests" in quay.refused("POST", "/rollouts", order())
+    for version, failed in (("1.2.0", 1), ("1.3.0", 0)):
+        told = Provenance(tests_digest=bytes(32), tests_passed=12, tests_failed=failed)
+        quay.push(version, provenance=told)
+    sentence = quay.refused("POST", "/rollouts", order(version="1.2.0"))
+    assert "1 of 13 tests failed or were skipped" in sentence
+    assert quay.rest("POST", "/rollouts", order(version="1.3.0"))["state"] == "running"
 
 
 @pytest.fixture

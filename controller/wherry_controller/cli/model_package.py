@@ -13,8 +13,9 @@ from wherry_protocol.errors import Code, DecodeError, MissingExtraError, NotFoun
 from wherry_protocol.names import MODEL, check_name
 from wherry_protocol.version import Version
 
-from wherry_controller.cli.files import read_directory, read_text, write_file
+from wherry_controller.cli.files import read_directory, read_file, read_text, write_file
 from wherry_controller.cli.output import JsonOption, show, working
+from wherry_controller.modelkit.host_tests import tested
 from wherry_controller.modelkit.packaging import (
     LABELS,
     Parts,
@@ -51,6 +52,9 @@ def package(
     manifest: Annotated[
         Path | None, typer.Option(help="What the model file cannot say (TOML).")
     ] = None,
+    tests: Annotated[
+        Path | None, typer.Option(help="The JUnit report of its tests; counts and digest are kept.")
+    ] = None,
     author: Annotated[
         str | None,
         typer.Option(envvar="WHERRY_AUTHOR", help="Who made it; by default the manifest, or you."),
@@ -63,10 +67,10 @@ def package(
     --calibration samples.npz --manifest pump.toml --output pump-anomaly-1.0.0.wherry
     """
     if input.is_dir():
-        if calibration is not None or manifest is not None or author is not None:
+        if calibration is not None or any((manifest, author, tests)):
             raise WherryError(
                 f"{input} is an extracted bundle: its manifest.json and its assets/ say what "
-                "--manifest, --calibration and --author would, edit those"
+                "--manifest, --calibration, --tests and --author would, edit those"
             )
         bundle, report = _from_directory(input, name, version), None
     else:
@@ -75,6 +79,9 @@ def package(
             recipe = read_recipe(read_text(manifest, "recipe"), str(manifest))
         if author is not None:
             recipe = replace(recipe, author=author)
+        if tests is not None:
+            provenance = tested(recipe.provenance, read_file(tests, "test report"), str(tests))
+            recipe = replace(recipe, provenance=provenance)
         bundle, report = _from_file(input, name, version, calibration, recipe)
     write_file(output, write_bundle(bundle))
     signers = "signatures restored" if bundle.signatures else "unsigned"

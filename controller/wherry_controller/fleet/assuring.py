@@ -5,7 +5,7 @@ pass. In an emergency, everybody is told.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from wherry_controller.core.assurance import (
     judge,
     policy_for,
 )
-from wherry_controller.core.assurance.facts import Drill, Passed, Shadowed
+from wherry_controller.core.assurance.facts import Drill, Passed, Power, Shadowed
 from wherry_controller.core.notify import Kind
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
@@ -33,7 +33,7 @@ from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.fleet import alerting, desires, gating, rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assurance as kept
-from wherry_controller.store import deliveries, registry, shadows, verifications
+from wherry_controller.store import deliveries, performance, registry, shadows, verifications
 from wherry_controller.store import rollouts as notes
 from wherry_controller.store.assurance import PapersRow
 
@@ -87,6 +87,7 @@ def _facts(
         org.db, (m.unit for m in rollout.members.values() if m.phase is not MemberPhase.SKIPPED)
     )
     practised = verifications.newest_drill(org.db, rollout.model)
+    classes = kept.classes(org.db)
     quiet, example = kept.quiet(org.db, now_s, MISSED_INTERVALS)
     return Facts(
         rollout.model,
@@ -97,7 +98,7 @@ def _facts(
         on_call=rollout.plan.on_call,
         is_emergency=papers.is_emergency,
         environments=kept.environments(org.db),
-        classes=kept.classes(org.db),
+        classes=classes,
         back=_back(org, rollout.model, manifest),
         has_safe_output=manifest.contract.safe_output is not None,
         is_all_at_once=is_all_at_once(rollout.plan),
@@ -116,10 +117,34 @@ def _facts(
             Shadowed(row.primary_digest.hex(), bool(row.is_passed), row.rollout, row.text)
             for row in shadows.newest_of(org.db, rollout.digest)
         ),
+        power=_power(org, rollout, manifest, classes),
+        host_tests=_host_tests(manifest),
         is_announced=deliveries.is_delivered(org.db, Kind.ANNOUNCED.value, rollout.rollout_id),
         stage=bundle.stage,
         failed_gates=gating.failed(org.db, org.registry, bundle, now_s),
     )
+
+
+def _power(
+    org: Organization, rollout: Rollout, manifest: Manifest, classes: Iterable[str]
+) -> tuple[Power, ...]:
+    """The highest figure on each class, by whichever method, beside the manifest's budget."""
+    told = performance.power(org.db, rollout.model, rollout.digest)
+    found = []
+    for name in classes:
+        budget = manifest.budgets.get(name)
+        figures = [(mw, method) for hardware, method, mw in told if hardware == name]
+        highest, method = max(figures, default=(None, ""))
+        found.append(Power(name, None if budget is None else budget.power_mw, highest, method))
+    return tuple(found)
+
+
+def _host_tests(manifest: Manifest) -> tuple[int, int] | None:
+    """(passed, not passed) of the report that the bundle pins."""
+    made = manifest.provenance
+    if made.tests_digest is None or made.tests_passed is None:
+        return None
+    return made.tests_passed, made.tests_failed or 0
 
 
 def _back(org: Organization, model: str, candidate: Manifest) -> tuple[BackTarget, ...]:

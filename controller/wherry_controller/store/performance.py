@@ -73,6 +73,21 @@ def sketches_of(
     return [data for (data,) in found]
 
 
+def power(db: Database, model: str, digest: bytes) -> list[tuple[str, str, float]]:
+    """(class, how it came about, mW) of a version: the highest window of each, over the units
+    that have it."""
+    found = db.execute(
+        "SELECT u.hardware_class, p.energy_source, max(p.power_mw) FROM unit_models m "
+        "JOIN units u ON u.connection = m.connection AND u.unit = m.unit "
+        "JOIN performance p ON p.connection = m.connection AND p.unit = m.unit "
+        "AND p.model = m.model AND p.digest = ? AND p.slot = 'active' "
+        "WHERE m.model = ? AND (m.active_digest = ? OR m.previous_digest = ?) "
+        "AND p.power_mw IS NOT NULL AND p.energy_source <> '' GROUP BY 1, 2",
+        (digest, model, digest, digest),
+    ).fetchall()
+    return [(str(name), str(method), float(mw)) for name, method, mw in found]
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """One version of a model over some time; None: nothing was measured."""

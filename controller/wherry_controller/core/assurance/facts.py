@@ -42,6 +42,16 @@ class Shadowed:
 
 
 @dataclass(frozen=True, slots=True)
+class Power:
+    """What the model may take on a class, and took there by each method; None: nobody said."""
+
+    hardware_class: str
+    budget_mw: float | None
+    highest_mw: float | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Drill:
     """The newest drill of the model that passed."""
 
@@ -77,6 +87,8 @@ class Facts:
     alert_test: tuple[float, bool] | None = None  # when, and whether all of it arrived
     serves: bool = True  # some stage lets it answer; a mere shadow never does
     shadows: tuple[Shadowed, ...] = ()
+    power: tuple[Power, ...] = ()  # of each class
+    host_tests: tuple[int, int] | None = None  # passed and not passed, as the bundle says
     is_announced: bool | None = None  # has the announcement arrived? None: nobody was told yet
     stage: str = ""  # of the version in the registry
     failed_gates: tuple[str, ...] | None = None  # release gates that it does not pass

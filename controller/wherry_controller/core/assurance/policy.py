@@ -65,6 +65,8 @@ BY_NAME: Final[Mapping[str, Mapping[str, Demand]]] = {
         "evaluation": Demand.WARN,
         "shadow_passed": Demand.WARN,
         "announced": Demand.WARN,
+        "power_budget": Demand.WARN,
+        "host_tests": Demand.WARN,
     },
     STAGING: {
         "rollback_target": Demand.BLOCK,

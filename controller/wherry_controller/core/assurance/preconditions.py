@@ -300,6 +300,42 @@ def announced(facts: Facts, _policy: Policy) -> Answer:
     return Verdict.FAILED, f"the announcement {what}: {how}", evidence
 
 
+def power_budget(facts: Facts, _policy: Policy) -> Answer:
+    """On each targeted class somebody found out what it takes, and it is within the budget."""
+    known = {each.hardware_class: each for each in facts.power}
+    found: list[str] = []
+    bad: list[str] = []
+    for name in sorted(facts.classes):
+        each = known.get(name)
+        if each is None or each.budget_mw is None:
+            bad.append(f"its manifest has no power_mw in the budget of {name}")
+        elif each.highest_mw is None:
+            bad.append(f"nobody measured or modelled its power on {name}, run it there first")
+        else:
+            text = f"{each.highest_mw:.4g} of {each.budget_mw:g} mW on {name} ({each.method})"
+            (found if each.highest_mw < each.budget_mw else bad).append(text)
+    evidence = {each.hardware_class: [each.highest_mw, each.budget_mw, each.method]
+                for each in facts.power}  # fmt: skip
+    is_good = bool(found) and not bad
+    text = "; ".join(found if is_good else bad) or "no class is targeted"
+    return Verdict.PASSED if is_good else Verdict.FAILED, text, evidence
+
+
+def host_tests(facts: Facts, _policy: Policy) -> Answer:
+    """The tests that its makers ran all passed, and the bundle pins their report."""
+    if facts.host_tests is None:
+        text = "the bundle pins no report of its tests: wherry model package --tests REPORT.xml"
+        return Verdict.FAILED, text, {}
+    passed, failed = facts.host_tests
+    evidence = {"passed": passed, "failed": failed}
+    if passed and not failed:
+        return Verdict.PASSED, f"all {passed} tests passed", evidence
+    text = (
+        f"{failed} of {passed + failed} tests failed or were skipped: repair and package it again"
+    )
+    return Verdict.FAILED, text, evidence
+
+
 Precondition = Callable[[Facts, Policy], Answer]
 PRECONDITIONS: Final[Mapping[str, Precondition]] = {
     "rollback_target": rollback_target,
@@ -317,6 +353,8 @@ PRECONDITIONS: Final[Mapping[str, Precondition]] = {
     "evaluation": evaluation,
     "shadow_passed": shadow_passed,
     "announced": announced,
+    "power_budget": power_budget,
+    "host_tests": host_tests,
 }
 
 
