@@ -7,7 +7,7 @@ import pytest
 from wherry_agent.core import update
 from wherry_agent.core.breaker import State
 from wherry_agent.core.diagram import LEADS, breaker_diagram, update_diagram
-from wherry_agent.core.inputs import StepFailed
+from wherry_agent.core.inputs import Ran, StepFailed
 from wherry_agent.core.model import Surroundings
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
@@ -18,6 +18,7 @@ from tests.agent.harbour import Harbour, afloat
 from tests.agent.test_storms import Storm
 
 SEEDS = range(6)
+GROWING = (("1.0.0", 51), ("1.1.0", 52))
 
 
 @pytest.fixture
@@ -119,6 +120,16 @@ def windows(harbour: Harbour) -> None:
         harbour.tick(60)
 
 
+def goes_on_failing(harbour: Harbour) -> None:
+    """A bundle that was confirmed fails for two minutes."""
+    bundles = [harbour.director.made(version, seed=seed) for version, seed in GROWING]
+    for bundle in bundles:
+        harbour.install(bundle)
+    for _ in range(5):
+        harbour.live.post(Ran("self", "digits", bundles[-1].digest, (True, False) * 20))
+        harbour.tick(30)
+
+
 def behind_a_gateway(harbour: Harbour) -> None:
     """As if it were a microcontroller: tested in its window only."""
     made = harbour.director.made
@@ -134,7 +145,7 @@ def test_an_update_goes_nowhere_but_along_the_arrows(seen, monkeypatch):
         storm = Storm(seed)
         for _ in range(60):
             storm.step()
-    for sail in (voyages, ends, windows):
+    for sail in (voyages, ends, windows, goes_on_failing):
         sail(afloat())
     monkeypatch.setattr(Surroundings, "has_two_slots", True)
     behind_a_gateway(afloat())

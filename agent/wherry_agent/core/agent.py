@@ -262,7 +262,8 @@ def _ticked(turn: Turn, given: Ticked) -> None:
             if state.phase is Phase.TRIAL or state.waits_for_window:
                 installs.step_model(turn, name, model, given)
     inbox.tick(turn)
-    guarding.tick(turn)
+    for name, model, failing in guarding.tick(turn):
+        installs.step_model(turn, name, model, failing)
     installs.begin_due(turn)
     installs.watch_progress(turn)
     held, effects = spool.tick(turn.agent.reports, turn.now_us)

@@ -26,6 +26,7 @@ LEADS: Final[Mapping[Callable[..., Result], Mapping[Phase, str]]] = {
     },
     candidates.release: {Phase.IDLE: ""},
     update.fall_back: {Phase.IDLE: ""},
+    update.give_back: {Phase.IDLE: ""},
     update.restart: {
         Phase.FETCHING: "another assigned",
         Phase.IDLE: "let go",

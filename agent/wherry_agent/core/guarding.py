@@ -7,6 +7,8 @@ Rules:
    manifest's safe output, else nothing.
 3. The record on disk says nothing of breakers: after a restart they are closed, and a bundle that
    still fails opens its own again.
+4. What fails for two minutes on end (core/sustained.py) goes back to `previous` for good, under the
+   same conditions and never below the security floor; without one it stays, and the breaker stands.
 """
 
 from wherry_protocol.errors import Code, NotFoundError
@@ -17,10 +19,13 @@ from wherry_protocol.replacing import replace
 from wherry_protocol.version import Version
 
 from wherry_agent.core import breaker as breakers
+from wherry_agent.core import sustained
 from wherry_agent.core.breaker import Breaker, Happened, State
 from wherry_agent.core.effects import Divert, LoadCandidate, Release, Tell
 from wherry_agent.core.inputs import Diverted, Ran
+from wherry_agent.core.model import Failing
 from wherry_agent.core.state import UnitState
+from wherry_agent.core.sustained import Sustained
 from wherry_agent.core.turn import Turn
 
 SECOND_US = 1_000_000
@@ -33,13 +38,56 @@ def ran(turn: Turn, given: Ran) -> None:
     for is_good in given.outcomes:
         happened = Happened.SUCCEEDED if is_good else Happened.FAILED
         _step(turn, given.unit, given.model, happened)
+    unit = turn.unit(given.unit)
+    before = unit.sustained.get(given.model) or Sustained(given.manifest_digest, turn.now_us)
+    _keep(turn, given.unit, given.model, sustained.add(before, given.outcomes))
 
 
-def tick(turn: Turn) -> None:
-    """Bundles whose time is over get their next chance."""
+def tick(turn: Turn) -> list[tuple[str, str, Failing]]:
+    """Bundles whose time is over get their next chance; (unit, model, why) of what goes back."""
+    failing = []
     for name, unit in list(turn.agent.units.items()):
         for model in list(unit.breakers):
             _step(turn, name, model, Happened.WAITED)
+        for model, found in list(turn.unit(name).sustained.items()):
+            why = _why_back(turn, name, model, found)
+            if why is not None:
+                failing.append((name, model, why))
+    return failing
+
+
+def _why_back(turn: Turn, unit_name: str, model: str, before: Sustained) -> Failing | None:
+    """Rule 4."""
+    limits = turn.agent.settings.sustained
+    breaker = _breaker(turn, unit_name, model)
+    was_open = breaker.state is not State.CLOSED and breaker.until_us > before.since_us
+    after = sustained.close(before, was_open, limits, turn.now_us)
+    if after is before:
+        return None
+    _keep(turn, unit_name, model, after)
+    is_proved = after is not None and sustained.is_proved(after, limits)
+    if not is_proved or not _has_way_back(turn, unit_name, model):
+        return None
+    seconds = limits.windows_min * limits.window_us / SECOND_US
+    text = f"more than {limits.error_rate_max:.0%} of its inferences failed for {seconds:g} s"
+    return Failing(before.manifest_digest, text)
+
+
+def _has_way_back(turn: Turn, unit_name: str, model: str) -> bool:
+    """May `previous` serve: the same contract, and not below the floor?"""
+    unit = turn.unit(unit_name)
+    previous = _previous(unit, model)
+    if previous is None:
+        return False
+    return Version.parse(previous.version) >= Version.parse(unit.models[model].record.floor)
+
+
+def _keep(turn: Turn, unit_name: str, model: str, found: Sustained | None) -> None:
+    unit = turn.unit(unit_name)
+    kept = {name: one for name, one in unit.sustained.items() if name != model}
+    if found is not None:
+        kept[model] = found
+    turn.put(replace(unit, sustained=kept))
 
 
 def reset(turn: Turn, unit_name: str, model: str) -> str:
@@ -53,6 +101,7 @@ def reset(turn: Turn, unit_name: str, model: str) -> str:
 
 def forget(turn: Turn, unit_name: str, model: str) -> None:
     """Another bundle was swapped in (rule 1)."""
+    _keep(turn, unit_name, model, None)
     unit = turn.unit(unit_name)
     if model in unit.breakers:
         kept = {name: one for name, one in unit.breakers.items() if name != model}

@@ -104,6 +104,15 @@ class TransferFailed(Input):
 
 @quick
 @dataclass(frozen=True, slots=True)
+class Failing(Input):
+    """The confirmed bundle has failed for too long (core/sustained.py)."""
+
+    digest: bytes
+    text: str
+
+
+@quick
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a transition may know beside its state."""
 

@@ -22,6 +22,8 @@ from wherry_agent.core.effects import Wanted
 from wherry_agent.core.model import ModelState
 from wherry_agent.core.record import FORMAT_VERSION, AgentRecord, Penalty, UnitRecord
 from wherry_agent.core.reports import Reports
+from wherry_agent.core.sustained import DEFAULT_LIMITS as SUSTAINED_LIMITS
+from wherry_agent.core.sustained import Sustained, SustainedLimits
 from wherry_agent.core.tokens import Bucket
 from wherry_agent.core.transfer import Transfer
 
@@ -59,6 +61,7 @@ class Settings:
     transfer_progress_us: int = 120_000_000
     memory_bytes_max: int = 1 << 40  # of one model on this very device
     breaker: BreakerLimits | None = DEFAULT_LIMITS  # None: there are none
+    sustained: SustainedLimits = SUSTAINED_LIMITS
 
 
 @quick
@@ -112,6 +115,7 @@ class UnitState:
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     retry_counts: Mapping[str, int] = field(default_factory=dict)
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
+    sustained: Mapping[str, Sustained] = field(default_factory=dict)
     document: bytes | None = None  # the last one received, believed or not
     desired: Desired | None = None  # the last one believed
     refusal: Refusal | None = None

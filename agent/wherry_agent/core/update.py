@@ -15,6 +15,8 @@ Rules, in order:
 6. A failure of a bundle is remembered and must wait (`core.penalty`). A failure of the transfer,
    the disk or the way to the unit is not the bundle's: the assignment begins again later.
 7. What serves and cannot be loaded any more (after a boot) gives its place to `previous`.
+8. What was confirmed and then fails for two minutes on end (`core.sustained`) gives its place to
+   `previous` too, and as after a trial it has to wait: the pointer first, then the record.
 
 Pure. TRANSITIONS holds a function for every (phase, input) pair; tests walk all of them.
 """
@@ -36,6 +38,8 @@ from wherry_agent.core import trial as trials
 from wherry_agent.core.beginning import begin
 from wherry_agent.core.effects import (
     LoadCandidate,
+    Punish,
+    Release,
     Remember,
     Swap,
 )
@@ -70,6 +74,7 @@ from wherry_agent.core.model import (
     BlobsFinished,
     BlobsSurveyed,
     Dropped,
+    Failing,
     ManifestArrived,
     ModelState,
     Released,
@@ -179,6 +184,33 @@ def fall_back(state: ModelState, given: StepFailed, around: Surroundings) -> Res
     )
 
 
+def give_back(state: ModelState, given: Failing, around: Surroundings) -> Result:
+    """Rule 8. As in a trial: the way back serves, the bundle has to wait, the outcome is told."""
+    bad, back = state.record.active, state.record.previous
+    if bad is None or back is None or around.previous is None:
+        return state, ()
+    record, gone = candidates.let_go(state.record, around)
+    record = replace(
+        record,
+        active=back,
+        previous=None,
+        is_previous_released=False,
+        outcome=Outcome.REVERTED,
+        code=Code.ERROR_RATE,
+        reason=given.text[:REASON_MAX],
+    )
+    text = f"{state.model}: {given.text}; {back.version} serves instead"
+    return ModelState(record=record), (
+        LoadCandidate(around.unit, state.model, back, around.previous, None),
+        Swap(around.unit, state.model, back.manifest_digest),
+        Punish(bad.manifest_digest),
+        Remember(),
+        *gone,
+        Release(around.unit, state.model, bad.manifest_digest),
+        tell_of(state, Kind.REVERTED, Severity.ERROR, text, Code.ERROR_RATE),
+    )
+
+
 def ignore(state: ModelState, given: Input, around: Surroundings) -> Result:
     """A late or repeated input changes nothing."""
     return state, ()
@@ -202,12 +234,14 @@ MODEL_INPUTS: Final = (
     Ticked,
     Shadowed,
     Released,
+    Failing,
 )
 
 RULES: Final[dict[tuple[Phase, type[Input]], Callable[..., Result]]] = {
     (Phase.IDLE, Assigned): begin,
     (Phase.IDLE, StepFailed): fall_back,
     (Phase.IDLE, Released): candidates.release,
+    (Phase.IDLE, Failing): give_back,
     **{(phase, Assigned): restart for phase in UNDER_WAY},
     **{(phase, Dropped): drop for phase in UNDER_WAY},
     **{(phase, StepFailed): reject_failed_step for phase in UNDER_WAY},

@@ -1,0 +1,161 @@
+"""A confirmed bundle that goes on failing gives its place back by itself, in virtual time."""
+
+import pytest
+from wherry_agent.core.inputs import Ran
+from wherry_agent.core.sustained import DEFAULT_LIMITS, Sustained, add, close, is_proved
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.observed import Kind, Severity
+from wherry_protocol.messages.reported import Outcome
+
+from tests.agent.bundles import layer_image
+from tests.agent.harbour import Harbour
+
+WINDOW_S = 30
+POOR = (True, True, True, False) * 5  # 25 % of 20, never five in a row
+FAIR = (True,) * 18 + (False,) * 2  # 10 %, which is not above it
+FEW = (False, True) * 4
+
+
+def through(*windows: tuple[bool, ...], was_open: bool = False) -> Sustained | None:
+    """What is remembered after these windows."""
+    found: Sustained | None = None
+    for number, outcomes in enumerate(windows):
+        begun = found or Sustained(b"", number * WINDOW_S * 1_000_000)
+        ends_us = (number + 1) * WINDOW_S * 1_000_000
+        assert close(add(begun, outcomes), was_open, DEFAULT_LIMITS, ends_us - 1) is not None
+        found = close(add(begun, outcomes), was_open, DEFAULT_LIMITS, ends_us)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("windows", "is_bad"),
+    [
+        ([POOR] * 3, False),
+        ([POOR] * 4, True),
+        ([POOR] * 9, True),
+        ([POOR] * 3 + [FAIR] + [POOR] * 3, False),
+        ([POOR] * 3 + [FEW] + [POOR] * 3, False),  # too few say nothing
+        ([POOR] * 3 + [()] + [POOR] * 3, False),
+        ([FAIR] * 9, False),
+        ([POOR, FAIR] + [POOR] * 4, True),
+    ],
+)
+def test_every_window_of_two_minutes_must_be_bad_with_enough_inferences(
+    windows: list[tuple[bool, ...]], is_bad: bool
+) -> None:
+    found = through(*windows)
+    assert (found is not None and is_proved(found, DEFAULT_LIMITS)) is is_bad
+
+
+def test_a_window_in_which_the_breaker_was_open_is_bad() -> None:
+    found = through((), (), (), (), was_open=True)
+    assert found is not None
+    assert is_proved(found, DEFAULT_LIMITS)
+
+
+# --- through the agent
+
+
+@pytest.fixture
+def aboard(harbour: Harbour):
+    """1.1.0 was confirmed over 1.0.0."""
+    old = harbour.serving
+    new = harbour.director.made("1.1.0", seed=2)
+    harbour.install(new)
+    return harbour, old, new
+
+
+def serve(harbour: Harbour, digest: bytes, outcomes: tuple[bool, ...], windows: int) -> None:
+    """So many windows, each with these inferences in its middle."""
+    for _ in range(windows):
+        harbour.live.post(Ran("self", "digits", digest, outcomes))
+        harbour.settle()
+        for _ in range(3):
+            harbour.tick(WINDOW_S / 3)
+
+
+def reverts(harbour: Harbour) -> list[tuple[Severity, Code, str]]:
+    return [(e.severity, e.code, e.text) for e in harbour.events() if e.kind is Kind.REVERTED]
+
+
+def test_a_confirmed_bundle_that_fails_for_two_minutes_gives_its_place_back_and_says_so(aboard):
+    harbour, old, new = aboard
+    serve(harbour, new.digest, POOR, 3)
+    assert harbour.serving == new.digest
+    serve(harbour, new.digest, POOR, 1)
+    assert harbour.serving == old
+    model = harbour.model
+    assert (model.outcome, model.code) == (Outcome.REVERTED, Code.ERROR_RATE)
+    assert model.reason == "more than 10% of its inferences failed for 120 s"
+    said = f"digits: {model.reason}; 1.0.0 serves instead"
+    assert set(reverts(harbour)) == {(Severity.ERROR, Code.ERROR_RATE, said)}
+    harbour.cut().boot().connect()
+    assert harbour.serving == old
+    assert harbour.model.outcome is Outcome.REVERTED, "its document does not bring it again"
+
+
+def test_what_never_fails_for_two_minutes_on_end_stays(aboard):
+    harbour, _, new = aboard
+    for outcomes in (POOR, POOR, POOR, FAIR, POOR, POOR, POOR, FEW, POOR):
+        serve(harbour, new.digest, outcomes, 1)
+    assert harbour.serving == new.digest
+    assert reverts(harbour) == []
+
+
+def test_a_restart_begins_the_two_minutes_anew(aboard):
+    harbour, _, new = aboard
+    serve(harbour, new.digest, POOR, 3)
+    harbour.cut().boot().connect()
+    serve(harbour, new.digest, POOR, 3)
+    assert harbour.serving == new.digest
+
+
+def fail_when_asked(harbour: Harbour, digest: bytes, seconds: int) -> None:
+    """Second after second: whatever it is asked fails, and an open breaker asks nothing."""
+    for _ in range(seconds):
+        if harbour.loops.diverted == {}:
+            harbour.live.post(Ran("self", "digits", digest, (False,) * 5))
+            harbour.settle()
+        harbour.tick(1.0)
+
+
+def test_a_bundle_whose_breaker_opens_again_and_again_for_two_minutes_goes_back(aboard):
+    harbour, old, new = aboard
+    fail_when_asked(harbour, new.digest, 119)
+    assert harbour.serving == new.digest
+    fail_when_asked(harbour, new.digest, 2)
+    assert harbour.serving == old
+    assert harbour.loops.diverted == {}
+
+
+def test_a_breaker_that_opened_once_and_is_asked_nothing_more_sends_nobody_back(aboard):
+    harbour, _, new = aboard
+    fail_when_asked(harbour, new.digest, 1)
+    for _ in range(300):
+        harbour.tick(1.0)
+    assert harbour.serving == new.digest
+
+
+def test_without_a_way_back_of_the_same_contract_it_stays(harbour):
+    wider = harbour.director.made("2.0.0", image=layer_image(3, outputs=5))
+    harbour.install(wider)
+    serve(harbour, wider.digest, POOR, 9)
+    assert harbour.serving == wider.digest
+    assert reverts(harbour) == []
+
+
+def test_a_version_below_the_security_floor_never_comes_back(harbour):
+    safe = harbour.director.made("1.1.0", seed=2, security_floor="1.1.0")
+    harbour.install(safe)
+    serve(harbour, safe.digest, POOR, 9)
+    assert harbour.serving == safe.digest
+
+
+def test_the_device_does_not_take_it_again_before_its_penalty_is_over(aboard):
+    harbour, old, new = aboard
+    serve(harbour, new.digest, POOR, 4)
+    harbour.assign(new, attempt=7)
+    assert harbour.serving == old
+    assert [one.manifest_digest for one in harbour.live.agent.units["self"].penalties] == [
+        new.digest
+    ]
