@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome
 
 from tests.doors.quay import TRIAL, Quay
 
@@ -200,6 +202,51 @@ def test_errors_above_10_percent_for_2_minutes_put_the_former_version_back(quay:
     quay.report(names[1:], errors=10, inferences=100)
     quay.go(3)
     assert quay.versions() == {"gw0": "1.0.0", "gw1": "1.1.0"}, "10 % is not above 10 %"
+
+
+def give_back(quay: Quay, name: str) -> None:
+    """The device went back by itself after two minutes of errors, and reports it."""
+
+    def run(world: Any) -> None:
+        device = world.devices[name]
+        device.active["digits"] = device.previous.pop("digits")
+        told = device.done["digits"][0]
+        device.done["digits"] = (told, Outcome.REVERTED, Code.ERROR_RATE)
+        world.receive(device.reported())
+
+    quay.at_sea(run)
+
+
+def test_what_a_device_gave_back_by_itself_is_known_as_failed_and_not_given_again(
+    quay: Quay,
+) -> None:
+    two_versions(quay)
+    give_back(quay, "gw0")
+    quay.go(5)
+    assert quay.versions() == {"gw0": "1.0.0", "gw1": "1.1.0"}, "nobody brings it back"
+    again = quay.deploy("1.1.0")
+    quay.go(5)
+    assert quay.versions() == {"gw0": "1.0.0", "gw1": "1.1.0"}
+    assert "gw0/self" in quay.rollout(again)["skipped"]
+    quay.push("1.1.1")
+    quay.deploy("1.1.1")
+    quay.go(5)
+    assert set(quay.versions().values()) == {"1.1.1"}, "another version comes"
+
+
+def test_a_rollout_counts_a_confirmed_device_that_goes_back_by_itself_as_failed(
+    quay: Quay,
+) -> None:
+    quay.enroll("gw0", "gw1")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    stages = [{"share": "100%", "soak_s": 600.0}]
+    made = quay.deploy("1.1.0", stages=stages, gate={"require": []})
+    quay.go(3)
+    assert set(quay.versions().values()) == {"1.1.0"}
+    give_back(quay, "gw0")
+    quay.go(3)
+    assert "gw0/self" in quay.rollout(made)["failed"]
 
 
 @pytest.mark.parametrize(("latency_ns", "version"), [(1_490_000, "1.1.0"), (1_600_000, "1.0.0")])

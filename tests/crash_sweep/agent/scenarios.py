@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 
+from wherry_agent.core.inputs import Ran
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
 from wherry_protocol.messages.reported import Outcome, Phase
@@ -135,6 +136,20 @@ def breach(bay: Bay) -> Iterator[Leg]:
 def breach_with_nothing_to_go_back_to(bay: Bay) -> Iterator[Leg]:
     bay.doing[bay["old"].digest] = {"good_count": 10, "error_count": 10}
     bay.want("old")
+    yield ended(Outcome.REVERTED)
+
+
+@scenario(with_two)
+def sustained_errors(bay: Bay) -> Iterator[Leg]:
+    """What was confirmed fails for two minutes on end; a start begins them anew."""
+    digest = bay["new"].digest
+
+    def has_reverted(now: Bay) -> bool:
+        if not _has_reverted(now) and now.phase() is Phase.IDLE:
+            now.live.post(Ran("self", "digits", digest, (True, False) * 20))
+        return _has_reverted(now)
+
+    yield until(has_reverted, "the confirmed bundle goes back")
     yield ended(Outcome.REVERTED)
 
 
