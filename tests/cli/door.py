@@ -17,13 +17,13 @@ from wherry_controller.cli.app import run
 from wherry_controller.fleet import Fleet
 from wherry_controller.fleet.open import open_organization
 from wherry_controller.fleet.organization import Outbound
-from wherry_controller.http import build_app
 from wherry_controller.http.desk import Desk
 from wherry_controller.layout import DataDir
 from wherry_controller.link.mqtt import Arrived, LinkChanged, Published
 from wherry_controller.serve import listen
 from wherry_controller.writer import Writer
 
+from tests.controller.apps import lend, take_back
 from tests.controller.device import FakeDevice, Message
 
 
@@ -133,6 +133,7 @@ class Service:
     def close(self) -> None:
         self.server.should_exit = True
         self.thread.join()
+        take_back(self.server)
         self.writer.stop()
 
 
@@ -156,7 +157,7 @@ def serve(folder: Path) -> Service:
     writer = Writer(open_fleet, open_link)
     writer.start()
     door = listen(replace(settings, http=replace(settings.http, port=0)))
-    app = build_app(Desk(data, settings, writer))
+    app = lend(Desk(data, settings, writer))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
     thread.start()

@@ -17,13 +17,13 @@ from wherry_controller.fleet import Fleet, Organization
 from wherry_controller.fleet.open import open_organization
 from wherry_controller.fleet.operators import add_operator
 from wherry_controller.founding import Charter, found
-from wherry_controller.http import build_app
 from wherry_controller.http.desk import Desk
 from wherry_controller.layout import DataDir
 from wherry_controller.serve import listen
 from wherry_controller.writer import Writer
 from wherry_protocol.keys import SigningKey
 
+from tests.controller.apps import lend, take_back
 from tests.controller.device import FakeDevice
 from tests.controller.made import bundle_file
 from tests.controller.world import DIRECT, START_S
@@ -52,6 +52,7 @@ class Api:
         self.client.close()
         self.server.should_exit = True
         self.thread.join()
+        take_back(self.server)
         self.writer.stop()
 
     def ok(self, method: str, path: str, role: Role = Role.ADMIN, **more: Any) -> Any:
@@ -82,11 +83,12 @@ def make_api(folder: Path) -> Api:
     desk = Desk(data, settings, writer, clock=lambda: START_S)
     release = [SigningKey.from_pem(path.read_bytes()) for path in made.release_key_files]
     door = listen(replace(settings, http=replace(settings.http, port=0)))
-    config = uvicorn.Config(build_app(desk), log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(lend(desk), log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
     thread.start()
-    client = httpx.Client(base_url=f"http://127.0.0.1:{door.getsockname()[1]}", timeout=20)
+    address = f"http://127.0.0.1:{door.getsockname()[1]}"
+    client = httpx.Client(base_url=address, timeout=20, verify=False)
     return Api(data, client, desk, server, thread, tokens, release, writer)
 
 

@@ -20,7 +20,6 @@ from wherry_controller.core.permissions import Role
 from wherry_controller.fleet import Organization
 from wherry_controller.fleet.operators import add_operator
 from wherry_controller.founding import Charter, found
-from wherry_controller.http import build_app
 from wherry_controller.http.desk import Desk
 from wherry_controller.layout import DataDir
 from wherry_controller.serve import listen
@@ -28,6 +27,7 @@ from wherry_controller.writer import Counters
 from wherry_protocol.keys import SigningKey
 
 from tests.cli.door import Answer, wherry
+from tests.controller.apps import lend, take_back
 from tests.controller.device import FakeDevice, Message
 from tests.controller.made import bundle_file
 from tests.controller.world import START_S, World, open_fleet
@@ -207,6 +207,7 @@ class Quay:
         self.client.close()
         self.server.should_exit = True
         self.thread.join()
+        take_back(self.server)
         self.at_sea(lambda world: world.org.db.close())
         self.stage.thread.shutdown()
 
@@ -248,10 +249,11 @@ def make_quay(folder: Path, org: str = "acme", edit: Callable[[str], str] = str)
     settings = replace(settings, broker=replace(settings.broker, provisioning="none"))
     desk = Desk(data, settings, stage, clock=lambda: world.now_s)  # type: ignore[arg-type]
     door = listen(replace(settings, http=replace(settings.http, port=0)))
-    config = uvicorn.Config(build_app(desk), log_config=None, timeout_graceful_shutdown=1)
+    app = lend(desk)
+    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run, kwargs={"sockets": [door]})
     serving.start()
     url = f"http://127.0.0.1:{door.getsockname()[1]}"
-    client = httpx.Client(base_url=url, timeout=20)
+    client = httpx.Client(base_url=url, timeout=20, verify=False)  # no TLS, no authorities
     return Quay(data, stage, server, serving, client, url, tokens, settings)
