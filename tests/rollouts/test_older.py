@@ -2,7 +2,7 @@
 
 import json
 
-from wherry_controller.core.rollouts import restore
+from wherry_controller.core.rollouts import all_parts, restore
 from wherry_controller.core.rollouts.stages import Action
 
 from tests.rollouts.voyage import Voyage, names
@@ -36,3 +36,16 @@ def test_a_rollout_that_was_kept_before_stages_had_actions_goes_on() -> None:
     assert {u: m.phase for u, m in older.members.items()} == {
         u: m.phase for u, m in voyage.rollout.members.items()
     }
+
+
+def test_a_rollout_that_was_kept_with_a_part_for_every_member_goes_on() -> None:
+    voyage = Voyage(names(8), strategy="rolling").start()
+    parts = dict(voyage.parts)
+    head = json.loads(parts["head"])
+    order = json.loads(parts.pop("members"))
+    everybody = {
+        f"member/{unit}": json.dumps({"index": n, "unit": unit, "hardware_class": of_class})
+        for n, (unit, of_class) in enumerate(order)
+    }
+    older = restore(everybody | parts | {"head": json.dumps(head | {"format": 2})})
+    assert all_parts(older) == all_parts(voyage.rollout)

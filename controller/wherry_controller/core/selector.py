@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from wherry_protocol.errors import Code, WherryError
+from wherry_protocol.frozen import quick
 from wherry_protocol.names import CONNECTION, HARDWARE_CLASS, LABEL, MODEL, SEMVER, UNIT
 from wherry_protocol.version import Version
 
@@ -56,6 +57,7 @@ VALUE: Final = re.compile(r"[A-Za-z0-9_./:-]{1,63}")
 DURATION: Final = re.compile(r"(\d{1,9})([smhd])")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of one unit. `versions`: model -> version that it serves."""

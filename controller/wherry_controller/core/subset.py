@@ -25,7 +25,7 @@ def rank(salt: bytes, unit: str) -> bytes:
 
 def ordered(salt: bytes, units: Iterable[str]) -> list[str]:
     """The units in the order in which shares take them."""
-    return sorted(units, key=lambda unit: (rank(salt, unit), unit))
+    return sorted(units, key=lambda unit: rank(salt, unit) + unit.encode())
 
 
 def count_of(share_bp: int, size: int) -> int:

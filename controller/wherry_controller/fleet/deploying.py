@@ -6,6 +6,7 @@ it back by itself.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from wherry_controller.core.rollouts.keeping import all_parts
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.slots import SLOTS, has_switch, other_slot
-from wherry_controller.core.selector import ENVIRONMENTS
+from wherry_controller.core.selector import ENVIRONMENTS, Facts
 from wherry_controller.fleet import (
     assigning,
     assuring,
@@ -218,19 +219,23 @@ def _next_id(org: Organization, bundle: BundleRow) -> str:
     return f"{bundle.model}-{bundle.version}-{number}"
 
 
-def _candidates(org: Organization, order: Order, rollout_id: str, now_s: float) -> list[Candidate]:
-    found = []
+def _candidates(
+    org: Organization, order: Order, rollout_id: str, now_s: float
+) -> Iterator[Candidate]:
+    serving = devices.serving(org.db, order.model)
     for facts in targets.chosen(org.db, order.target, now_s, rollout_id.encode()):
-        row = devices.find_model(org.db, facts.connection, facts.unit, order.model)
-        running = None if row is None else row.active_digest
+        name = facts.name
+        _, running = serving.get(name, (None, None))
         environment = facts.labels.get("env", "")
-        ran = _ran(org, row) if order.plan.get("must_pass") and row is not None else frozenset()
-        found.append(Candidate(facts.name, facts.hardware_class, running, environment, ran))
-    return found
+        ran = _ran(org, facts, order.model) if order.plan.get("must_pass") else frozenset()
+        yield Candidate(name, facts.hardware_class, running, environment, ran)
 
 
-def _ran(org: Organization, row: UnitModel) -> frozenset[str]:
+def _ran(org: Organization, facts: Facts, model: str) -> frozenset[str]:
     """The versions that a unit is known to have run: in its slots, or in figures that are kept."""
+    row = devices.find_model(org.db, facts.connection, facts.unit, model)
+    if row is None:
+        return frozenset()
     reported = performance.versions_of(org.db, row.connection, row.unit, row.model)
     slots = (row.active_version, row.previous_version)
     return frozenset(reported) | frozenset(version for version in slots if version)

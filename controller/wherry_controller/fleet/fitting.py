@@ -1,6 +1,6 @@
 """Which units can run a version: agent, engine and class of each against the bundle."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -9,7 +9,6 @@ from wherry_protocol.manifest import Manifest
 from wherry_controller.core.registry.fits import Misfit, Runner, misfits
 from wherry_controller.fleet import desires, targets
 from wherry_controller.store import classes, devices, registry
-from wherry_controller.store.devices import Unit
 from wherry_controller.store.registry import BundleRow
 
 Kind = tuple[str, int | None, int | None, bytes | None]  # class, ABI range, what it serves
@@ -19,35 +18,34 @@ Kind = tuple[str, int | None, int | None, bytes | None]  # class, ABI range, wha
 class Fit:
     """One row of the matrix; `misfits` is empty where the unit can run it."""
 
-    unit: Unit
+    unit: devices.Runner
     serving: str | None
     misfits: tuple[Misfit, ...]
 
 
 def matrix(db: Database, bundle: BundleRow, target: str, now_s: float) -> list[Fit]:
     """Each unit that the selector takes, by name. Raises WherryError for a bad selector."""
-    found = targets.chosen(db, target, now_s)
-    units = [devices.unit(db, facts.connection, facts.unit) for facts in found]
-    return of_units(db, bundle, sorted(units, key=lambda unit: unit.id))
+    found = of_units(db, bundle, {facts.name for facts in targets.chosen(db, target, now_s)})
+    return sorted(found, key=lambda fit: fit.unit.id)
 
 
-def of_units(db: Database, bundle: BundleRow, units: Iterable[Unit]) -> list[Fit]:
-    """The same for these units; a fleet has few kinds of them, and each kind is judged once."""
+def of_units(db: Database, bundle: BundleRow, units: Collection[str]) -> Iterator[Fit]:
+    """The same for these units (`connection/unit`); a fleet has few kinds of them, and each kind
+    is judged once."""
     manifest = desires.manifest_of(bundle.manifest)
     budgets = {row.name: row.memory_budget_bytes for row in classes.everyone(db)}
-    serving = devices.serving(db, bundle.model)
     judged: dict[Kind, tuple[Misfit, ...]] = {}
-    found = []
-    for unit in units:
-        version, digest = serving.get(unit.id, (None, None))
+    for unit in devices.runners(db, bundle.model):
+        if unit.id not in units:
+            continue
+        digest = unit.active_digest
         kind = (unit.hardware_class, unit.abi_min, unit.abi_max, digest)
         if kind not in judged:
             budget = budgets.get(unit.hardware_class)
             now = None if digest is None else _manifest(db, digest)
             runner = Runner(unit.hardware_class, budget, unit.abi_min, unit.abi_max, now)
             judged[kind] = misfits(manifest, runner)
-        found.append(Fit(unit, version, judged[kind]))
-    return found
+        yield Fit(unit, unit.active_version, judged[kind])
 
 
 def _manifest(db: Database, digest: bytes) -> Manifest | None:

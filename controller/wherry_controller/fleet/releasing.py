@@ -11,7 +11,7 @@ from wherry_controller.core.registry.notes import bump_for, check_notes
 from wherry_controller.core.rollouts import Rollout
 from wherry_controller.fleet import desires, fitting
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import devices, registry
+from wherry_controller.store import registry
 from wherry_controller.store import rollouts as kept
 
 PART = "release"
@@ -20,18 +20,17 @@ PART = "release"
 def terms(org: Organization, rollout: Rollout) -> dict[str, Any]:
     """What is to be known of the version by whoever makes this rollout."""
     bundle = registry.bundle(org.db, rollout.digest)
-    units = [devices.unit(org.db, *devices.split_id(unit)) for unit in rollout.members]
-    fits = fitting.of_units(org.db, bundle, units)
-    serving = {fit.serving for fit in fits if fit.serving is not None}
+    serving, unfit = set(), {}
+    for fit in fitting.of_units(org.db, bundle, rollout.members):
+        if fit.serving is not None:
+            serving.add(fit.serving)
+        if fit.misfits:
+            unfit[fit.unit.id] = "; ".join(misfit.text for misfit in fit.misfits)
     return {
         "bump": bump_for(serving, bundle.version).name.lower(),
         "from": sorted(serving),
         "notes": desires.manifest_of(bundle.manifest).release_notes,
-        "unfit": {
-            fit.unit.id: "; ".join(misfit.text for misfit in fit.misfits)
-            for fit in fits
-            if fit.misfits
-        },
+        "unfit": unfit,
     }
 
 

@@ -1,13 +1,13 @@
 """Which units an operator means: the fleet's rows as facts for the selector."""
 
 import json
-from collections import defaultdict
+from functools import lru_cache
 
 from sqlite_utils import Database
 
 from wherry_controller.core.selector import Facts, Predicate, parse_selector, select
 from wherry_controller.store import devices, groups
-from wherry_controller.store.devices import Connection, Unit, UnitModel
+from wherry_controller.store.devices import Connection, Glance, Unit, UnitModel
 
 STORAGE_FREE_BYTES_MIN = 1 << 20  # with less a device can take no bundle, and soon no record
 
@@ -16,43 +16,38 @@ def health(connection: Connection, unit: Unit, models: list[UnitModel]) -> str:
     """One word for the fleet view."""
     if connection.is_revoked:
         return "revoked"
+    return _health(unit, connection.is_online, is_failing=any(row.code for row in models))
+
+
+def _health(unit: Unit | Glance, is_online: int, *, is_failing: bool) -> str:
     if unit.trouble:
         return unit.trouble
     if unit.is_isolated:
         return "isolated"
     if unit.seen_s is None:
         return "unseen"
-    if not connection.is_online:
+    if not is_online:
         return "offline"
     free = unit.storage_free_bytes
     is_full = free is not None and free < STORAGE_FREE_BYTES_MIN
-    is_degraded = is_full or unit.refusal_code or any(row.code for row in models)
-    return "degraded" if is_degraded else "ok"
+    return "degraded" if is_full or unit.refusal_code or is_failing else "ok"
 
 
 def facts(db: Database) -> list[Facts]:
     """What the selector may ask of every unit whose connection is not revoked."""
-    connections = {row.name: row for row in devices.connections(db)}
-    models: defaultdict[tuple[str, str], list[UnitModel]] = defaultdict(list)
-    for row in devices.all_models(db):
-        models[row.connection, row.unit].append(row)
+    read = lru_cache(maxsize=1024)(json.loads)  # many have the same labels and versions
     return [
-        _facts(connections[unit.connection], unit, models[unit.connection, unit.unit])
-        for unit in devices.units(db)
-        if not connections[unit.connection].is_revoked
+        Facts(
+            row.connection,
+            row.unit,
+            row.hardware_class,
+            read(row.labels),
+            read(row.versions),
+            _health(row, row.is_online, is_failing=bool(row.is_failing)),
+            row.seen_s,
+        )
+        for row in devices.glances(db)
     ]
-
-
-def _facts(connection: Connection, unit: Unit, models: list[UnitModel]) -> Facts:
-    return Facts(
-        unit.connection,
-        unit.unit,
-        unit.hardware_class,
-        json.loads(connection.labels),
-        {row.model: row.active_version for row in models if row.active_version is not None},
-        health(connection, unit, models),
-        unit.seen_s,
-    )
 
 
 def chosen(db: Database, target: str, now_s: float, salt: bytes = b"") -> list[Facts]:

@@ -1,7 +1,7 @@
 """Connections (an agent's identity), their units, and what each unit last said of itself."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -112,6 +112,45 @@ class UnitModel:
     updated_s: float
 
 
+@quick
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a selector looks at, of a unit and of its connection. `versions` is a JSON object,
+    model -> version that serves; `is_failing`: a model has a code."""
+
+    connection: str
+    unit: str
+    hardware_class: str
+    labels: str
+    is_online: int
+    is_isolated: int
+    seen_s: float | None
+    refusal_code: int
+    storage_free_bytes: int | None
+    trouble: str
+    versions: str
+    is_failing: int
+
+
+@quick
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What a version is held against: a unit's class, agent and engine, and what serves there."""
+
+    connection: str
+    unit: str
+    hardware_class: str
+    agent_version: str
+    abi_min: int | None
+    abi_max: int | None
+    active_digest: bytes | None
+    active_version: str | None
+
+    @property
+    def id(self) -> str:
+        return f"{self.connection}/{self.unit}"
+
+
 def split_id(unit_id: str) -> tuple[str, str]:
     """(connection, unit) of `connection/unit`; a connection alone means its unit `self`."""
     connection, _, unit = unit_id.partition("/")
@@ -186,6 +225,34 @@ def units(db: Database, connection: str | None = None) -> list[Unit]:
     where = "" if connection is None else "WHERE connection = ? "
     args = () if connection is None else (connection,)
     return rows.many(db, Unit, "units", f"{where}ORDER BY connection, unit", args)
+
+
+OF_UNIT = "FROM unit_models m WHERE m.connection = u.connection AND m.unit = u.unit"
+
+
+def glances(db: Database) -> Iterator[Glance]:
+    """Every unit whose connection is not revoked."""
+    found = db.execute(
+        "SELECT u.connection, u.unit, u.hardware_class, c.labels, c.is_online, u.is_isolated, "
+        "u.seen_s, u.refusal_code, u.storage_free_bytes, u.trouble, "
+        f"(SELECT json_group_object(m.model, m.active_version) {OF_UNIT} "
+        f"AND m.active_version IS NOT NULL), EXISTS (SELECT 1 {OF_UNIT} AND m.code <> 0) "
+        "FROM units u JOIN connections c ON c.name = u.connection WHERE c.is_revoked = 0 "
+        "ORDER BY u.connection, u.unit"
+    )
+    return (Glance(*row) for row in found)
+
+
+def runners(db: Database, model: str) -> Iterator[Runner]:
+    """Every unit, with what it serves of that model."""
+    found = db.execute(
+        "SELECT u.connection, u.unit, u.hardware_class, u.agent_version, u.abi_min, u.abi_max, "
+        "m.active_digest, m.active_version FROM units u LEFT JOIN unit_models m "
+        "ON m.connection = u.connection AND m.unit = u.unit AND m.model = ? "
+        "ORDER BY u.connection, u.unit",
+        (model,),
+    )
+    return (Runner(*row) for row in found)
 
 
 def units_to_refresh(db: Database, before_s: float, limit: int) -> list[Unit]:

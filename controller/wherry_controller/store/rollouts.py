@@ -54,16 +54,15 @@ def update(db: Database, rollout_id: str, state: str, is_open: bool, now_s: floa
 
 def put_parts(db: Database, rollout_id: str, parts: Mapping[str, str | None]) -> None:
     """Keep the parts that changed; None means that a part is gone."""
-    for part, document in parts.items():
-        if document is None:
-            db.execute(
-                "DELETE FROM rollout_parts WHERE rollout = ? AND part = ?", (rollout_id, part)
-            )
-        else:
-            db.execute(
-                "INSERT OR REPLACE INTO rollout_parts VALUES (?, ?, ?)",
-                (rollout_id, part, document),
-            )
+    gone = [(rollout_id, part) for part, document in parts.items() if document is None]
+    if gone:
+        sql = "DELETE FROM rollout_parts WHERE rollout = ? AND part = ?"
+        rows.execute_all(db, sql, gone)
+    rows.execute_all(
+        db,
+        "INSERT OR REPLACE INTO rollout_parts VALUES (?, ?, ?)",
+        [(rollout_id, part, text) for part, text in parts.items() if text is not None],
+    )
 
 
 def parts(db: Database, rollout_id: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from wherry_protocol.errors import Code, ContractError, StateError, WherryError
+from wherry_protocol.frozen import quick
 from wherry_protocol.manifest import Budget, Manifest, Policy
 from wherry_protocol.messages.desired import TrialLimits
 
@@ -23,6 +24,7 @@ LATENCY_TOLERANCE: Final = 1.5  # of the class budget, on the mean: as the stand
 ENERGY_TOLERANCE: Final = 1.25
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A selected unit (`connection/unit`), the digest that it runs now, and its label `env`.
@@ -90,6 +92,8 @@ def _member(index: int, candidate: Candidate, digest: bytes, plan: Plan) -> Memb
     if candidate.running == digest:
         member.phase, member.reason = MemberPhase.SKIPPED, ALREADY_RUNNING
         return member
+    if not plan.must_pass:
+        return member
     missed = [version for version in plan.must_pass if version not in candidate.ran]
     if missed:
         member.phase = MemberPhase.SKIPPED
@@ -100,6 +104,8 @@ def _member(index: int, candidate: Candidate, digest: bytes, plan: Plan) -> Memb
 def _check_unclaimed(
     model: str, chosen: Mapping[str, Candidate], claimed: Mapping[tuple[str, str], str]
 ) -> None:
+    if not claimed:
+        return
     taken = sorted(unit for unit in chosen if (unit, model) in claimed)
     if taken:
         others = sorted({claimed[unit, model] for unit in taken})

@@ -1,15 +1,18 @@
 """A rollout as JSON, in parts, so that keeping an event costs what the event changed.
 
-Parts: `plan` (never changes), `head`, `member/<unit>`, `pool/<arm>/<class>/<bucket>`, `evidence`,
-`tally/<arm>/<unit>`; each is one JSON text. Fields that have their default are left out.
+Parts: `plan` and `members` (each unit and its class, in their order), which never change, `head`,
+`member/<unit>` of those to whom something has happened, `pool/<arm>/<class>/<bucket>`,
+`evidence`, `tally/<arm>/<unit>`; each is one JSON text. Fields that have their default are left
+out. Format 2 had no `members`, but `member/<unit>` of everybody; it is read too.
 `restore(parts)` is the same rollout: a controller that restarts in mid-rollout decides as if it
 had not.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Final
 
 from wherry_protocol.errors import Code, DecodeError
@@ -33,8 +36,10 @@ from wherry_controller.core.rollouts.state import (
     State,
 )
 
-FORMAT: Final = 2
+FORMAT: Final = 3
+READABLE: Final = (2, FORMAT)
 PLAN: Final = "plan"
+MEMBERS: Final = "members"
 HEAD: Final = "head"
 PLAN_FIELDS: Final = (
     "rollout_id",
@@ -70,10 +75,22 @@ def changes(rollout: Rollout) -> dict[str, str | None]:
 
 def all_parts(rollout: Rollout) -> dict[str, str]:
     """Every part; O(members), for the first time and for backups."""
-    members = {f"member/{unit}": _text(_sparse(m)) for unit, m in rollout.members.items()}
+    order = [[unit, rollout.members[unit].hardware_class] for unit in rollout.order]
+    members = {
+        f"member/{unit}": _text(_sparse(member))
+        for unit, member in rollout.members.items()
+        if WHAT_HAPPENED(member) != NOTHING
+    }
     pools = {_pool_name(key): _text(_sparse(pool)) for key, pool in rollout.pools.pools.items()}
     plan, head = _fields(rollout, PLAN_FIELDS), _fields(rollout, HEAD_FIELDS)
-    return {PLAN: plan, HEAD: head, **members, **pools, **rollout.panel.all_parts()}
+    return {
+        PLAN: plan,
+        HEAD: head,
+        MEMBERS: _text(order),
+        **members,
+        **pools,
+        **rollout.panel.all_parts(),
+    }
 
 
 def to_json(rollout: Rollout) -> str:
@@ -93,18 +110,13 @@ def restore(parts: Mapping[str, str]) -> Rollout:
     """The rollout of its parts. Raises DecodeError where they are not ours or are newer."""
     try:
         kept = {**json.loads(parts[PLAN]), **json.loads(parts[HEAD])}
-        if kept["format"] != FORMAT:
+        if kept["format"] not in READABLE:
             raise DecodeError(
-                f"kept rollout: format {kept['format']}, this controller reads {FORMAT}",
+                f"kept rollout: format {kept['format']}, this controller reads up to {FORMAT}",
                 Code.UNSUPPORTED_FORMAT,
             )
-        members = [
-            _made(Member, json.loads(text), MEMBER_FIELDS)
-            for name, text in parts.items()
-            if name.startswith("member/")
-        ]
         return Rollout(
-            members={member.unit: member for member in members},
+            members=_members(parts),
             pools=_pools(parts),
             panel=restored(parts),
             **{
@@ -186,6 +198,9 @@ MEMBER_FIELDS: Final[Decoders] = {
     "assignment_id": _octets,
     "return_assignment_id": _octets,
 }
+_SINCE_DRAFTED: Final = [one for one in fields(Member) if one.default is not MISSING]
+WHAT_HAPPENED: Final = attrgetter(*(one.name for one in _SINCE_DRAFTED))
+NOTHING: Final = tuple(one.default for one in _SINCE_DRAFTED)
 POOL_FIELDS: Final[Decoders] = {
     "latencies": bytes.fromhex,
     "units": set,
@@ -194,6 +209,16 @@ POOL_FIELDS: Final[Decoders] = {
 
 def _made(cls: type[Any], values: Mapping[str, Any], decoders: Decoders) -> Any:
     return cls(**{name: decoders.get(name, _same)(value) for name, value in values.items()})
+
+
+def _members(parts: Mapping[str, str]) -> dict[str, Member]:
+    order = json.loads(parts.get(MEMBERS, "[]"))
+    found = {unit: Member(index, unit, of_class) for index, (unit, of_class) in enumerate(order)}
+    for name, text in parts.items():
+        if name.startswith("member/"):
+            member = _made(Member, json.loads(text), MEMBER_FIELDS)
+            found[member.unit] = member
+    return found
 
 
 def _pool_name(key: Key) -> str:

@@ -128,7 +128,11 @@ class Rollout:
         """Derive order, counters and heaps; O(members), once when made or restored."""
         self.counts.update(dict.fromkeys(MemberPhase, 0))  # what is there is found more quickly
         self.order = sorted(self.members, key=lambda unit: self.members[unit].index)
+        untouched = 0
         for member in self.members.values():
+            if member.phase is MemberPhase.PENDING and member.way_back is Return.NONE:
+                untouched += 1  # nearly everybody, when it is drafted
+                continue
             self.count(member, 1)
             if member.phase in IN_FLIGHT and member.deadline_s is not None:
                 self.deadlines.append((member.deadline_s, member.index))
@@ -136,6 +140,8 @@ class Rollout:
                 self.return_deadlines.append((member.return_deadline_s, member.index))
             if member.phase is MemberPhase.HELD and member.retry_s is not None:
                 self.retries.append((member.retry_s, member.index))
+        self.counts[MemberPhase.PENDING] += untouched
+        self.returns[Return.NONE] += untouched
         heapq.heapify(self.retries)
         self.return_queue = deque(queued(self))
         heapq.heapify(self.deadlines)
