@@ -13,8 +13,8 @@ PLAN_SINCE = (
 )  # fmt: skip
 STAGE_SINCE = ("action", "is_manual", "fleet_min")
 PROGRESS_SINCE = (
-    "touched_index", "triggered_index", "stage_offers", "approved_by", "decommissioned_s",
-    "paused_by", "was_deployed", "told_after",
+    "touched_index", "triggered_index", "stage_offers", "burst_s", "burst_offers", "approved_by",
+    "decommissioned_s", "paused_by", "was_deployed", "told_after",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import pytest
 from wherry_controller.core.rollouts import State
 from wherry_controller.core.rollouts.effects import Assign
-from wherry_controller.core.rollouts.pace import Ramp, allowed_by
+from wherry_controller.core.rollouts.pace import OFFERS_MAX_PER_S, Ramp, allowed_by
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
@@ -24,6 +24,18 @@ def test_devices_are_offered_no_faster_than_the_ramp_says() -> None:
         voyage.wait(60.0)
         counts.append(len(voyage.assigned))
     assert counts == [2, 6, 14, 20, 20]
+
+
+def test_a_second_hands_out_so_many_at_most_in_order_and_whatever_is_said_in_it() -> None:
+    voyage = Voyage(names(2 * OFFERS_MAX_PER_S + 20)).start()
+    order = voyage.rollout.order
+    assert [one.unit for one in voyage.of(Assign)] == order[:OFFERS_MAX_PER_S]
+    voyage.confirm(order[0])  # an event in the same second, after which nothing new is due
+    assert len(voyage.of(Assign)) == OFFERS_MAX_PER_S
+    for already in (2 * OFFERS_MAX_PER_S, len(order), len(order)):
+        voyage.wait(1.0)
+        assert [one.unit for one in voyage.of(Assign)] == order[:already]
+    assert voyage.state is State.RUNNING
 
 
 def rejected(voyage: Voyage, unit: str, code: Code = Code.STORAGE) -> None:

@@ -41,7 +41,7 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
 )
-from wherry_controller.core.rollouts.pace import allowed_by
+from wherry_controller.core.rollouts.pace import OFFERS_MAX_PER_S, allowed_by
 from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import check_row, report, waiting_for
 from wherry_controller.core.rollouts.returning import bring_back, expire_returns, send_back
@@ -54,6 +54,7 @@ from wherry_controller.core.rollouts.schedule import (
 from wherry_controller.core.rollouts.stages import CANDIDATE, SERVING, Action
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
+    Progress,
     Rollout,
     State,
     enter,
@@ -140,12 +141,13 @@ def offer(rollout: Rollout, now_s: float) -> Effects:
         return effects
     room = plan.parallel_max - rollout.in_flight if plan.parallel_max else len(rollout.order)
     room = int(min(room, allowed_by(plan.ramp, now_s - progress.stage_opened_s)
-                   - progress.stage_offers))  # fmt: skip
+                   - progress.stage_offers, _room_in_burst(progress, now_s)))  # fmt: skip
     while room > 0 and rollout.retries and rollout.retries[0][0] <= rollout.link.read(now_s):
         _, index = heapq.heappop(rollout.retries)
         member = rollout.members[rollout.order[index]]
         if member.phase is MemberPhase.HELD and signal_member(rollout, member, Signal.OFFER):
             effects.append(_assign(rollout, member, now_s))
+            progress.burst_offers += 1
             room -= 1
     while progress.offer_index < progress.opened_count and room > 0:
         member = rollout.members[rollout.order[progress.offer_index]]
@@ -155,8 +157,16 @@ def offer(rollout: Rollout, now_s: float) -> Effects:
         if effect is not None:
             effects.append(effect)
             progress.stage_offers += 1
+            progress.burst_offers += 1
             room -= 1
     return effects
+
+
+def _room_in_burst(progress: Progress, now_s: float) -> int:
+    """How many offers this second still has room for; a new one begins with the first after it."""
+    if not 0 <= now_s - progress.burst_s < 1.0:
+        progress.burst_s, progress.burst_offers = now_s, 0
+    return OFFERS_MAX_PER_S - progress.burst_offers
 
 
 def may_serve_now(rollout: Rollout, now_s: float) -> bool:

@@ -12,7 +12,9 @@ Rules:
 1. A minute's share may be offered from its beginning; what was not offered is not lost.
 2. Only what passes is tried again: no progress, no room or a failing disk, too much to do, a lost
    link. What a bundle did wrong is never tried again by itself.
-3. A member that waits is held: it is not offered, not silent and not failed; each try has an
+3. Whatever a plan says, at most OFFERS_MAX_PER_S are made in one second: each costs the one writer
+   a signed document, and what devices say is not to wait for the whole fleet's.
+4. A member that waits is held: it is not offered, not silent and not failed; each try has an
    attempt of its own, so that no remembered rejection answers it.
 """
 
@@ -25,6 +27,7 @@ from wherry_protocol.errors import Code
 from wherry_controller.core.rollouts.tables import inner, known, numbers
 
 MINUTE_S: Final = 60.0
+OFFERS_MAX_PER_S: Final = 500
 PASSING: Final = frozenset(
     {
         Code.OVER_STORAGE,

@@ -69,6 +69,8 @@ class Progress:
     opened_count: int = 0  # members ranked below it are open
     offer_index: int = 0  # members ranked below it were offered what this stage does
     stage_offers: int = 0  # made since the stage was opened
+    burst_s: float = 0.0  # when the second began of which offers were counted last
+    burst_offers: int = 0  # made in it
     touched_index: int = 0  # members ranked below it were offered anything
     triggered_index: int = -1  # the last stage that somebody has opened by hand
     subset_bp: int = 10_000

@@ -1,9 +1,10 @@
 """Rollouts and the way back: created, watched, steered."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from wherry_protocol.errors import ForbiddenError
@@ -50,13 +51,15 @@ def forced_by(by: Caller, items: list[str]) -> frozenset[str]:
     return frozenset(items)
 
 
-@router.post("/rollouts", operation_id="rollouts.create", status_code=201)
-def create(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
+@router.post(
+    "/rollouts", operation_id="rollouts.create", status_code=201, response_model=dict[str, Any]
+)
+def create(body: NewRollout, desk: At, by: By) -> Response:
     """Draft a rollout and, unless told otherwise, start it."""
     may_start = not desk.settings.fleet.needs_approver or by.role >= Role.APPROVER
     order = _order(body, by, is_started=body.start and (may_start or body.emergency))
     rollout_id = desk.do(lambda org, now_s: deploying.create(org, order, by.name, now_s))
-    return views.rollout(desk.reader, rollout_id, desk.clock())
+    return _shown(desk, rollout_id, status_code=201)
 
 
 @router.post("/rollouts/preview", operation_id="rollouts.preview")
@@ -84,10 +87,16 @@ def everything(desk: At, limit: int = 100) -> list[dict[str, Any]]:
     return views.rollouts(desk.reader, min(max(limit, 1), 1000))
 
 
-@router.get("/rollouts/{rollout_id}", operation_id="rollouts.show")
-def show(rollout_id: str, desk: At) -> dict[str, Any]:
+@router.get("/rollouts/{rollout_id}", operation_id="rollouts.show", response_model=dict[str, Any])
+def show(rollout_id: str, desk: At) -> Response:
     """State, stage, counts, checks, members, and what it waits for."""
-    return views.rollout(desk.reader, rollout_id, desk.clock())
+    return _shown(desk, rollout_id)
+
+
+def _shown(desk: Desk, rollout_id: str, status_code: int = 200) -> Response:
+    """With every unit; they are JSON values already, and looking again at each takes seconds."""
+    view = views.rollout(desk.reader, rollout_id, desk.clock())
+    return Response(json.dumps(view), status_code, media_type="application/json")
 
 
 @router.get("/rollouts/{rollout_id}/checks", operation_id="rollouts.checks")
