@@ -204,6 +204,32 @@ def test_trouble_on_the_new_version_stops_the_widening_and_recovery_lets_it_go(
     assert quay.rollout(made)["state"] == "running"
 
 
+def test_a_rollout_is_held_until_the_last_device_in_trouble_has_recovered(quay: Quay) -> None:
+    made, new = in_rollout(quay)
+    first, second = new
+    quay.report([first], inferences=1000, errors=10)
+    quay.report([second], inferences=1000, errors=10)
+    quay.report([first], inferences=1000)
+    assert quay.rollout(made)["state"] == "paused"
+    quay.report([second], inferences=1000)
+    assert quay.rollout(made)["state"] == "running"
+
+
+def test_what_the_guard_held_does_not_go_on_by_itself_under_a_stop(quay: Quay) -> None:
+    made, new = in_rollout(quay)
+    quay.report(new, inferences=1000, errors=10)
+    quay.cli("stop", "--reason", "wrong model is spreading")
+    quay.report(new, inferences=1000)
+    assert quay.rollout(made)["state"] == "paused"
+    path = f"/rollouts/{made['id']}/resume"
+    assert "release the stop first" in quay.refused("POST", path, {"reason": "it looks well"})
+    quay.cli("go", "--reason", "it was another one")
+    quay.report(new, inferences=1000)
+    assert quay.rollout(made)["state"] == "paused"
+    quay.rest("POST", path, {"reason": "it looks well"})
+    assert quay.rollout(made)["state"] == "running"
+
+
 def test_trouble_on_the_old_version_does_not_hold_the_cure(quay: Quay) -> None:
     made, new = in_rollout(quay)
     old = [name for name in quay.devices if name not in new]

@@ -223,10 +223,13 @@ class SimController:
         self._ticks += 1
         self._written(lambda: self.fleet.tick(self.now_s))
         if self._ticks % PRUNE_TICKS == 0:
-            self._written(self.fleet.prune)
+            self.prune()
         self._step()
         self._turn()
         self.later(TICK_US, "ticks", self._tick)
+
+    def prune(self) -> None:
+        self._written(self.fleet.prune)
 
     def do(self, command: Callable[[Organization], T]) -> T:
         """An operator's command, in one transaction. Raises WherryError where it is refused."""

@@ -409,6 +409,7 @@ class SimDevice:
         if found is None:
             return []
         digest, done, counts = found
+        self.world.truth.compared[digest] += counts.compared
         version = self.loops.loaded[digest].manifest.version
         none = Unavailable("no sensor")
         seen = Performance(model, version, "shadow", digest, interval_s, done, none, counts)

@@ -10,13 +10,23 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from wherry_controller.core.registry.retention import Retention
 from wherry_controller.core.rollouts import OPEN, State
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.slots import has_switch, other_slot
 from wherry_controller.core.rollouts.state import ACTIVE
-from wherry_controller.fleet import bundles, configuring, deploying, rollouts, trustees
+from wherry_controller.fleet import (
+    bundles,
+    configuring,
+    deploying,
+    groups,
+    retaining,
+    rollouts,
+    trustees,
+)
 from wherry_controller.fleet.deploying import Order, WayBack
 from wherry_controller.fleet.organization import Organization
+from wherry_controller.store import groups as group_rows
 from wherry_controller.store import rollouts as kept
 from wherry_protocol.errors import WherryError
 
@@ -140,6 +150,19 @@ def insist(world: "World", source: Random) -> None:
 
 
 @operation
+def offer_again(world: "World", source: Random) -> None:  # noqa: ARG001
+    """The same version again, as if nothing had become of it."""
+    deploy(world, list(world.made.values())[-1].manifest.version, DIRECT)
+
+
+@operation
+def deploy_troubled(world: "World", source: Random) -> None:
+    """What passes its trials, and then needs the guards."""
+    late = [one for one in BAD if one.name in ("creeping", "late")]
+    deploy(world, push(world, source, source.choice(late)).manifest.version, DIRECT)
+
+
+@operation
 def roll_back(world: "World", source: Random) -> None:
     name = source.choice(list(world.devices))
     target = source.choice(("all", f"device={name}"))
@@ -181,6 +204,14 @@ SHADOW = {
     "max_failed": 2,
     **PATIENCE,
 }
+COMPARISON = {
+    **SHADOW,
+    "stages": [
+        {"share": "100%", "action": "shadow", "soak_s": 5.0},
+        {"share": "100%", "action": "decommission", "is_gated": False},
+    ],
+    "gate": {"interval_s": 5.0, "shadow_requests_min": 3_000, "require": ["shadow"]},
+}
 
 
 @operation
@@ -206,6 +237,12 @@ def experiment(world: "World", source: Random) -> None:
 @operation
 def shadow(world: "World", source: Random) -> None:
     deploy(world, push(world, source, GOOD).manifest.version, SHADOW)
+
+
+@operation
+def compare(world: "World", source: Random) -> None:
+    """A shadow whose gate wants enough comparisons."""
+    deploy(world, push(world, source, GOOD).manifest.version, COMPARISON)
 
 
 @operation
@@ -343,6 +380,52 @@ def configure(world: "World", source: Random) -> None:
 @operation
 def ask_for_reports(world: "World", source: Random) -> None:  # noqa: ARG001
     order(world, "asks for reports", lambda org: trustees.ask_for_reports(org, _now(world), 20))
+
+
+GROUP = "crew"
+
+
+@operation
+def deploy_to_group(world: "World", source: Random) -> None:
+    """To a dynamic group of some devices, which others may join."""
+    target = f"label:{GROUP}=a"
+
+    def found(org: Organization) -> None:
+        if group_rows.find(org.db, GROUP) is None:
+            groups.create(org, GROUP, target, True, WHO, _now(world))
+
+    for name in source.sample(list(world.devices), max(1, len(world.devices) // 2)):
+        _label(world, name)
+    order(world, f"names the group {GROUP}", found)
+    deploy(world, push(world, source, GOOD).manifest.version, DIRECT, f"group:{GROUP}")
+
+
+@operation
+def join_group(world: "World", source: Random) -> None:
+    _label(world, source.choice(list(world.devices)))
+
+
+def _label(world: "World", name: str) -> None:
+    changes = {"labels": {GROUP: "a"}}
+    order(
+        world, f"labels {name}",
+        lambda org: configuring.configure(org, f"{name}/{UNIT}", dict(changes), WHO, _now(world)),
+    )  # fmt: skip
+
+
+@operation
+def clean_up(world: "World", source: Random) -> None:
+    """Every version that nobody needs goes, and its blobs a little later."""
+    wanted = Retention(versions_max=1, accuracy_min=0.0)
+
+    def command(org: Organization) -> None:
+        retaining.set_policy(org, wanted, WHO, "simulation", _now(world))
+        gone = [one for one in retaining.run(org, WHO, "simulation", _now(world), None)
+                if not one.fate.is_kept]  # fmt: skip
+        world.note("operator", f"deletes {len(gone)} versions")
+
+    order(world, "cleans up", command)
+    world.controller.later(source.randint(0, 3) * SECOND_US, "prunes", world.controller.prune)
 
 
 # --- keys and backups

@@ -222,7 +222,8 @@ def blue_and_green(source: Random) -> Plan:
 def shadows(source: Random) -> Plan:
     """Candidates that never serve, and orders that take them away."""
     plan, at_s = first(source), source.randint(60, 90)
-    orders = [("shadow", 0), (source.choice(("abort", "revert", "pause")), source.randint(10, 60))]
+    shadow = source.choice(("shadow", "compare"))
+    orders = [(shadow, 0), (source.choice(("abort", "revert", "pause")), source.randint(10, 60))]
     faults = ("kill_device", "cut_power", "partition", "kill_controller")
     return [*plan, *at_these(source, at_s, orders), *some(source, faults, 4, (60, 300))]
 
@@ -241,6 +242,30 @@ def appointments(source: Random) -> Plan:
     return [*first(source), *some(source, names, 3, (60, 350)), *some(source, faults, 4)]
 
 
+def emergencies(source: Random) -> Plan:
+    """Versions that need the guards, stops, ways back while some are away, and a tidy registry."""
+    plan, at_s = first(source), source.randint(60, 90)
+    name = source.choice(("deploy_troubled", "deploy_good", "deploy_bad"))
+    steps = [("long_absence", 0), (name, 2), ("revert", source.randint(5, 60))]
+    names = ("stop_everything", "isolate", "roll_back", "clean_up", "offer_again", "resume",
+             "deploy_troubled", "canary_good")  # fmt: skip
+    faults = ("kill_device", "kill_controller", "cut_device")
+    return [
+        *plan, *at_these(source, at_s, steps), *some(source, names, 9, (100, 480)),
+        *some(source, ("clean_up",), 2, (60, 480)), *some(source, faults, 3),
+    ]  # fmt: skip
+
+
+def crews(source: Random) -> Plan:
+    """Devices join a group while it gets a version, and the registry is tidied meanwhile."""
+    names = ("join_group", "join_group", "clean_up")
+    faults = ("kill_device", "kill_controller", "partition")
+    return [
+        *first(source), *some(source, ("deploy_to_group",), 2, (60, 200)),
+        *some(source, names, 5, (70, 400)), *some(source, faults, 2),
+    ]  # fmt: skip
+
+
 def everything(source: Random) -> Plan:
     return [
         *first(source), *some(source, DEPLOYS, 5), *some(source, tuple(OPERATIONS), 8),
@@ -255,6 +280,7 @@ SCENARIOS: dict[str, Scenario] = {
         old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary,
         everything, leaky_broker, stopped, wrong_clock, restored_in_a_rotation, new_director,
         dead_controller, steps, blue_and_green, shadows, experiments, appointments,
+        emergencies, crews,
     )
 }  # fmt: skip
 

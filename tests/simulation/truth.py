@@ -11,6 +11,7 @@ class Truth:
 
     inferences: Counter[bytes] = field(default_factory=Counter)
     errors: Counter[bytes] = field(default_factory=Counter)
+    compared: Counter[bytes] = field(default_factory=Counter)  # inputs that a shadow ran on
     rollout_states: dict[str, str] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
     advanced: set[str] = field(default_factory=set)  # rollouts that an operator hurried
@@ -23,6 +24,9 @@ class Truth:
     offered: dict[tuple[str, str], float] = field(default_factory=dict)  # at which link time
     opened_by_hand: set[str] = field(default_factory=set)  # rollouts of which somebody said so
     slots: dict[str, str] = field(default_factory=dict)  # rollout -> the slot that serves
+    treated: dict[str, set[str]] = field(default_factory=dict)  # of an experiment, as seen
+    confirmed_s: dict[tuple[str, str], float] = field(default_factory=dict)  # as it was seen first
+    bundle_count: int = 0  # in the registry, as it was looked at last
     subscribed: set[str] = field(default_factory=set)  # devices whose subscriptions changed
     turn: int = 0  # which devices are looked at next, where nothing disturbs them
     is_clock_wrong: bool = False  # the controller's clock was wrong at some time

@@ -31,7 +31,7 @@ from wherry_controller.core.guard.standing import (
 from wherry_controller.core.guard.standing import Event as GuardEvent
 from wherry_controller.core.notify import Cause
 from wherry_controller.core.performance import Performance, energy_is_proof
-from wherry_controller.core.rollouts import State
+from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.plan import TRIAL
 from wherry_controller.fleet import assigning, carrying, desires, escalating, rollouts
@@ -128,7 +128,16 @@ class _Round:
         if after != before:
             self.changed.add(key)
         for action in actions:
-            _act(self.org, unit, model, action, at_s)
+            _act(self, unit, model, action, at_s)
+
+    def in_trouble(self, model: str) -> set[str]:
+        """The units (`connection/unit`) of which some figure is not within its limits now."""
+        found = {(row.connection, row.unit) for row in kept.in_trouble(self.org.db, model)}
+        for (connection, name, watched), watch in self.watches.items():
+            if watched == model:
+                found.discard((connection, name))
+                found |= {(connection, name)} if watch.levels else set()
+        return {f"{connection}/{name}" for connection, name in found}
 
     def look_at_unit(
         self, unit: WatchedUnit, resources: Mapping[str, float | str], now_s: float
@@ -286,38 +295,45 @@ def _notice(unit: WatchedUnit, model: str, action: Raised | Cleared, now_s: floa
     )
 
 
-def _act(
-    org: Organization, unit: WatchedUnit, model: str, action: GuardAction, now_s: float
-) -> None:
+def _act(this: _Round, unit: WatchedUnit, model: str, action: GuardAction, now_s: float) -> None:
+    org = this.org
     if isinstance(action, Raised | Cleared):
         notes.put_notice(org.db, _notice(unit, model, action, now_s))
     elif isinstance(action, HoldRollouts):
-        _hold(org, unit, model, action, now_s)
+        _hold(this, unit, model, action, now_s)
     elif isinstance(action, RollBack):
         _roll_back(org, unit, model, action, now_s)
 
 
-def _hold(
-    org: Organization, unit: WatchedUnit, model: str, action: HoldRollouts, now_s: float
-) -> None:
-    """Trouble on a rollout's new version pauses it; recovery lets it go on.
+def _hold(this: _Round, unit: WatchedUnit, model: str, action: HoldRollouts, now_s: float) -> None:
+    """Trouble on a rollout's new version pauses it; it goes on when no such unit is in trouble.
 
     Trouble on the old version does not: the rollout may be the cure.
     """
-    serving = devices.find_model(org.db, unit.connection, unit.unit, model)
-    reason = f"held for {unit.id}"
+    org = this.org
     for rollout in rollouts.open_ones(org):
         if rollout.model != model or unit.id not in rollout.members:
             continue
-        is_on_new = serving is not None and serving.active_digest == rollout.digest
-        if action.is_held and is_on_new and rollout.state is State.RUNNING:
-            event = told.Pause(GUARD, f"{reason}: {action.text}")
+        is_held = rollout.state is State.PAUSED and rollout.state_reason.startswith(rollouts.HELD)
+        if action.is_held and rollout.state is State.RUNNING and _is_on_new(org, rollout, unit.id):
+            event = told.Pause(GUARD, f"{rollouts.HELD} {unit.id}: {action.text}")
             rollouts.tell(org, rollout.rollout_id, event, now_s)
-        elif (
-            not action.is_held and rollout.state is State.PAUSED and reason in rollout.state_reason
-        ):
+        elif not action.is_held and is_held and not _others_in_trouble(this, rollout):
             resume = told.Resume(GUARD, f"{unit.id} has recovered")
             rollouts.tell(org, rollout.rollout_id, resume, now_s)
+
+
+def _others_in_trouble(this: _Round, rollout: Rollout) -> bool:
+    """Does another unit on the new version give a reason to hold?"""
+    return any(
+        name in rollout.members and _is_on_new(this.org, rollout, name)
+        for name in this.in_trouble(rollout.model)
+    )
+
+
+def _is_on_new(org: Organization, rollout: Rollout, unit_id: str) -> bool:
+    serving = devices.find_model(org.db, *devices.split_id(unit_id), rollout.model)
+    return serving is not None and serving.active_digest == rollout.digest
 
 
 def _roll_back(

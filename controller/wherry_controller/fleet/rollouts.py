@@ -7,6 +7,8 @@ Rules:
    the next use restores what was committed.
 3. Whoever outranks a rollout (stop, isolation, guard, an operator's own assignment) takes the
    unit; the rollout's member becomes `skipped`.
+4. Under a stop nothing runs or goes on: units that were offered something then would be refused,
+   and skipped for good. What the guard held is the operator's from then on.
 """
 
 from collections import deque
@@ -15,7 +17,7 @@ from enum import IntEnum
 from typing import TypeVar
 
 from wherry_protocol.codec import Unknown
-from wherry_protocol.errors import Code
+from wherry_protocol.errors import Code, StateError
 from wherry_protocol.messages.reported import Outcome, Phase
 
 from wherry_controller.core.performance import Performance
@@ -32,7 +34,7 @@ from wherry_controller.core.rollouts import (
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.events import Event
 from wherry_controller.core.rollouts.pools import Figures
-from wherry_controller.fleet import carrying
+from wherry_controller.fleet import carrying, trustees
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.fleet.reports import Seen
 from wherry_controller.store import assignments, devices
@@ -43,6 +45,8 @@ ENDED_IN_MEMORY_MAX = 20
 CONTROL_S = 10.0  # so long a count of the control group holds
 UJ_PER_J = 1e6
 SERVING_SLOT = "active"
+HELD = "held for"  # so the reason begins where the guard paused, and will let it go on itself
+GOING_ON = (told.Resume, told.Widen)
 E = TypeVar("E", bound=IntEnum)
 
 
@@ -70,7 +74,12 @@ def open_ones(org: Organization) -> list[Rollout]:
 
 
 def tell(org: Organization, rollout_id: str, event: Event, now_s: float) -> Rollout:
-    """Hand an event to a rollout and carry out what follows. Raises StateError for a refusal."""
+    """Hand an event to a rollout and carry out what follows.
+
+    Raises StateError for a refusal; nothing goes on while the fleet is stopped (rule 4).
+    """
+    if isinstance(event, GOING_ON) and trustees.is_stopped(org):
+        raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
     waiting: deque[Event] = deque([event])
     while waiting:
         before = load(org, rollout_id)
@@ -223,9 +232,10 @@ def process_started(org: Organization) -> None:
 
 
 def pause_all(org: Organization, who: str, reason: str, now_s: float) -> None:
-    """An emergency stop: everything that runs is paused."""
+    """An emergency: everything that runs, or would go on by itself, is paused."""
     for rollout in open_ones(org):
-        if rollout.state is State.RUNNING:
+        is_held = rollout.state is State.PAUSED and rollout.state_reason.startswith(HELD)
+        if rollout.state is State.RUNNING or is_held:
             tell(org, rollout.rollout_id, told.Pause(who, reason), now_s)
 
 

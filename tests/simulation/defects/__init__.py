@@ -52,4 +52,9 @@ def defect(scenario: str) -> Callable[[Defect], Defect]:
     return register
 
 
-from tests.simulation.defects import in_agent, in_controller, in_strategies  # noqa: E402, F401  (they register)
+from tests.simulation.defects import (  # noqa: E402, F401  (they register)
+    in_agent,
+    in_controller,
+    in_emergencies,
+    in_strategies,
+)

@@ -1,13 +1,16 @@
-"""Mistakes that a controller could make with stages, slots and times."""
+"""Mistakes that a controller could make with stages, slots, arms and times."""
 
 # ruff: noqa: ARG005  (a wrong rule takes the parameters of the right one)
 
+from dataclasses import replace
 from typing import Any
 
-from wherry_controller.core.rollouts import advancing, commanding
+from wherry_controller.core.rollouts import advancing, commanding, judging, observing
 from wherry_controller.core.rollouts.decide import TRANSITIONS
 from wherry_controller.core.rollouts.events import Decommission
+from wherry_controller.core.rollouts.experiment import Variant
 from wherry_controller.core.rollouts.members import IN_FLIGHT, Member
+from wherry_controller.core.rollouts.pools import Arm
 from wherry_controller.core.rollouts.state import State
 
 from tests.simulation.defects import Switch, defect
@@ -100,3 +103,45 @@ def let_a_shadow_serve(switch: Switch) -> None:
         return advancing._assign(rollout, member, now_s)
 
     switch.set(advancing, "decommissioned", serve)
+
+
+@defect("shadows")
+def judge_a_shadow_before_its_samples(switch: Switch) -> None:
+    """A candidate is compared on a handful of inputs."""
+    right = judging.check_shadow
+
+    def check(limits: Any, shadowing: Any) -> Any:
+        return right(replace(limits, shadow_requests_min=1), shadowing)
+
+    switch.set(judging, "check_shadow", check)
+
+
+@defect("experiments")
+def let_members_change_arms(switch: Switch) -> None:
+    """Who is treated is asked anew with each stage."""
+    right = observing.variant_of
+
+    def variant_of(rollout: Any, unit: str) -> Any:
+        found = right(rollout, unit)
+        if found is None or not rollout.progress.stage_index:
+            return found
+        return Variant.CONTROL if found is Variant.TREATMENT else Variant.TREATMENT
+
+    switch.set(observing, "variant_of", variant_of)
+
+
+@defect("canary")
+def let_the_control_group_move(switch: Switch) -> None:
+    """Devices stay in the control group although they are on the new version by now."""
+    right = observing.performance
+
+    def performance(rollout: Any, event: Any, now_s: float) -> Any:
+        if event.digest == rollout.digest:
+            index = observing.bucket_of(rollout, min(event.ended_s, now_s))
+            pool = (Arm.CONTROL, event.hardware_class, index, event.unit, event.figures)
+            rollout.pools.add(*pool)
+        return right(rollout, event, now_s)
+
+    for key, rule in list(TRANSITIONS.items()):
+        if rule is right:
+            switch.row(TRANSITIONS, key, performance)

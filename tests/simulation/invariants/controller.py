@@ -14,6 +14,7 @@ from wherry_controller.core.subset import count_of
 from wherry_protocol.codec import decode
 from wherry_protocol.messages.desired import Assignment, Mode
 
+from tests.simulation.invariants import arms, emergencies
 from tests.simulation.invariants.broken import broken
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def _fingerprint(rollout: Rollout) -> tuple[Any, ...]:
         progress.opened_count,
         counts,
         progress.returns_sent,
+        len(rollout.pools.pools),
+        len(rollout.panel.experiment.watched),
     )
 
 
@@ -137,9 +140,12 @@ def _gates_have_their_samples(world: "World", rollout: Rollout) -> None:
     seen, gate = truth.inferences[rollout.digest], rollout.plan.gate
     if not rollout.touched:
         return
-    if seen < gate.requests_min:
+    needed = gate.requests_min
+    if rollout.plan.stages[before].action is Action.SHADOW:
+        seen, needed = truth.compared[rollout.digest], gate.shadow_requests_min
+    if seen < needed:
         broken(f"{rollout.rollout_id} left stage {before + 1} after {seen} inferences, "
-               f"{gate.requests_min} are needed")  # fmt: skip
+               f"{needed} are needed")  # fmt: skip
     behaviour = world.made[rollout.digest].behaviour
     if behaviour.bad_share == 1.0 and behaviour.error_rate > 3 * gate.error_rate_max:
         broken(f"{rollout.rollout_id} left stage {before + 1} with {behaviour.error_rate:.0%} "
@@ -187,6 +193,8 @@ def _the_audit_chain_holds(world: "World") -> None:
         truth.rollout_states.clear()
         truth.stages.clear()
         truth.slots.clear()
+        truth.treated.clear()
+        truth.confirmed_s.clear()
     sql = "SELECT * FROM audit WHERE id > ? ORDER BY id"
     for values in db.execute(sql, (truth.audited,)).fetchall():
         row = AuditRow(*values)
@@ -196,7 +204,12 @@ def _the_audit_chain_holds(world: "World") -> None:
         truth.audited, truth.audit_hash = row.id, row.hash
 
 
-CONTROLLER: list[Callable[["World"], None]] = [_the_audit_chain_holds]
+CONTROLLER: list[Callable[["World"], None]] = [
+    _the_audit_chain_holds,
+    emergencies.nothing_runs_under_a_stop,
+    emergencies.what_somebody_needs_is_kept,
+    emergencies.nothing_bad_is_put_back,
+]
 ROLLOUT: list[Callable[["World", Rollout], None]] = [
     _only_opened_members_are_touched,
     _nothing_opens_by_itself_that_a_hand_opens,
@@ -207,4 +220,8 @@ ROLLOUT: list[Callable[["World", Rollout], None]] = [
     _gates_have_their_samples,
     _nobody_is_silent_while_we_are_deaf,
     _state_changes_are_audited,
+    arms.nobody_changes_arms,
+    arms.the_control_group_is_not_on_the_new_version,
+    emergencies.a_failed_bundle_is_not_offered_again,
+    emergencies.a_revert_forgets_nobody,
 ]

@@ -29,6 +29,33 @@ def unsettled(world: "World") -> list[str]:
     ]
     for device in world.devices.values():
         found += _unsettled_device(world, device)
+    return found + _who_joined_and_got_nothing(world)
+
+
+def _who_joined_and_got_nothing(world: "World") -> list[str]:
+    """Who joined a dynamic group serves what it runs, was given something since, or is named."""
+    db, found = world.controller.db, []
+    sql = (
+        "SELECT json_extract(details, '$.unit'), max(at_s) FROM audit a "
+        "WHERE action = 'group.join' AND EXISTS "
+        "(SELECT 1 FROM group_runs g JOIN rollouts r ON r.id = g.rollout "
+        "WHERE g.name = a.subject AND g.since_s <= a.at_s AND r.state = 'succeeded') "
+        "GROUP BY 1"
+    )
+    for unit, joined_s in db.execute(sql).fetchall():
+        served = (
+            "SELECT 1 FROM unit_models m JOIN group_runs g ON g.model = m.model "
+            "JOIN rollouts r ON r.id = g.rollout AND r.bundle_digest = m.active_digest "
+            "WHERE m.connection || '/' || m.unit = ?"
+        )
+        given = "SELECT 1 FROM assignments WHERE connection || '/' || unit = ? AND assigned_s >= ?"
+        named = "SELECT 1 FROM notices WHERE topic = ? AND at_s >= ?"
+        if not (
+            db.execute(served, (unit,)).fetchone()
+            or db.execute(given, (unit, joined_s)).fetchone()
+            or db.execute(named, (f"join {unit}", joined_s)).fetchone()
+        ):
+            found.append(f"{unit} joined a group and got nothing")
     return found
 
 
