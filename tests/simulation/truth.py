@@ -24,7 +24,8 @@ class Truth:
     offered: dict[tuple[str, str], float] = field(default_factory=dict)  # at which link time
     opened_by_hand: set[str] = field(default_factory=set)  # rollouts of which somebody said so
     slots: dict[str, str] = field(default_factory=dict)  # rollout -> the slot that serves
-    treated: dict[str, set[str]] = field(default_factory=dict)  # of an experiment, as seen
+    # rollout -> (its opened units, those of its control group), as they were looked at last
+    arms: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
     confirmed_s: dict[tuple[str, str], float] = field(default_factory=dict)  # as it was seen first
     bundle_count: int = 0  # in the registry, as it was looked at last
     subscribed: set[str] = field(default_factory=set)  # devices whose subscriptions changed

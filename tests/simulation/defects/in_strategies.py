@@ -118,16 +118,20 @@ def judge_a_shadow_before_its_samples(switch: Switch) -> None:
 
 @defect("experiments")
 def let_members_change_arms(switch: Switch) -> None:
-    """Who is treated is asked anew with each stage."""
+    """A device counts where its version says, and not where it was drawn: with its swap, with its
+    way back, it changes the arm."""
     right = observing.variant_of
 
-    def variant_of(rollout: Any, unit: str) -> Any:
-        found = right(rollout, unit)
-        if found is None or not rollout.progress.stage_index:
-            return found
-        return Variant.CONTROL if found is Variant.TREATMENT else Variant.TREATMENT
+    def watch_experiment(rollout: Any, event: Any, now_s: float) -> None:
+        variant = right(rollout, event.unit)
+        if variant is not None:
+            is_new = event.digest == rollout.digest
+            rollout.panel.experiment.report(
+                Variant.TREATMENT if is_new else Variant.CONTROL, event.unit, event.figures,
+                min(event.ended_s, now_s), rollout.plan.gate,
+            )  # fmt: skip
 
-    switch.set(observing, "variant_of", variant_of)
+    switch.set(observing, "_watch_experiment", watch_experiment)
 
 
 @defect("canary")

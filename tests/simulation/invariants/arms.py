@@ -18,15 +18,18 @@ LATE_BUCKETS = 2  # so much later a report of before may lie
 
 def nobody_changes_arms(world: "World", rollout: Rollout) -> None:
     """Widening takes devices into the treatment, and nothing takes one out of it."""
-    treated = world.truth.treated.setdefault(rollout.rollout_id, set())
     opened = set(rollout.order[: rollout.progress.opened_count])
-    for (variant, unit), watched in rollout.panel.experiment.watched.items():
-        if variant is Variant.TREATMENT and unit not in opened:
-            broken(f"{rollout.rollout_id} counts {unit} as treated, which no stage has opened")
-        if variant is Variant.CONTROL and watched is not None and unit in treated:
-            broken(f"{rollout.rollout_id} counts {unit} as control, and it was treated before")
-    treated |= {unit for (variant, unit) in rollout.panel.experiment.watched
-                if variant is Variant.TREATMENT}  # fmt: skip
+    watched = rollout.panel.experiment.watched
+    treated = {unit for variant, unit in watched if variant is Variant.TREATMENT}
+    control = {unit for variant, unit in watched if variant is Variant.CONTROL}
+    opened_before, control_before = world.truth.arms.get(rollout.rollout_id, (set(), control))
+    world.truth.arms[rollout.rollout_id] = opened, control
+    if treated - opened:
+        names = ", ".join(sorted(treated - opened))
+        broken(f"{rollout.rollout_id} counts {names} as treated, which no stage has opened")
+    moved = sorted((control - control_before) & opened_before)
+    if moved:
+        broken(f"{rollout.rollout_id} counts {', '.join(moved)} as control, in the treatment")
 
 
 def the_control_group_is_not_on_the_new_version(world: "World", rollout: Rollout) -> None:

@@ -193,7 +193,7 @@ def _the_audit_chain_holds(world: "World") -> None:
         truth.rollout_states.clear()
         truth.stages.clear()
         truth.slots.clear()
-        truth.treated.clear()
+        truth.arms.clear()
         truth.confirmed_s.clear()
     sql = "SELECT * FROM audit WHERE id > ? ORDER BY id"
     for values in db.execute(sql, (truth.audited,)).fetchall():
