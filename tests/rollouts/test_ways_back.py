@@ -182,6 +182,19 @@ def test_a_device_with_a_higher_authority_is_skipped_and_left_alone() -> None:
     assert "dev-1/self" not in voyage.sent_back
 
 
+@pytest.mark.parametrize("order", [Revert("ada", "worse"), Abort("ada", "worse")])
+def test_what_an_isolated_device_was_given_is_taken_back_before_it_is_released(
+    order: Revert | Abort,
+) -> None:
+    """Seed 70238: it kept its candidate; a version that was reverted everywhere came with it."""
+    voyage = Voyage(names(3)).start()
+    voyage.tell(PassedOver("dev-1/self", "isolated by bob", is_isolated=True))
+    voyage.tell(order)
+    assert "dev-1/self" in voyage.sent_back
+    voyage.tell(PassedOver("dev-1/self", "preempted: another assignment is in force"))
+    assert report(voyage.rollout)["not_back"] == {}
+
+
 def test_a_gated_stage_that_nobody_was_given_is_not_passed_by_itself() -> None:
     """Seed 704: the only device of the first stage was isolated, and half of the fleet was next."""
     voyage = Voyage(names(20), strategy="canary").start()

@@ -245,13 +245,14 @@ def appointments(source: Random) -> Plan:
 def emergencies(source: Random) -> Plan:
     """Versions that need the guards, stops, ways back while some are away, and a tidy registry."""
     plan, at_s = first(source), source.randint(60, 90)
-    name = source.choice(("deploy_troubled", "deploy_good", "deploy_bad"))
-    steps = [("long_absence", 0), (name, 2), ("revert", source.randint(5, 60))]
-    names = ("stop_everything", "isolate", "roll_back", "clean_up", "offer_again", "resume",
-             "deploy_troubled", "canary_good")  # fmt: skip
+    name = source.choice(("deploy_troubled", "deploy_good", "deploy_good"))
+    steps = [("long_absence", 0), (name, 2), ("revert", source.randint(4, 60)),
+             ("canary_good", 250), ("stop_everything", source.randint(254, 275)), ("resume", 280),
+             ("deploy_bad", 350), ("offer_again", 375)]  # fmt: skip
+    names = ("isolate", "roll_back", "clean_up", "resume", "deploy_troubled")
     faults = ("kill_device", "kill_controller", "cut_device")
     return [
-        *plan, *at_these(source, at_s, steps), *some(source, names, 9, (100, 480)),
+        *plan, *at_these(source, at_s, steps), *some(source, names, 5, (100, 480)),
         *some(source, ("clean_up",), 2, (60, 480)), *some(source, faults, 3),
     ]  # fmt: skip
 

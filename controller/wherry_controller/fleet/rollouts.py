@@ -247,11 +247,12 @@ def preempt(
     now_s: float,
     bad_digest: bytes | None = None,
 ) -> None:
-    """Somebody of higher rank takes a unit (for one model, or for all).
+    """Somebody of higher rank takes a unit (for one model), or isolates it (`model` None).
 
     Where it is because `bad_digest` failed there, the rollout of that bundle counts a failure.
     """
     for rollout in open_ones(org):
         if unit_id in rollout.members and model in (None, rollout.model):
-            event = told.PassedOver(unit_id, why, is_failure=rollout.digest == bad_digest)
+            is_failure, is_isolated = rollout.digest == bad_digest, model is None
+            event = told.PassedOver(unit_id, why, is_failure, is_isolated)
             tell(org, rollout.rollout_id, event, now_s)

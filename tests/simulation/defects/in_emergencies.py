@@ -12,7 +12,7 @@ from wherry_controller.fleet import assigning, groups, protecting, rollouts
 from tests.simulation.defects import Switch, defect
 
 
-@defect("dead_controller")
+@defect("emergencies")
 def revert_without_those_who_are_away(switch: Switch) -> None:
     """A way back only for devices that are online when it begins."""
     right = returning.start_reverting

@@ -33,6 +33,7 @@ from wherry_controller.core.rollouts.members import (
     Return,
     ReturnSignal,
     Signal,
+    was_given,
 )
 from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import report, waiting_for
@@ -156,11 +157,11 @@ def abort(rollout: Rollout, event: Abort, now_s: float) -> Effects:
 
 
 def is_withdrawn_by_abort(member: Member) -> bool:
-    """What was offered and does not serve is taken back: also a candidate that stands, and one
-    that a silent device may still make."""
-    if member.way_back is not Return.NONE:
+    """What was offered and does not serve is taken back: also a candidate that stands, one that
+    a silent device may still make, and what an isolated one would install when it is released."""
+    if member.way_back is not Return.NONE or not was_given(member):
         return False
-    if member.phase in (*IN_FLIGHT, MemberPhase.HELD):
+    if member.phase in (*IN_FLIGHT, MemberPhase.HELD, MemberPhase.SKIPPED):
         return not member.has_swapped
     stands = member.phase in (MemberPhase.READY, MemberPhase.SILENT)
     return stands and member.offered in CANDIDATE

@@ -117,6 +117,7 @@ class PassedOver:
     unit: str
     reason: str
     is_failure: bool = False
+    is_isolated: bool = False  # what it was assigned stays, and waits for its release
 
 
 @quick

@@ -161,3 +161,13 @@ class Member:
     tries: int = 0  # how often it was held
     retry_s: float | None = None  # on the link clock: when it is offered again
     memory_share: float | None = None  # of its budget, as seen since it swapped
+
+
+def was_given(member: Member) -> bool:
+    """Was the bundle assigned to it by this rollout?
+
+    One that was isolated meanwhile is skipped, and would install it when it is released.
+    """
+    if member.phase is MemberPhase.SKIPPED:
+        return member.assignment_id is not None
+    return member.phase is not MemberPhase.PENDING

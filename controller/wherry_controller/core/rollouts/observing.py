@@ -90,12 +90,18 @@ def passed_over(rollout: Rollout, event: PassedOver, _now_s: float) -> Effects:
     if member is None:
         return []
     if member.way_back is not Return.NONE:
-        signal_return(rollout, member, ReturnSignal.FAILED, event.reason)
+        is_others = (
+            member.phase is MemberPhase.SKIPPED
+        )  # who took it before has replaced the bundle
+        signal = ReturnSignal.PROVED if is_others else ReturnSignal.FAILED
+        signal_return(rollout, member, signal, event.reason)
     elif event.is_failure and member.phase is MemberPhase.CONFIRMED:
         _relapse(rollout, member, event.reason)
     else:
-        signal = Signal.REVERTS if event.is_failure else Signal.PASSED_OVER
-        signal_member(rollout, member, signal, event.reason)
+        passing = Signal.REVERTS if event.is_failure else Signal.PASSED_OVER
+        signal_member(rollout, member, passing, event.reason)
+        if member.phase is MemberPhase.SKIPPED and not event.is_isolated:
+            member.assignment_id = None  # another one takes its place
     return []
 
 

@@ -13,9 +13,9 @@ from collections import deque
 from wherry_controller.core.rollouts.effects import Audit, Effects, Finished, Notify, SendBack
 from wherry_controller.core.rollouts.members import (
     Member,
-    MemberPhase,
     Return,
     ReturnSignal,
+    was_given,
 )
 from wherry_controller.core.rollouts.report import lost_units, report
 from wherry_controller.core.rollouts.state import (
@@ -37,7 +37,7 @@ def start_reverting(
     rollout.progress.reverting_s = now_s
     for unit in rollout.order[: rollout.progress.touched_index]:
         member = rollout.members[unit]
-        if member.phase not in (MemberPhase.PENDING, MemberPhase.SKIPPED):
+        if was_given(member):
             signal_return(rollout, member, ReturnSignal.QUEUE)
     rollout.return_queue = deque(queued(rollout))
     text = f"{rollout.model} {rollout.version} is being reverted: {why}"
