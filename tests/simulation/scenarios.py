@@ -121,7 +121,7 @@ def forgetful_broker(source: Random) -> Plan:
 def stubborn(source: Random) -> Plan:
     """A bad version for everybody, again and again."""
     plan, at_s = first(source), source.randint(60, 90)
-    for name in ("deploy_bad", "abort", "insist", "abort", "insist"):
+    for name in ("deploy_bad", "abort", "insist", "abort", "insist", "abort", "offer_again"):
         plan.append(Disturbance(at_s * SECOND_US, name, source.getrandbits(32)))
         at_s += source.randint(8, 14)
     return [*plan, *some(source, DEVICE_FAULTS, 4)]

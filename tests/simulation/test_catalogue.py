@@ -6,13 +6,17 @@ from tests.simulation.broker import Memory
 from tests.simulation.faults import FAULTS
 from tests.simulation.models import BAD
 from tests.simulation.operator import OPERATIONS, ROTATIONS
-from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.shrink import described
 from tests.simulation.voyage import sail
 
 DEVICES = 5
-SEEDS = range(2 * len(SCENARIOS), 4 * len(SCENARIOS) - 5)  # two of each, one of the last five
-RARE = {150: "power_cuts", 188: "everything"}  # a torn write; a model that cannot be loaded
+# As few as show every kind of trouble; a kind that a change has made rare gets a seed of its own.
+SEEDS = {
+    300: "everything", 301: "everything", 304: "everything", 305: "everything", 306: "everything",
+    601: "bad_weather", 603: "shaky_controller", 604: "indecision",
+    616: "restored_in_a_rotation", 620: "blue_and_green", 622: "experiments", 624: "emergencies",
+    625: "crews",
+}  # fmt: skip
 
 # What a trace says when it has happened.
 TROUBLE = {
@@ -41,7 +45,7 @@ TROUBLE = {
 
 def test_every_kind_of_trouble_happens_in_the_fixed_set_and_every_invariant_holds() -> None:
     missing = {what: re.compile(line) for what, line in TROUBLE.items()}
-    for seed, scenario in {**dict.fromkeys(SEEDS, ""), **RARE}.items():
+    for seed, scenario in SEEDS.items():
         result = sail(seed, DEVICES, scenario=scenario, is_traced=True)
         assert result.failure is None, described(result, DEVICES)
         for line in result.trace.lines:

@@ -1,4 +1,4 @@
-"""A seed of every scenario in the normal test run (and two in `test_catalogue`); `make simulate`
+"""A seed of every scenario in the normal test run (and some in `test_catalogue`); `make simulate`
 plays many."""
 
 import os

@@ -43,13 +43,13 @@ def go_on_under_a_stop(switch: Switch) -> None:
     switch.set(rollouts, "GOING_ON", ())
 
 
-@defect("emergencies")
+@defect("stubborn")
 def offer_again_what_has_failed(switch: Switch) -> None:
     """What a device has rejected is just another version for it."""
     switch.set(assigning, "_failed_before", lambda org, unit, wish: None)
 
 
-@defect("emergencies")
+@defect("crews")
 def take_the_way_back_away(switch: Switch) -> None:
     """Retention keeps what serves, and thinks of nothing else."""
     right = protecting.protected
