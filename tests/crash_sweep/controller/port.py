@@ -169,6 +169,14 @@ class Port:
                 self._keep(message)
             self.kept(lambda: self.live.sent([(m.topic, m.version or 0) for m in due]))
 
+    def _ask(self) -> None:
+        """Hand over questions, which nobody keeps; devices answer at once."""
+        for message in self.live.take_asked():
+            self.stops.publication()
+            for device in self.devices.values():
+                if message.topic == device.topics.rpc(device.name, device.unit):
+                    self.hear(*device.replies(message.payload))
+
     def _keep(self, message: Outbound) -> None:
         if message.is_retained and message.payload:
             self.retained[message.topic] = message.payload
@@ -186,6 +194,7 @@ class Port:
                 self.hear(device.reported())
             if self.figures is not None and device.active:
                 self._report(device, self.figures)
+        self._ask()
         self._take()
         self.now_s += 1.0
         self.kept(lambda: self.live.tick(self.now_s))

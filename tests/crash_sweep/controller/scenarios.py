@@ -115,6 +115,11 @@ def comes_to(state: str, model: str = "digits") -> Leg:
     return leg
 
 
+def verified(port: Port) -> None:
+    """What went back is looked at, and proves that it is what was there before."""
+    port.until(said("verification.end"), "the way back is verified")
+
+
 def all_serve(version: str, model: str = "digits") -> Leg:
     def leg(port: Port) -> None:
         port.until(
@@ -248,6 +253,7 @@ def canary_that_reverts(port: Port) -> Iterator[Leg]:
     yield ordered("1.1.0", CANARY, nth=2)
     yield comes_to("reverted")
     yield all_serve("1.0.0")
+    yield verified
 
 
 @scenario(at_sea)
@@ -276,6 +282,7 @@ def taken_back(port: Port) -> Iterator[Leg]:
     yield once(said("rollout.revert"), _tell(told.Revert("ada", "odd")))
     yield comes_to("reverted")
     yield all_serve("1.0.0")
+    yield verified
 
 
 def _tell(event: Any) -> Callable[[Port], Any]:
@@ -289,6 +296,7 @@ def rollback(port: Port) -> Iterator[Leg]:
     way = deploying.WayBack("digits", "all", None, "bad", {"trial": TRIAL})
     yield once(said("rollback"), lambda now: deploying.roll_back(now.org, way, "ada", now.now_s))
     yield all_serve("1.0.0")
+    yield verified
 
 
 @scenario(at_sea)
