@@ -137,7 +137,7 @@ def test_the_previous_version_answers_until_two_good_inferences_close_the_breake
     assert "is_fallback" not in answer
     assert breaker(agent)["opened_count"] == 1
     loaded = agent.get("/status")["loaded"]
-    assert [one["version"] for one in loaded] == ["1.1.0"]
+    assert {one["version"] for one in loaded} == {"1.0.0", "1.1.0"}  # the way back stays ready
 
 
 def test_the_safe_output_answers_where_no_version_may_and_the_director_closes(sea: Fleet):
