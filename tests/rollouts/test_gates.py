@@ -1,5 +1,7 @@
 """The gate's checks at their exact boundaries, and what they do without figures."""
 
+from dataclasses import replace
+
 import pytest
 from wherry_controller.core.rollouts.checks import Check, Consequence, Verdict, is_passed
 from wherry_controller.core.rollouts.comparing import Comparison as Compared
@@ -154,10 +156,10 @@ def test_slow_devices_are_found_by_their_share_of_slow_inferences_before_the_min
     for windows, verdict in ((slow, INCONCLUSIVE), (even, INCONCLUSIVE)):
         compared = Compared(pool(windows[0]), other, "control")
         panel = panel_of(windows, [], compared)
-        assert check_latency(LIMITS, CLASS, compared, panel).verdict is verdict
+        assert check_latency(LIMITS, CLASS, compared, compared, panel).verdict is verdict
     much = [figures((90_000, 200_000, 300_000), inferences=100)] * 6
     compared = Compared(pool(much[0]), other, "control")
-    check = check_latency(LIMITS, CLASS, compared, panel_of(much, [], compared))
+    check = check_latency(LIMITS, CLASS, compared, compared, panel_of(much, [], compared))
     assert check.verdict is FAIL
     assert "6 devices prove" in check.text
 
@@ -207,7 +209,7 @@ def test_latency_needs_the_ratio_and_the_absolute_excess_at_p95_or_p99(
     new_us: tuple[int, int, int], old_us: tuple[int, int, int], verdict: Verdict
 ) -> None:
     compared = Compared(pool(figures(new_us)), pool(figures(old_us)), "control")
-    assert check_latency(LIMITS, CLASS, compared, Panel()).verdict is verdict
+    assert check_latency(LIMITS, CLASS, compared, compared, Panel()).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -223,9 +225,26 @@ def test_at_the_ratio_or_at_the_excess_is_not_above_it(
 
 def test_latency_without_a_comparison_is_inconclusive() -> None:
     alone = Compared(pool(figures()), Pool(), "none")
-    assert check_latency(LIMITS, CLASS, alone, Panel()).verdict is INCONCLUSIVE
+    assert check_latency(LIMITS, CLASS, alone, alone, Panel()).verdict is INCONCLUSIVE
     few = Compared(pool(figures(inferences=999)), pool(figures()), "control")
-    assert check_latency(LIMITS, CLASS, few, Panel()).verdict is INCONCLUSIVE
+    assert check_latency(LIMITS, CLASS, few, few, Panel()).verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("windows", "verdict"), [(1, PASS), (4, PASS), (5, FAIL)])
+def test_two_hiccups_of_a_hundred_are_no_p99_and_ten_of_five_hundred_are(
+    windows: int, verdict: Verdict
+) -> None:
+    limits = replace(LIMITS, requests_min=100)
+    pools = Pools()
+    for bucket in range(windows):
+        slow = figures((100, 100, 5_000), inferences=100)
+        pools.add(Arm.NEW, CLASS, bucket, "new/self", slow)
+        for unit in ("a/self", "b/self", "c/self"):
+            pools.add(Arm.CONTROL, CLASS, bucket, unit, figures(100, inferences=100))
+    found = evaluate(pools, Panel(), limits, {CLASS: None}, {}, Updates(1, 0, 0, 0), 0)
+    [check] = [check for check in found if check.name == "latency"]
+    assert check.verdict is verdict, check.text
+    assert ("p99 counts from 500 requests on" in check.text) is (verdict is PASS)
 
 
 def energetic(energy_uj: float, source: str = "measured:hwmon", inferences: int = 1_000) -> Pool:

@@ -4,13 +4,14 @@ The comparison is the control group in the same minutes; where that is too small
 figures from before their swap; else there is none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from wherry_controller.core.rollouts.limits import GateLimits
 from wherry_controller.core.rollouts.pools import Arm, Pool, Pools
 
 NONE: Final = "none"
+TAIL_REQUESTS_MIN: Final = 500  # of fewer, p99 is one or two inferences, and they may be a hiccup
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,13 @@ class Comparison:
     new: Pool
     other: Pool
     basis: str  # "control", "before" or "none"
+
+
+def tail_comparison(pools: Pools, limits: GateLimits, name: str, since: int) -> Comparison:
+    """As `comparison`, of enough newest figures that p99 says something about the version."""
+    if limits.requests_min >= TAIL_REQUESTS_MIN:
+        return comparison(pools, limits, name, since)
+    return comparison(pools, replace(limits, requests_min=TAIL_REQUESTS_MIN), name, since)
 
 
 def comparison(pools: Pools, limits: GateLimits, name: str, since: int) -> Comparison:

@@ -12,7 +12,12 @@ Rules:
 from collections.abc import Iterable, Mapping, Sequence
 
 from wherry_controller.core.rollouts.checks import Check
-from wherry_controller.core.rollouts.comparing import NONE, Comparison, comparison
+from wherry_controller.core.rollouts.comparing import (
+    NONE,
+    Comparison,
+    comparison,
+    tail_comparison,
+)
 from wherry_controller.core.rollouts.cost_checks import (
     bar_of,
     check_energy,
@@ -53,7 +58,8 @@ def evaluate(
     compared = {name: comparison(pools, limits, name, since) for name in sorted(classes)}
     for name, one in compared.items():
         panel.hold_against(name, bar_of(limits, one))
-        found.append(check_latency(limits, name, one, panel))
+        tail = tail_comparison(pools, limits, name, since)
+        found.append(check_latency(limits, name, one, tail, panel))
         if classes[name] is not None:
             found.append(check_energy(limits, name, one, panel))
         found.append(check_memory(limits, name, memory.get(name, ())))
