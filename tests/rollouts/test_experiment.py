@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wherry_controller.core.rollouts.experiment import (
+from wherry_controller.core.gates.experiment import (
     Advice,
     Experiment,
     Variant,
@@ -15,8 +15,8 @@ from wherry_controller.core.rollouts.experiment import (
     experiment_report,
     restored,
 )
-from wherry_controller.core.rollouts.limits import PRESETS
-from wherry_controller.core.rollouts.pools import Figures
+from wherry_controller.core.gates.limits import PRESETS
+from wherry_controller.core.gates.pools import Figures
 from wherry_controller.core.subset import count_of, ordered
 from wherry_native import sketch as packed
 from wherry_protocol.sketch import sketch_of

@@ -1,8 +1,8 @@
 """The exposure of a plan: what a harm costs before the rollout stops."""
 
 import pytest
+from wherry_controller.core.plans.plan import parse_plan
 from wherry_controller.core.rollouts.exposure import exposures, opened_counts
-from wherry_controller.core.rollouts.plan import parse_plan
 
 
 def by_harm(size: int = 1_000, **table: object) -> dict[float, tuple[int, int]]:

@@ -3,27 +3,27 @@
 from dataclasses import replace
 
 import pytest
-from wherry_controller.core.rollouts.checks import Check, Consequence, Verdict, is_passed
-from wherry_controller.core.rollouts.comparing import Comparison as Compared
-from wherry_controller.core.rollouts.comparing import comparison
-from wherry_controller.core.rollouts.cost_checks import (
+from wherry_controller.core.gates.checks import Check, Consequence, Verdict, is_passed
+from wherry_controller.core.gates.comparing import Comparison as Compared
+from wherry_controller.core.gates.comparing import comparison
+from wherry_controller.core.gates.cost_checks import (
     bar_of,
     check_energy,
     check_latency,
     check_memory,
     exceeds,
 )
-from wherry_controller.core.rollouts.error_checks import (
+from wherry_controller.core.gates.error_checks import (
     Updates,
     check_crash,
     check_errors,
     check_increase,
     check_updates,
 )
-from wherry_controller.core.rollouts.gates import evaluate
-from wherry_controller.core.rollouts.limits import PRESETS
-from wherry_controller.core.rollouts.panel import Panel
-from wherry_controller.core.rollouts.pools import Arm, Figures, Pool, Pools
+from wherry_controller.core.gates.evaluating import evaluate
+from wherry_controller.core.gates.limits import PRESETS
+from wherry_controller.core.gates.panel import Panel
+from wherry_controller.core.gates.pools import Arm, Figures, Pool, Pools
 
 from tests.rollouts.voyage import CLASS, figures
 

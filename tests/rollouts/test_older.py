@@ -2,8 +2,8 @@
 
 import json
 
+from wherry_controller.core.plans.stages import Action
 from wherry_controller.core.rollouts import all_parts, restore
-from wherry_controller.core.rollouts.stages import Action
 
 from tests.rollouts.voyage import Voyage, names
 

@@ -1,9 +1,9 @@
 """How fast a stage is offered, and who is tried again."""
 
 import pytest
+from wherry_controller.core.plans.pace import OFFERS_MAX_PER_S, Ramp, allowed_by
 from wherry_controller.core.rollouts import State
 from wherry_controller.core.rollouts.effects import Assign
-from wherry_controller.core.rollouts.pace import OFFERS_MAX_PER_S, Ramp, allowed_by
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 

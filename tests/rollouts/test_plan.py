@@ -4,10 +4,10 @@ import tomllib
 from typing import Any
 
 import pytest
-from wherry_controller.core.rollouts.limits import CHECKS, PRESETS
-from wherry_controller.core.rollouts.plan import Plan, parse_plan
-from wherry_controller.core.rollouts.stages import fitted
-from wherry_controller.core.rollouts.strategies import DAY_S
+from wherry_controller.core.gates.limits import CHECKS, PRESETS
+from wherry_controller.core.plans.plan import Plan, parse_plan
+from wherry_controller.core.plans.stages import fitted
+from wherry_controller.core.plans.strategies import DAY_S
 from wherry_protocol.errors import WherryError
 
 

@@ -1,6 +1,7 @@
 """Whole rollouts in virtual time: stages, gates, subsets, and what they wait for."""
 
 import pytest
+from wherry_controller.core.gates.pools import Arm, Figures
 from wherry_controller.core.rollouts import (
     Candidate,
     State,
@@ -22,7 +23,6 @@ from wherry_controller.core.rollouts.events import (
     Tick,
     Widen,
 )
-from wherry_controller.core.rollouts.pools import Arm, Figures
 from wherry_protocol.errors import Code, ContractError, StateError, WherryError
 from wherry_protocol.messages.reported import Outcome, Phase
 

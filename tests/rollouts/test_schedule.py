@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from wherry_controller.core.rollouts.schedule import DAYS, Schedule, opens_in_s, parse_schedule
+from wherry_controller.core.plans.schedule import DAYS, Schedule, opens_in_s, parse_schedule
 
 from tests.rollouts.voyage import T0, Voyage, names
 

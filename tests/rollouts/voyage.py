@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
+from wherry_controller.core.gates.pools import Figures
 from wherry_controller.core.rollouts import (
     Candidate,
     Rollout,
@@ -38,7 +39,6 @@ from wherry_controller.core.rollouts.events import (
     Start,
     Tick,
 )
-from wherry_controller.core.rollouts.pools import Figures
 from wherry_native import sketch as packed
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import (

@@ -25,7 +25,7 @@ from wherry_protocol.messages.observed import Origin, Telemetry
 from wherry_protocol.names import MODEL, SEMVER
 from wherry_protocol.senml import Record
 
-from wherry_controller.core.rollouts.shadowing import ShadowFigures
+from wherry_controller.core.gates.shadowing import ShadowFigures
 
 COUNT_MAX: Final = 1 << 40  # per report
 SUM_NS_MAX: Final = 1 << 55  # a year of latency in one report

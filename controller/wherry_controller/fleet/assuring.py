@@ -27,9 +27,9 @@ from wherry_controller.core.assurance import (
 )
 from wherry_controller.core.assurance.facts import Drill, Passed, Power, Shadowed
 from wherry_controller.core.notify import Kind
+from wherry_controller.core.plans.stages import SERVING
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
-from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.fleet import alerting, desires, gating, rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assurance as kept

@@ -6,8 +6,10 @@ from wherry_native import sketch as packed
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, TrialLimits
 
+from wherry_controller.core.gates.checks import Verdict
+from wherry_controller.core.gates.pools import Figures
+from wherry_controller.core.gates.shadowing import outcomes
 from wherry_controller.core.rollouts import Rollout, State, drafting
-from wherry_controller.core.rollouts.checks import Verdict
 from wherry_controller.core.rollouts.effects import (
     Assign,
     Audit,
@@ -18,8 +20,6 @@ from wherry_controller.core.rollouts.effects import (
     SendBack,
 )
 from wherry_controller.core.rollouts.events import Assigned, Event, PassedOver
-from wherry_controller.core.rollouts.pools import Figures
-from wherry_controller.core.rollouts.shadowing import outcomes
 from wherry_controller.core.rollouts.slots import has_switch, serving_slot
 from wherry_controller.fleet import assigning, desires, life
 from wherry_controller.fleet.assigning import Wish

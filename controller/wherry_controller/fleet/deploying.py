@@ -14,11 +14,11 @@ from wherry_protocol.errors import Code, StateError, WherryError
 from wherry_protocol.messages.desired import Mode
 
 from wherry_controller.core.assurance import hurried
+from wherry_controller.core.plans.plan import Plan
 from wherry_controller.core.rollouts import OPEN, Candidate, Rollout, State, draft, parse_plan
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.keeping import all_parts
 from wherry_controller.core.rollouts.members import MemberPhase
-from wherry_controller.core.rollouts.plan import Plan
 from wherry_controller.core.rollouts.slots import SLOTS, has_switch, other_slot
 from wherry_controller.core.selector import ENVIRONMENTS, Facts
 from wherry_controller.fleet import (

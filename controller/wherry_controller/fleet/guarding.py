@@ -31,9 +31,9 @@ from wherry_controller.core.guard.standing import (
 from wherry_controller.core.guard.standing import Event as GuardEvent
 from wherry_controller.core.notify import Cause
 from wherry_controller.core.performance import Performance, energy_is_proof
+from wherry_controller.core.plans.plan import TRIAL
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts import events as told
-from wherry_controller.core.rollouts.plan import TRIAL
 from wherry_controller.fleet import assigning, carrying, desires, escalating, rollouts
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import Organization

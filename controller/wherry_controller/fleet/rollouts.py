@@ -20,6 +20,7 @@ from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code, StateError
 from wherry_protocol.messages.reported import Outcome, Phase
 
+from wherry_controller.core.gates.pools import Figures
 from wherry_controller.core.performance import Performance
 from wherry_controller.core.rollouts import (
     OPEN,
@@ -33,7 +34,6 @@ from wherry_controller.core.rollouts import (
 )
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.events import Event
-from wherry_controller.core.rollouts.pools import Figures
 from wherry_controller.fleet import carrying, trustees
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.fleet.reports import Seen

@@ -25,8 +25,8 @@ from wherry_controller.core.assurance import suites
 from wherry_controller.core.assurance.keeping import exam_from_json, exam_to_json
 from wherry_controller.core.assurance.limits import FigureLimits
 from wherry_controller.core.assurance.suites import SUITES, Exam, Step, Verdict
+from wherry_controller.core.plans.plan import parse_plan
 from wherry_controller.core.rollouts.members import MemberPhase, Return
-from wherry_controller.core.rollouts.plan import parse_plan
 from wherry_controller.fleet import asking, assigning, carrying, desires, figures, rollouts, targets
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import SYSTEM, ExamKey, Organization

@@ -8,8 +8,8 @@ from sqlite_utils import Database
 from wherry_controller.core.assurance.checklist import Known, Tick, filled
 from wherry_controller.core.audit_chain import AuditRow
 from wherry_controller.core.notify import Kind
+from wherry_controller.core.plans.stages import SERVING
 from wherry_controller.core.rollouts import restore
-from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.fleet import assuring
 from wherry_controller.http import views, views_of_suites
 from wherry_controller.store import assurance, audit, deliveries, performance, verifications

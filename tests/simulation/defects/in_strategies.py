@@ -5,12 +5,12 @@
 from dataclasses import replace
 from typing import Any
 
+from wherry_controller.core.gates.experiment import Variant
+from wherry_controller.core.gates.pools import Arm
 from wherry_controller.core.rollouts import advancing, commanding, judging, observing
 from wherry_controller.core.rollouts.decide import TRANSITIONS
 from wherry_controller.core.rollouts.events import Decommission
-from wherry_controller.core.rollouts.experiment import Variant
 from wherry_controller.core.rollouts.members import IN_FLIGHT, Member
-from wherry_controller.core.rollouts.pools import Arm
 from wherry_controller.core.rollouts.state import State
 
 from tests.simulation.defects import Switch, defect

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from wherry_controller.core.gates.experiment import Variant
+from wherry_controller.core.gates.pools import BUCKETS_MAX, Arm
 from wherry_controller.core.rollouts import Rollout
-from wherry_controller.core.rollouts.experiment import Variant
 from wherry_controller.core.rollouts.members import MemberPhase, Return
-from wherry_controller.core.rollouts.pools import BUCKETS_MAX, Arm
 from wherry_controller.core.rollouts.state import ACTIVE
 
 from tests.simulation.invariants.broken import broken

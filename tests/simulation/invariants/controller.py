@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wherry_controller.core.audit_chain import AuditRow, row_hash
+from wherry_controller.core.plans.stages import SERVING, Action
 from wherry_controller.core.rollouts import Rollout
 from wherry_controller.core.rollouts.members import FAILED, IN_FLIGHT, MemberPhase, Return
 from wherry_controller.core.rollouts.slots import has_switch
-from wherry_controller.core.rollouts.stages import SERVING, Action
 from wherry_controller.core.rollouts.state import State
 from wherry_controller.core.subset import count_of
 from wherry_protocol.codec import decode

@@ -18,10 +18,10 @@ from typing import Any, Final
 from wherry_controller.core.assurance.facts import BackTarget, Facts
 from wherry_controller.core.assurance.policy import SIMULATION, STAGING, Demand, Policy
 from wherry_controller.core.assurance.suites import RANK
+from wherry_controller.core.plans.plan import Plan
+from wherry_controller.core.plans.stages import SERVING
 from wherry_controller.core.registry.bumps import Bump
 from wherry_controller.core.registry.notes import bump_for
-from wherry_controller.core.rollouts.plan import Plan
-from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.core.subset import WHOLE_BP
 
 NAMES_MAX: Final = 3

@@ -15,7 +15,15 @@ from typing import Final
 
 from wherry_protocol.messages.desired import Mode
 
-from wherry_controller.core.rollouts.checks import is_passed
+from wherry_controller.core.gates.checks import is_passed
+from wherry_controller.core.plans.pace import OFFERS_MAX_PER_S, allowed_by
+from wherry_controller.core.plans.schedule import (
+    is_over,
+    opens_in_s,
+    patience_s,
+    window_of,
+)
+from wherry_controller.core.plans.stages import CANDIDATE, SERVING, Action
 from wherry_controller.core.rollouts.drafting import ALREADY_RUNNING
 from wherry_controller.core.rollouts.effects import (
     Assign,
@@ -41,17 +49,9 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
 )
-from wherry_controller.core.rollouts.pace import OFFERS_MAX_PER_S, allowed_by
 from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import check_row, report, waiting_for
 from wherry_controller.core.rollouts.returning import bring_back, expire_returns, send_back
-from wherry_controller.core.rollouts.schedule import (
-    is_over,
-    opens_in_s,
-    patience_s,
-    window_of,
-)
-from wherry_controller.core.rollouts.stages import CANDIDATE, SERVING, Action
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
     Progress,

@@ -4,6 +4,7 @@ from typing import Final, NoReturn
 
 from wherry_protocol.errors import Code, StateError, WherryError
 
+from wherry_controller.core.plans.stages import CANDIDATE, Action
 from wherry_controller.core.rollouts.advancing import (
     awaits_hand,
     decommissioned,
@@ -44,7 +45,6 @@ from wherry_controller.core.rollouts.slots import (
     serving_slot,
     slot_named,
 )
-from wherry_controller.core.rollouts.stages import CANDIDATE, Action
 from wherry_controller.core.rollouts.state import (
     Rollout,
     State,

@@ -13,9 +13,9 @@ from wherry_protocol.manifest import Budget, Manifest, Policy
 from wherry_protocol.messages.desired import TrialLimits
 
 from wherry_controller.core.link_clock import LinkClock
+from wherry_controller.core.plans.plan import Plan
+from wherry_controller.core.plans.stages import fitted
 from wherry_controller.core.rollouts.members import Member, MemberPhase
-from wherry_controller.core.rollouts.plan import Plan
-from wherry_controller.core.rollouts.stages import fitted
 from wherry_controller.core.rollouts.state import ClassTerms, Progress, Rollout
 from wherry_controller.core.subset import ordered
 

@@ -8,8 +8,8 @@ from wherry_protocol.errors import Code
 from wherry_protocol.frozen import quick
 from wherry_protocol.messages.reported import Outcome, Phase
 
-from wherry_controller.core.rollouts.pools import Figures
-from wherry_controller.core.rollouts.shadowing import ShadowFigures
+from wherry_controller.core.gates.pools import Figures
+from wherry_controller.core.gates.shadowing import ShadowFigures
 
 
 @dataclass(frozen=True, slots=True)

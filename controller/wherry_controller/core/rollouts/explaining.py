@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wherry_controller.core.rollouts.checks import Verdict, blocking
+from wherry_controller.core.gates.checks import Verdict, blocking
 from wherry_controller.core.rollouts.report import check_row, waiting_for
 from wherry_controller.core.rollouts.state import Rollout
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from wherry_controller.core.plans.plan import Plan
+from wherry_controller.core.plans.stages import SERVING
 from wherry_controller.core.rollouts.judging import failures_allowed
-from wherry_controller.core.rollouts.plan import Plan
-from wherry_controller.core.rollouts.stages import SERVING
 from wherry_controller.core.statistics.sequential import excess_evidence
 from wherry_controller.core.subset import count_of
 

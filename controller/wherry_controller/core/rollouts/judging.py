@@ -12,26 +12,26 @@ import heapq
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from wherry_controller.core.rollouts.checks import (
+from wherry_controller.core.gates.checks import (
     Check,
     Consequence,
     Verdict,
     blocking,
     breaches,
 )
-from wherry_controller.core.rollouts.custom import Series, check_custom
+from wherry_controller.core.gates.custom import Series, check_custom
+from wherry_controller.core.gates.error_checks import Updates, check_updates
+from wherry_controller.core.gates.evaluating import evaluate
+from wherry_controller.core.gates.pools import Arm
+from wherry_controller.core.gates.shadowing import check_shadow
+from wherry_controller.core.plans.plan import Plan
+from wherry_controller.core.plans.stages import Action
 from wherry_controller.core.rollouts.effects import Audit, Effects, Notify
-from wherry_controller.core.rollouts.error_checks import Updates, check_updates
-from wherry_controller.core.rollouts.gates import evaluate
 from wherry_controller.core.rollouts.members import IN_FLIGHT, MemberPhase, Signal
 from wherry_controller.core.rollouts.observing import bucket_of
-from wherry_controller.core.rollouts.plan import Plan
-from wherry_controller.core.rollouts.pools import Arm
 from wherry_controller.core.rollouts.readiness import ready_at_s, undecided_until_s
 from wherry_controller.core.rollouts.report import check_row, report
 from wherry_controller.core.rollouts.returning import start_reverting
-from wherry_controller.core.rollouts.shadowing import check_shadow
-from wherry_controller.core.rollouts.stages import Action
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
     Rollout,

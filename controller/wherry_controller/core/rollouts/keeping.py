@@ -18,17 +18,17 @@ from typing import Any, Final
 from wherry_protocol.errors import Code, DecodeError
 from wherry_protocol.messages.desired import TrialLimits
 
+from wherry_controller.core.gates.checks import Check, Consequence, Verdict
+from wherry_controller.core.gates.custom import CustomRule
+from wherry_controller.core.gates.limits import GateLimits
+from wherry_controller.core.gates.panel import restored
+from wherry_controller.core.gates.pools import Key, Pool, Pools
 from wherry_controller.core.link_clock import LinkClock
-from wherry_controller.core.rollouts.checks import Check, Consequence, Verdict
-from wherry_controller.core.rollouts.custom import CustomRule
-from wherry_controller.core.rollouts.limits import GateLimits
+from wherry_controller.core.plans.pace import Ramp, Retries
+from wherry_controller.core.plans.plan import Plan
+from wherry_controller.core.plans.schedule import Schedule
+from wherry_controller.core.plans.stages import Action, Stage
 from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
-from wherry_controller.core.rollouts.pace import Ramp, Retries
-from wherry_controller.core.rollouts.panel import restored
-from wherry_controller.core.rollouts.plan import Plan
-from wherry_controller.core.rollouts.pools import Key, Pool, Pools
-from wherry_controller.core.rollouts.schedule import Schedule
-from wherry_controller.core.rollouts.stages import Action, Stage
 from wherry_controller.core.rollouts.state import (
     ClassTerms,
     Progress,

@@ -15,8 +15,8 @@ Rules, in order:
 from enum import Enum
 from typing import Final
 
-from wherry_controller.core.rollouts.checks import Verdict
-from wherry_controller.core.rollouts.stages import CANDIDATE, Action
+from wherry_controller.core.gates.checks import Verdict
+from wherry_controller.core.plans.stages import CANDIDATE, Action
 from wherry_controller.core.rollouts.state import Rollout, State, is_deployed, stage_of
 
 BEFORE_IT: Final = frozenset({State.DRAFT, State.APPROVED})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from wherry_controller.core.rollouts.stages import Action
+from wherry_controller.core.plans.stages import Action
 
 
 class _Named(Enum):

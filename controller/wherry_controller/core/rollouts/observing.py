@@ -7,6 +7,10 @@ from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome, Phase
 
+from wherry_controller.core.gates.experiment import Variant
+from wherry_controller.core.gates.pools import Arm, Figures
+from wherry_controller.core.plans.pace import PASSING, wait_s
+from wherry_controller.core.plans.stages import CANDIDATE
 from wherry_controller.core.rollouts.drafting import ALREADY_RUNNING
 from wherry_controller.core.rollouts.effects import Effects
 from wherry_controller.core.rollouts.events import (
@@ -22,7 +26,6 @@ from wherry_controller.core.rollouts.events import (
     Shadowed,
     Tick,
 )
-from wherry_controller.core.rollouts.experiment import Variant
 from wherry_controller.core.rollouts.members import (
     IN_FLIGHT,
     Member,
@@ -31,9 +34,6 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
 )
-from wherry_controller.core.rollouts.pace import PASSING, wait_s
-from wherry_controller.core.rollouts.pools import Arm, Figures
-from wherry_controller.core.rollouts.stages import CANDIDATE
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
     Rollout,

@@ -1,7 +1,7 @@
 """When a stage may be left, and when one that only lacks figures is paused."""
 
-from wherry_controller.core.rollouts.checks import Verdict, blocking
-from wherry_controller.core.rollouts.limits import WAIT
+from wherry_controller.core.gates.checks import Verdict, blocking
+from wherry_controller.core.gates.limits import WAIT
 from wherry_controller.core.rollouts.state import Rollout
 
 

@@ -2,12 +2,12 @@
 
 from typing import Any, Final
 
-from wherry_controller.core.rollouts.checks import Check, blocking
+from wherry_controller.core.gates.checks import Check, blocking
+from wherry_controller.core.plans.schedule import opens_in_s
+from wherry_controller.core.plans.stages import CANDIDATE, SERVING, Action
 from wherry_controller.core.rollouts.lifecycle import lifecycle
 from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
 from wherry_controller.core.rollouts.readiness import undecided_until_s
-from wherry_controller.core.rollouts.schedule import opens_in_s
-from wherry_controller.core.rollouts.stages import CANDIDATE, SERVING, Action
 from wherry_controller.core.rollouts.state import Rollout, State, stage_of
 from wherry_controller.core.spans import span_text
 from wherry_controller.core.subset import WHOLE_BP, count_of

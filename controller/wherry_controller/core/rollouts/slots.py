@@ -6,9 +6,9 @@ is decommissioned. `production-green` is the green slot of the devices labelled 
 
 from typing import Final
 
-from wherry_controller.core.rollouts.stages import SERVING, Action
+from wherry_controller.core.plans.stages import SERVING, Action
 from wherry_controller.core.rollouts.state import Rollout, State
-from wherry_controller.core.rollouts.tables import invalid
+from wherry_controller.core.tables import invalid
 
 SLOTS: Final = ("blue", "green")
 BACK: Final = frozenset({State.REVERTING, State.REVERTED})

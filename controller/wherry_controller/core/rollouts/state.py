@@ -13,8 +13,12 @@ from typing import Final
 
 from wherry_protocol.messages.desired import TrialLimits
 
+from wherry_controller.core.gates.checks import Check
+from wherry_controller.core.gates.panel import Panel
+from wherry_controller.core.gates.pools import Pools
 from wherry_controller.core.link_clock import LinkClock
-from wherry_controller.core.rollouts.checks import Check
+from wherry_controller.core.plans.plan import Plan
+from wherry_controller.core.plans.stages import Stage
 from wherry_controller.core.rollouts.members import (
     IN_FLIGHT,
     MEMBER_TRANSITIONS,
@@ -25,10 +29,6 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
 )
-from wherry_controller.core.rollouts.panel import Panel
-from wherry_controller.core.rollouts.plan import Plan
-from wherry_controller.core.rollouts.pools import Pools
-from wherry_controller.core.rollouts.stages import Stage
 
 
 class State(Enum):

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
+from wherry_controller.core.gates.experiment import experiment_report
+from wherry_controller.core.gates.shadowing import shadow_report
 from wherry_controller.core.rollouts import Rollout, restore
-from wherry_controller.core.rollouts.experiment import experiment_report
 from wherry_controller.core.rollouts.explaining import explain
 from wherry_controller.core.rollouts.observing import variant_of
-from wherry_controller.core.rollouts.shadowing import shadow_report
 from wherry_controller.http.auth import desk_of
 from wherry_controller.http.desk import Desk
 from wherry_controller.store import rollouts as kept

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from wherry_protocol.messages.desired import DAY_MINUTES, EVERY_DAY, SwapWindow
 
-from wherry_controller.core.rollouts.tables import invalid, known
+from wherry_controller.core.tables import invalid, known
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_S: Final = 86_400

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from wherry_protocol.errors import Code
 
-from wherry_controller.core.rollouts.tables import inner, known, numbers
+from wherry_controller.core.tables import inner, known, numbers
 
 MINUTE_S: Final = 60.0
 OFFERS_MAX_PER_S: Final = 500

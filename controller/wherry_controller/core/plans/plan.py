@@ -28,8 +28,8 @@ from wherry_protocol.codec import encode
 from wherry_protocol.messages.desired import TrialLimits
 from wherry_protocol.version import Version
 
-from wherry_controller.core.rollouts.custom import parse_rules
-from wherry_controller.core.rollouts.limits import (
+from wherry_controller.core.gates.custom import parse_rules
+from wherry_controller.core.gates.limits import (
     CHECKS,
     DEFAULT_PRESET,
     PAUSE,
@@ -37,7 +37,7 @@ from wherry_controller.core.rollouts.limits import (
     WAIT,
     GateLimits,
 )
-from wherry_controller.core.rollouts.pace import (
+from wherry_controller.core.plans.pace import (
     AT_ONCE,
     NEVER_AGAIN,
     Ramp,
@@ -45,11 +45,11 @@ from wherry_controller.core.rollouts.pace import (
     parse_ramp,
     parse_retries,
 )
-from wherry_controller.core.rollouts.schedule import ALWAYS, Schedule, parse_schedule
-from wherry_controller.core.rollouts.stages import SECONDS_MAX, Action, Stage, parse_stages
-from wherry_controller.core.rollouts.strategies import STRATEGIES, parameters_of
-from wherry_controller.core.rollouts.tables import inner, invalid, known, numbers, one_of, text
+from wherry_controller.core.plans.schedule import ALWAYS, Schedule, parse_schedule
+from wherry_controller.core.plans.stages import SECONDS_MAX, Action, Stage, parse_stages
+from wherry_controller.core.plans.strategies import STRATEGIES, parameters_of
 from wherry_controller.core.subset import WHOLE_BP, parse_share
+from wherry_controller.core.tables import inner, invalid, known, numbers, one_of, text
 
 TRIAL: Final = TrialLimits(
     good_inferences_min=100,

@@ -18,8 +18,8 @@ from enum import Enum
 from itertools import groupby, pairwise
 from typing import Any, Final
 
-from wherry_controller.core.rollouts.tables import flag, invalid, known, numbers, one_of
 from wherry_controller.core.subset import WHOLE_BP, parse_share
+from wherry_controller.core.tables import flag, invalid, known, numbers, one_of
 
 STAGES_MAX: Final = 100
 SECONDS_MAX: Final = 366 * 86_400.0

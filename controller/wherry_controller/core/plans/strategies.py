@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from wherry_controller.core.rollouts.stages import STAGES_MAX, Action, Stage
-from wherry_controller.core.rollouts.tables import bounded, invalid, known, one_of
+from wherry_controller.core.plans.stages import STAGES_MAX, Action, Stage
 from wherry_controller.core.subset import WHOLE_BP, parse_share
+from wherry_controller.core.tables import bounded, invalid, known, one_of
 
 DAY_S: Final = 86_400.0
 HOUR_S: Final = 3_600.0

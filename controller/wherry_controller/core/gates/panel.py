@@ -21,12 +21,12 @@ from typing import Any, Final
 
 from wherry_protocol.sketch import Sketch, from_bytes, upper_edge_ns
 
-from wherry_controller.core.rollouts import experiment, shadowing
-from wherry_controller.core.rollouts.custom import CustomRule, Samples, Series
-from wherry_controller.core.rollouts.experiment import Experiment
-from wherry_controller.core.rollouts.limits import GateLimits
-from wherry_controller.core.rollouts.pools import TRUSTED, Figures
-from wherry_controller.core.rollouts.shadowing import ShadowFigures, Shadowing
+from wherry_controller.core.gates import experiment, shadowing
+from wherry_controller.core.gates.custom import CustomRule, Samples, Series
+from wherry_controller.core.gates.experiment import Experiment
+from wherry_controller.core.gates.limits import GateLimits
+from wherry_controller.core.gates.pools import TRUSTED, Figures
+from wherry_controller.core.gates.shadowing import ShadowFigures, Shadowing
 from wherry_controller.core.statistics import TwoSample, Wealth
 
 DEVICE_INFERENCES: Final = 50

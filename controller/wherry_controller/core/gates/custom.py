@@ -25,8 +25,8 @@ from typing import Any, Final
 
 from wherry_protocol.names import LABEL
 
-from wherry_controller.core.rollouts.checks import Check, Consequence, Figure, Verdict
-from wherry_controller.core.rollouts.tables import invalid, known, numbers, one_of
+from wherry_controller.core.gates.checks import Check, Consequence, Figure, Verdict
+from wherry_controller.core.tables import invalid, known, numbers, one_of
 
 BUCKETS: Final = 16
 RULES_MAX: Final = 16

@@ -7,8 +7,8 @@ figures from before their swap; else there is none.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wherry_controller.core.rollouts.limits import GateLimits
-from wherry_controller.core.rollouts.pools import Arm, Pool, Pools
+from wherry_controller.core.gates.limits import GateLimits
+from wherry_controller.core.gates.pools import Arm, Pool, Pools
 
 NONE: Final = "none"
 TAIL_REQUESTS_MIN: Final = 500  # of fewer, p99 is one or two inferences, and they may be a hiccup

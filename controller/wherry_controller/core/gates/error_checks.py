@@ -15,7 +15,7 @@ Rules:
 
 from dataclasses import dataclass
 
-from wherry_controller.core.rollouts.checks import (
+from wherry_controller.core.gates.checks import (
     Check,
     Figure,
     Verdict,
@@ -24,9 +24,9 @@ from wherry_controller.core.rollouts.checks import (
     proof,
     too_few,
 )
-from wherry_controller.core.rollouts.limits import GateLimits
-from wherry_controller.core.rollouts.panel import Panel
-from wherry_controller.core.rollouts.pools import Pool
+from wherry_controller.core.gates.limits import GateLimits
+from wherry_controller.core.gates.panel import Panel
+from wherry_controller.core.gates.pools import Pool
 from wherry_controller.core.statistics import excess_evidence
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from wherry_native import sketch as packed
 from wherry_native.sketch import EMPTY, PackedSketch
 
-from wherry_controller.core.rollouts.checks import (
+from wherry_controller.core.gates.checks import (
     Check,
     Consequence,
     Figure,
@@ -28,7 +28,7 @@ from wherry_controller.core.rollouts.checks import (
     is_proved,
     proof,
 )
-from wherry_controller.core.rollouts.limits import GateLimits
+from wherry_controller.core.gates.limits import GateLimits
 from wherry_controller.core.statistics import Wealth, agreement_interval
 
 SAMPLES_MAX: Final = 50

@@ -7,7 +7,7 @@ operators know them from the field, so their numbers are shown wherever the name
 from dataclasses import dataclass
 from typing import Final
 
-from wherry_controller.core.rollouts.custom import CustomRule
+from wherry_controller.core.gates.custom import CustomRule
 
 CHECKS: Final = ("errors", "increase", "latency", "energy", "crash", "memory", "update", "shadow")
 

@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from wherry_controller.core.rollouts.limits import GateLimits
-from wherry_controller.core.rollouts.pools import TRUSTED, Figures
+from wherry_controller.core.gates.limits import GateLimits
+from wherry_controller.core.gates.pools import TRUSTED, Figures
 from wherry_controller.core.statistics import Lift, Moments, compare_means, compare_rates
 
 SUCCESS_FLOOR: Final = 0.95

@@ -11,29 +11,29 @@ Rules:
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from wherry_controller.core.rollouts.checks import Check
-from wherry_controller.core.rollouts.comparing import (
+from wherry_controller.core.gates.checks import Check
+from wherry_controller.core.gates.comparing import (
     NONE,
     Comparison,
     comparison,
     tail_comparison,
 )
-from wherry_controller.core.rollouts.cost_checks import (
+from wherry_controller.core.gates.cost_checks import (
     bar_of,
     check_energy,
     check_latency,
     check_memory,
 )
-from wherry_controller.core.rollouts.error_checks import (
+from wherry_controller.core.gates.error_checks import (
     Updates,
     check_crash,
     check_errors,
     check_increase,
     check_updates,
 )
-from wherry_controller.core.rollouts.limits import GateLimits
-from wherry_controller.core.rollouts.panel import Panel
-from wherry_controller.core.rollouts.pools import Arm, Pool, Pools
+from wherry_controller.core.gates.limits import GateLimits
+from wherry_controller.core.gates.panel import Panel
+from wherry_controller.core.gates.pools import Arm, Pool, Pools
 
 
 def evaluate(

@@ -12,7 +12,7 @@ Rules:
 from collections.abc import Sequence
 from typing import Final
 
-from wherry_controller.core.rollouts.checks import (
+from wherry_controller.core.gates.checks import (
     Check,
     Consequence,
     Figure,
@@ -22,9 +22,9 @@ from wherry_controller.core.rollouts.checks import (
     proof,
     too_few,
 )
-from wherry_controller.core.rollouts.comparing import TAIL_REQUESTS_MIN, Comparison
-from wherry_controller.core.rollouts.limits import GateLimits
-from wherry_controller.core.rollouts.panel import Bar, Panel
+from wherry_controller.core.gates.comparing import TAIL_REQUESTS_MIN, Comparison
+from wherry_controller.core.gates.limits import GateLimits
+from wherry_controller.core.gates.panel import Bar, Panel
 
 QUANTILES: Final = (("p95", 0.95), ("p99", 0.99))
 
