@@ -221,3 +221,37 @@ def test_an_assignment_without_a_window_is_not_put_off():
     new = harbour.director.made("1.1.0", seed=2)
     harbour.assign(new)
     assert harbour.serving == new.digest
+
+
+def revoke(harbour):
+    """A new root with other release keys: nothing that was signed before holds any more."""
+    director = harbour.director
+    director.release_keys = [type(director.director_key).from_seed(b"r" * 32)]
+    harbour.broker.say(director.topics.root(2), director.rotate(), is_retained=True)
+    harbour.settle()
+
+
+def waiting_switch():
+    """1.0.0 serves; a warm 1.1.0 was assigned as active with a window that opens in an hour."""
+    harbour = afloat()
+    old = harbour.director.made("1.0.0", seed=1)
+    harbour.install(old)
+    new = harbour.director.made("1.1.0", seed=2)
+    harbour.assign(new, mode=Mode.WARM)
+    harbour.assign(new, window=SwapWindow(not_before_s=NOW_S + HOUR))
+    return harbour, old, new
+
+
+@pytest.mark.parametrize("is_switch", [False, True], ids=["fetched", "switched to"])
+def test_what_waited_while_its_signer_was_revoked_never_serves(waiting, is_switch):
+    harbour, old, new = waiting_switch() if is_switch else waiting
+    assert harbour.model.code is Code.WINDOW_CLOSED
+    revoke(harbour)
+    go_on(harbour, HOUR)
+    assert ("digits", new.digest) not in harbour.loops.history
+    assert harbour.serving == old.digest
+    model = harbour.model
+    assert model.outcome is Outcome.REJECTED
+    assert 200 <= model.code < 300
+    assert harbour.live.agent.units["self"].penalties == ()
+    assert harbour.loops.programs.keys() == {old.digest}

@@ -98,7 +98,10 @@ def _opened(state: ModelState, data: bytes, around: Surroundings) -> Manifest:
 
 
 def check_again(state: ModelState, around: Surroundings) -> None:
-    """A bundle that was accepted before, under the keys and the floor of today."""
+    """A bundle that was accepted before, under the keys and the floor of today. Raises WherryError.
+
+    What waited may be what somebody rotated a key away for.
+    """
     _opened(state, encode(manifest_of(state)), around)
 
 
@@ -235,11 +238,15 @@ def _in_window(
 ) -> Result:
     judged = windows.judge(assignment_of(state).window, around.when)
     if judged.code is Code.OK:
+        try:
+            check_again(state, around)
+        except WherryError as error:
+            return reject(state, error, around, is_punished=False)
         record = replace(state.record, code=Code.OK, reason="")
         return then(replace(state, record=record), around)
     if judged.code is Code.WINDOW_OVER:
-        error = StateError(f"{state.model} {slot_of(state).version}: {judged.reason}", judged.code)
-        return reject(state, error, around, is_punished=False)
+        missed = StateError(f"{state.model} {slot_of(state).version}: {judged.reason}", judged.code)
+        return reject(state, missed, around, is_punished=False)
     record = replace(state.record, code=judged.code, reason=judged.reason)
     return replace(state, phase=Phase.STAGED, record=record, waits_for_window=True), ()
 

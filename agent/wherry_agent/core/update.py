@@ -8,7 +8,8 @@ Rules, in order:
 2. Every blob is hashed on disk before the program is assembled; the assembled program is hashed,
    and hashed again as it is mapped.
 3. Golden vectors must come out bit for bit, within the class budget. Anything else rejects, and
-   what serves was never touched.
+   what serves was never touched. Before the swap the manifest is held to the keys and the floor of
+   that moment again: a transfer or a window may have taken days.
 4. The record says `active = new, in trial` before the pointer moves. A revert moves the pointer
    first and says so afterwards: if power fails between, the trial goes on and counts a start.
 5. The security floor moves at confirmation only; `previous` stays until then and after.
