@@ -73,6 +73,30 @@ def test_two_devices_and_five_percent_that_fall_silent_halt_every_rollout_of_the
     assert quay.rollout(made)["state"] == "paused"  # going on is an operator's decision
 
 
+def test_after_a_halt_an_operator_goes_on_and_only_new_silence_halts_again(quay: Quay) -> None:
+    names = serving(quay, 8)
+    quay.push("1.1.0")
+    plan = {"stages": [{"share": "100%", "soak_s": 9000.0}], "gate": {"interval_s": 60.0}}
+    made = quay.deploy("1.1.0", "(gw0 or gw1 or gw2 or gw3)", **plan)
+    other = quay.deploy("1.1.0", "(gw4 or gw5)", **plan)
+    held = quay.deploy("1.1.0", "(gw6 or gw7)", **plan)
+    quay.go(3)
+    quay.rest("POST", f"/rollouts/{held['id']}/pause", {"reason": "the site is being moved"})
+    for heard in (names, names, names[2:], names[2:], names[2:], names[2:]):
+        quay.report(heard)
+    assert escalating.HALTED in quay.rollout(made)["reason"]
+    assert quay.rollout(held)["reason"] == "the site is being moved"
+    for one in (other, made):  # each was halted for devices of the first
+        quay.rest("POST", f"/rollouts/{one['id']}/resume", {"reason": "their line was cut"})
+    quay.report(names[2:])
+    assert {quay.rollout(one)["state"] for one in (made, other)} == {"running"}
+    for _ in range(5):
+        quay.report(names[4:])
+    quay.be_quiet(15)
+    assert f"2 of 4 devices fell silent in {made['id']}" in quay.rollout(other)["reason"]
+    assert {quay.rollout(one)["state"] for one in (made, other)} == {"paused"}
+
+
 def test_a_suite_that_fails_on_one_device_halts_the_rollout_and_is_critical(quay: Quay) -> None:
     made, new = in_rollout(quay)
     old = next(name for name in quay.devices if name not in new)

@@ -5,20 +5,20 @@ Rules:
    and still does not serve what it shall, it is isolated; where it is away, it is once it has been
    back for `GRACE_S` in vain. Serving what it shall ends the state, a release ends the isolation.
 2. Two devices or more, and 5 % or more of what a rollout has touched, that fell silent within
-   `SILENCE_WINDOW_S` while our own link was up, halt every rollout of that model. Going on is an
-   operator's decision.
+   `SILENCE_WINDOW_S` while our own link was up, halt every rollout of that model that goes on.
+   Going on is an operator's decision, and only what falls silent after it halts again.
 3. A suite that fails on a device of a rollout halts the rollout.
 4. A device whose active slot is not what was hashed is `corrupted` and isolated; a damaged
    database halts every rollout.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, Final
 
 from wherry_protocol.replacing import replace
 
 from wherry_controller.core.notify import Cause
-from wherry_controller.core.rollouts import State
+from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.fleet import configuring, rollouts
@@ -139,33 +139,45 @@ def suite_failed(
 
 
 def _halt_where_many_fell_silent(org: Organization, now_s: float) -> None:
-    silent = {alert.unit for alert in alerts.standing_of(
-        org.db, Cause.SILENCE.value, now_s - SILENCE_WINDOW_S)}  # fmt: skip
+    silent = {
+        alert.unit: alert.first_s
+        for alert in alerts.standing_of(org.db, Cause.SILENCE.value, now_s - SILENCE_WINDOW_S)
+    }
     if len(silent) < SILENT_MIN:
         return
     for rollout in rollouts.open_ones(org):
-        if rollout.state not in (State.RUNNING, State.PAUSED):
-            continue
         members = rollout.members
-        hit = sorted(u for u in silent if u in members and members[u].phase not in UNTOUCHED)
-        if len(hit) >= SILENT_MIN and len(hit) >= SILENT_SHARE * rollout.touched:
-            _halt(org, rollout.rollout_id, rollout.model, hit, rollout.touched, now_s)
+        if rollout.state in (State.RUNNING, State.PAUSED):
+            hit = {unit: at_s for unit, at_s in silent.items()
+                   if unit in members and members[unit].phase not in UNTOUCHED}  # fmt: skip
+            _halt(org, rollout, hit, now_s)
 
 
-def _halt(
-    org: Organization, rollout: str, model: str, hit: Iterable[str], touched: int, now_s: float
-) -> None:
-    names = list(hit)
-    why = f"{HALTED}: {len(names)} of {touched} devices fell silent in {rollout}"
-    halted = []
+def _halt(org: Organization, source: Rollout, hit: Mapping[str, float], now_s: float) -> None:
+    """Halt the model's rollouts for devices of `source` that fell silent at those times."""
+    halted: list[str] = []
+    named: set[str] = set()
     for other in rollouts.open_ones(org):
-        is_going = other.state in (State.RUNNING, State.PAUSED)
-        if other.model == model and is_going and HALTED not in other.state_reason:
-            rollouts.tell(org, other.rollout_id, told.Pause(SYSTEM, why), now_s)
+        accepted_s = max(source.progress.resumed_s, other.progress.resumed_s)
+        new = {unit for unit, at_s in hit.items() if at_s > accepted_s}
+        is_many = len(new) >= SILENT_MIN and len(new) >= SILENT_SHARE * source.touched
+        if is_many and other.model == source.model and _goes_on(other):
+            why = f"{HALTED}: {len(new)} of {source.touched} devices fell silent"
+            pause = told.Pause(SYSTEM, f"{why} in {source.rollout_id}")
+            rollouts.tell(org, other.rollout_id, pause, now_s)
             halted.append(other.rollout_id)
+            named |= new
     if halted:
-        text = f"{why} ({', '.join(names[:NAMES_MAX])}); halted: {', '.join(halted)}"
-        _tell(org, HALTED, Cause.SILENCE, text, now_s, rollout=rollout)
+        why = f"{HALTED}: {len(named)} of {source.touched} devices fell silent"
+        text = f"{why} in {source.rollout_id} ({', '.join(sorted(named)[:NAMES_MAX])})"
+        _tell(org, HALTED, Cause.SILENCE, f"{text}; halted: {', '.join(halted)}", now_s,
+              rollout=source.rollout_id)  # fmt: skip
+
+
+def _goes_on(rollout: Rollout) -> bool:
+    """Does it run, or would it by itself when its devices recover?"""
+    is_held = rollout.state is State.PAUSED and rollout.state_reason.startswith(rollouts.HELD)
+    return rollout.state is State.RUNNING or is_held
 
 
 def _tell(
