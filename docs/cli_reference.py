@@ -20,7 +20,7 @@ VALUES: Final = {Path: "FILE", int: "N", float: "X"}
 
 def commands(group: Any = None, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """(`wherry …`, command) of every command that does something, in the order of the help."""
-    group = typer.main.get_command(app) if group is None else group
+    group = typer.main.get_command(app()) if group is None else group
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, (*words, name))
@@ -82,7 +82,7 @@ def reference() -> str:
     """The generated part `cli` of docs/CLI.md."""
     completion = ("install_completion", "show_completion")
     lines = ["### Before the command", "", *parameter_rows(
-        typer.main.get_command(app), completion
+        typer.main.get_command(app()), completion
     )]  # fmt: skip
     for name, command in commands():
         lines += [f"### `{name}`", "", paragraphs(command)[0], ""]

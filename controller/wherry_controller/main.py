@@ -9,6 +9,8 @@ def main() -> None:
     """Run the command line; exits with the status of docs/CLI.md."""
     try:
         from wherry_controller.cli.app import run
+
+        status = run(sys.argv[1:])  # imports what the named command stands on
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("wherry"):
             raise
@@ -19,7 +21,7 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(MissingExtraError.exit_status) from None
-    raise SystemExit(run(sys.argv[1:]))
+    raise SystemExit(status)
 
 
 if __name__ == "__main__":

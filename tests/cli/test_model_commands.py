@@ -299,9 +299,19 @@ def test_without_the_compiler_the_extra_is_named_and_the_rest_works(
     assert without(gone, "model", "verify", package, "--unsigned").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["typer", "httpx", "sqlite_utils", "numpy", "rich"])
-def test_without_the_controller_the_extra_is_named(name: str) -> None:
-    tried = without([name], "registry", "list")
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("typer", "registry list"),
+        ("httpx", "registry list"),
+        ("rich", "registry list"),
+        ("sqlite_utils", "init --org acme"),
+        ("numpy", "model inspect a.wherry"),
+        ("numpy", "--help"),
+    ],
+)
+def test_without_the_controller_the_extra_is_named(name: str, line: str) -> None:
+    tried = without([name], *line.split())
     assert (tried.returncode, tried.stdout) == (19, "")
     assert f"{name} is not installed" in tried.stderr
     assert "wherry[controller]" in tried.stderr

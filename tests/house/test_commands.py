@@ -437,7 +437,7 @@ def test_every_documented_line_is_one_that_the_program_understands(line: str) ->
     if program == "wherry-agent":
         agent_parser().parse_args(words)
         return
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app())
     if words[0] == "--data":
         words = words[2:]
     while hasattr(command, "commands"):
@@ -466,7 +466,7 @@ def all_commands() -> Iterator[str]:
             else:
                 yield f"{words} {name}"
 
-    yield from walk(typer.main.get_command(app), "wherry")
+    yield from walk(typer.main.get_command(app()), "wherry")
 
 
 @pytest.mark.system

@@ -15,7 +15,7 @@ from wherry_controller.cli.output import (
     show_rows,
     time_text,
 )
-from wherry_controller.cli.registry import split_reference
+from wherry_controller.cli.references import split_reference
 
 app = typer.Typer(help="Alerts: what stands, who is at it, what is over.")
 IdArgument = Annotated[int, typer.Argument(help="The alert's number.")]

@@ -1,81 +1,83 @@
 """The whole command: groups gathered, every mistake turned into one sentence and a status."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from wherry_protocol.errors import Code, WherryError, error_of
 
-from wherry_controller.cli import (
-    alerts,
-    baseline,
-    device,
-    group,
-    hardware_class,
-    house,
-    metric,
-    model,
-    notify,
-    observe,
-    operator,
-    registry,
-    registry_retention,
-    registry_stages,
-    report,
-    rollout,
-    rollout_evidence,
-    rollout_papers,
-    verify,
-)
 from wherry_controller.cli.client import DATA_DIR, Access, use
 from wherry_controller.cli.output import forget_json, show_error
 
-app = typer.Typer(
-    name="wherry",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command()(house.init)
-app.command()(house.serve)
-app.add_typer(operator.app, name="operator")
-app.add_typer(hardware_class.app, name="class")
-app.add_typer(model.app, name="model")
-registry_stages.add_to(registry.app)
-registry_retention.add_to(registry.app)
-app.add_typer(registry.app, name="registry")
-app.add_typer(device.app, name="device")
-app.command()(rollout.deploy)
-app.add_typer(group.app, name="group")
-app.add_typer(rollout.app, name="rollout")
-rollout.app.command()(rollout_evidence.explain)
-rollout.app.command()(rollout_evidence.shadow)
-rollout.app.command()(rollout_evidence.experiment)
-rollout.app.command()(rollout_papers.checklist)
-rollout.app.command()(rollout_papers.tick)
-rollout.app.command()(rollout_papers.note)
-rollout.app.command()(rollout_papers.report)
-app.command()(rollout.rollback)
-app.command()(verify.verify)
-app.command()(verify.drill)
-app.add_typer(verify.verifications, name="verification")
-app.command()(house.stop)
-app.command()(house.go)
-app.add_typer(observe.telemetry, name="telemetry")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(notify.app, name="notify")
-app.add_typer(metric.app, name="metric")
-app.add_typer(baseline.app, name="baseline")
-app.add_typer(report.app, name="report")
-app.command()(baseline.compare)
-app.command()(baseline.analyze)
-app.add_typer(observe.audit, name="audit")
-app.command()(observe.status)
-app.command()(observe.doctor)
-app.command()(house.backup)
-app.command()(house.restore)
+# Where each command or group is, in the order of the help: the one that is asked for is imported,
+# since all of them with what they stand on cost every call a second.
+COMMANDS: Final = {
+    "init": "house:init",
+    "serve": "house:serve",
+    "operator": "operator:app",
+    "class": "hardware_class:app",
+    "model": "model:app",
+    "registry": "registry:app",
+    "device": "device:app",
+    "deploy": "rollout:deploy",
+    "group": "group:app",
+    "rollout": "rollout:app",
+    "rollback": "rollout:rollback",
+    "verify": "verify:verify",
+    "drill": "verify:drill",
+    "verification": "verify:verifications",
+    "stop": "house:stop",
+    "go": "house:go",
+    "telemetry": "observe:telemetry",
+    "alerts": "alerts:app",
+    "notify": "notify:app",
+    "metric": "metric:app",
+    "baseline": "baseline:app",
+    "report": "report:app",
+    "compare": "baseline:compare",
+    "analyze": "baseline:analyze",
+    "audit": "observe:audit",
+    "status": "observe:status",
+    "doctor": "observe:doctor",
+    "backup": "house:backup",
+    "restore": "house:restore",
+}
+VALUED: Final = ("--server", "--token", "--data")  # options before the command that take a word
+
+
+def app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The command with these of its commands and groups."""
+    whole = typer.Typer(
+        name="wherry",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    whole.callback()(_wherry)
+    for name in names:
+        module, _, attribute = COMMANDS[name].partition(":")
+        found = getattr(import_module(f"wherry_controller.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            whole.add_typer(found, name=name)
+        else:
+            whole.command(name)(found)
+    return whole
+
+
+def asked_for(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The command that a line names, alone; all of them where it names none."""
+    words = iter(arguments)
+    for word in words:
+        if word in COMMANDS:
+            return (word,)
+        if word in VALUED:
+            next(words, None)
+        elif not word.startswith(tuple(f"{option}=" for option in VALUED)):
+            break
+    return tuple(COMMANDS)
 
 
 def _show_version(wanted: bool) -> None:
@@ -84,8 +86,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def wherry(
+def _wherry(
     server: Annotated[
         str | None, typer.Option(envvar="WHERRY_SERVER", help="The controller's URL.")
     ] = None,
@@ -105,7 +106,7 @@ def wherry(
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit status of docs/CLI.md."""
     forget_json()
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app(asked_for(arguments)))
     try:
         command.main(list(arguments), prog_name="wherry")
     except SystemExit as ended:  # typer's own: help, a mistake in the words, or the end

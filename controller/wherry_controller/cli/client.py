@@ -16,7 +16,6 @@ from wherry_protocol.errors import (
     error_of,
 )
 
-from wherry_controller import settings
 from wherry_controller.layout import DataDir
 
 DATA_DIR: Final = Path("wherry-data")
@@ -58,6 +57,8 @@ def _address(access: Access) -> str:
             f"no controller is named: give --server and --token, or --data with a folder that "
             f"`wherry init` made ({access.data} is none)"
         )
+    from wherry_controller import settings
+
     http = settings.load(DataDir(access.data).settings).http
     return f"http://{http.host}:{http.port}"
 

@@ -8,7 +8,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from wherry_protocol.bundle import Bundle, read_bundle
 from wherry_protocol.errors import Code, DecodeError, NotFoundError, WherryError, error_of
 
@@ -43,6 +42,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 def read_array(path: Path) -> Any:
     """The NumPy array in a .npy file. Raises DecodeError for anything else."""
+    import numpy as np
+
     data = read_file(path, "array")
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)

@@ -12,8 +12,6 @@ from wherry_protocol.errors import WherryError
 from wherry_controller.cli.client import ask, data_dir
 from wherry_controller.cli.files import read_file
 from wherry_controller.cli.output import JsonOption, ReasonOption, show
-from wherry_controller.founding import Charter, found
-from wherry_controller.settings import BrokerSettings, HttpSettings
 
 
 class Provisioning(StrEnum):
@@ -59,6 +57,9 @@ def init(
 
     wherry init --org acme --operator alice
     """
+    from wherry_controller.founding import Charter, found
+    from wherry_controller.settings import BrokerSettings, HttpSettings
+
     root_threshold, root_keys = _k_of_n(root, "--root")
     release_threshold, release_keys = _k_of_n(release, "--release")
     passphrase = None

@@ -7,7 +7,7 @@ from wherry_protocol.errors import FailedError
 
 from wherry_controller.cli.client import ask
 from wherry_controller.cli.output import JsonOption, TargetOption, show, show_rows
-from wherry_controller.cli.registry import split_reference
+from wherry_controller.cli.references import split_reference
 
 Reference = Annotated[str, typer.Argument(help="NAME:VERSION, in the registry.")]
 

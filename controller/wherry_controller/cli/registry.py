@@ -5,21 +5,14 @@ from typing import Annotated, Any
 
 import typer
 from wherry_protocol.bundle import write_bundle
-from wherry_protocol.errors import WherryError
 
+from wherry_controller.cli import registry_retention, registry_stages
 from wherry_controller.cli.client import ask, download, upload
 from wherry_controller.cli.files import read_bundle_file, write_file
 from wherry_controller.cli.output import JsonOption, progress, show, show_rows, time_text
+from wherry_controller.cli.references import split_reference
 
 app = typer.Typer(help="Push, list, show, promote, pin and retain versions.")
-
-
-def split_reference(reference: str) -> tuple[str, str]:
-    """NAME:VERSION in its halves. Raises WherryError(INVALID)."""
-    name, colon, version = reference.partition(":")
-    if not (name and colon and version):
-        raise WherryError(f"{reference!r} must be NAME:VERSION, like pump-anomaly:1.0.0")
-    return name, version.removeprefix("v")
 
 
 @app.command()
@@ -99,3 +92,7 @@ def pull(
     content = download(f"/bundles/{name}/{version}/file")
     write_file(output, content)
     show({"output": str(output), "size_bytes": len(content)}, f"{output}: {len(content)} bytes")
+
+
+registry_stages.add_to(app)
+registry_retention.add_to(app)

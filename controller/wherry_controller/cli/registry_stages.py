@@ -6,7 +6,7 @@ import typer
 
 from wherry_controller.cli.client import ask
 from wherry_controller.cli.output import JsonOption, ReasonOption, show, show_rows, time_text
-from wherry_controller.cli.registry import split_reference
+from wherry_controller.cli.references import split_reference
 
 Reference = Annotated[str, typer.Argument(help="NAME:VERSION.")]
 ModelOption = Annotated[str | None, typer.Option(help="Only this model.")]

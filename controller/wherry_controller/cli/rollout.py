@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from wherry_protocol.errors import FailedError, StateError
 
-from wherry_controller.cli import rollout_outlook
+from wherry_controller.cli import rollout_evidence, rollout_outlook, rollout_papers
 from wherry_controller.cli.client import ask
 from wherry_controller.cli.output import (
     JsonOption,
@@ -15,7 +15,7 @@ from wherry_controller.cli.output import (
     show_rows,
     time_text,
 )
-from wherry_controller.cli.registry import split_reference
+from wherry_controller.cli.references import split_reference
 from wherry_controller.cli.rollout_plan import (
     AcknowledgeOption,
     AfterOption,
@@ -350,3 +350,15 @@ def rollback(
     lines = [f"{unit}: back to {version}" for unit, version in done["sent"].items()]
     lines += [f"{unit}: stays, {why}" for unit, why in done["passed"].items()]
     show(done, "\n".join(lines))
+
+
+for _command in (
+    rollout_evidence.explain,
+    rollout_evidence.shadow,
+    rollout_evidence.experiment,
+    rollout_papers.checklist,
+    rollout_papers.tick,
+    rollout_papers.note,
+    rollout_papers.report,
+):
+    app.command()(_command)

@@ -6,7 +6,7 @@ import typer
 
 from wherry_controller.cli.client import ask
 from wherry_controller.cli.output import JsonOption, TargetOption, show
-from wherry_controller.cli.registry import split_reference
+from wherry_controller.cli.references import split_reference
 from wherry_controller.cli.rollout_plan import (
     BatchOption,
     FileOption,
