@@ -81,8 +81,8 @@ def make_bundle(
         "author": "tests",
         "description": "one layer",
         "contract": Contract(
-            inputs=tuple(map(_tensor, program.inputs)),
-            outputs=tuple(map(_tensor, program.outputs)),
+            inputs=tuple(map(tensor_of, program.inputs)),
+            outputs=tuple(map(tensor_of, program.outputs)),
             **(contract_changes or {}),
         ),
         "engine_abi": ABI_VERSION,
@@ -117,7 +117,7 @@ def _golden(program: Program) -> tuple[bytes, bytes]:
     return b"".join(samples), b"".join(program.run(sample) for sample in samples)
 
 
-def _tensor(info: Any) -> Tensor:
+def tensor_of(info: Any) -> Tensor:
     return Tensor(
         name=info.name,
         dtype=DType[info.dtype.upper()],

@@ -11,6 +11,7 @@ from wherry_protocol.messages.reported import Outcome, Phase
 from tests.agent.bundles import layer_image
 from tests.agent.director import hardware_class
 from tests.agent.harbour import afloat
+from tests.engine import programs
 
 
 @pytest.fixture
@@ -186,6 +187,24 @@ def test_a_bundle_with_other_outputs_can_stand_warm_and_is_no_shadow(aboard):
     assert harbour.model.outcome is Outcome.READY
     harbour.wish([harbour.director.assignment(other, mode=Mode.SHADOW)])
     assert harbour.model.code is Code.CONTRACT
+
+
+@pytest.mark.parametrize(
+    ("scales", "outcome"),
+    [
+        ({"x": (0.25, 4), "y": (0.5, 3)}, Outcome.READY),
+        ({"x": (0.0, 4)}, Outcome.REJECTED),
+        ({"y": (0.0, 4)}, Outcome.REJECTED),
+    ],
+)
+def test_a_bundle_of_other_scales_is_a_shadow_and_one_that_states_none_is_not(
+    aboard, scales, outcome
+):
+    harbour, _, _ = aboard
+    image = programs.scaled(layer_image(4), **scales)
+    harbour.assign(harbour.director.made("1.2.0", image=image), mode=Mode.SHADOW)
+    assert harbour.model.outcome is outcome
+    assert (harbour.model.code is Code.CONTRACT) is (outcome is Outcome.REJECTED)
 
 
 def test_memory_counts_active_previous_and_candidate_and_refuses_a_warm_one_by_a_sentence(aboard):

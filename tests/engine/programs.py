@@ -2,7 +2,7 @@
 
 import random
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wherry_native.program import (
     DType,
@@ -11,6 +11,7 @@ from wherry_native.program import (
     Op,
     ProgramDescription,
     Tensor,
+    read_program,
     write_program,
 )
 
@@ -219,3 +220,15 @@ def every_operator() -> bytes:
     y = b.activation("softmax", (1, 5), zero_point=-128)
     b.node(Op.SOFTMAX, "softmax", (fc,), y, multiplier=HALF, left_shift=22, diff_min=-248)
     return b.image("every operator", (x, bias), (y, mean))
+
+
+def scaled(image: bytes, **scales: tuple[float, int]) -> bytes:
+    """The program with other (scale, zero point) of the tensors of these names."""
+    program = read_program(image)
+    tensors = tuple(
+        replace(one, scale=scales[one.name][0], zero_point=scales[one.name][1])
+        if one.name in scales
+        else one
+        for one in program.tensors
+    )
+    return write_program(replace(program, tensors=tensors))

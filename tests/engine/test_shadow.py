@@ -3,10 +3,11 @@
 import threading
 
 import pytest
+from wherry_agent.shell.inference_request import dequantize, quantize
 from wherry_native.engine import EngineError, Program
 from wherry_native.loop import Hold, Instance, Loop, in_sample
 
-from tests.agent.bundles import INPUT_BYTES, layer_image
+from tests.agent.bundles import INPUT_BYTES, layer_image, tensor_of
 from tests.engine import programs
 from tests.engine.test_loop import until
 
@@ -190,3 +191,70 @@ def test_inputs_or_outputs_of_another_length_are_never_compared(loop, two):
     for _ in range(2):  # the second is answered when all about the first is over
         assert loop.infer(INPUTS[0], WAIT_S).output == two[0].run(INPUTS[0])
     assert _seen(loop) == 0
+
+
+# --- models of other scales
+
+
+def in_scale_of(shadow: Program, active: Program, data: bytes) -> bytes:
+    """The same real values, by the rules of the local door."""
+    values = dequantize(data, tensor_of(active.inputs[0]))
+    return quantize(values, tensor_of(shadow.inputs[0]))
+
+
+@pytest.mark.parametrize("x", [(0.25, -1), (0.05, 17), (0.125, 5), (0.125, -1)])
+def test_a_shadow_of_another_input_scale_runs_on_the_same_real_values(loop, two, x):
+    active, shadow = two[0], Program(programs.scaled(layer_image(2), x=x))
+    loop.swap(Instance(active, tag=1))
+    loop.set_shadow(Instance(shadow, tag=2), tolerance_lsb=0)
+    run(loop, INPUTS[:60])
+    inputs = [in_scale_of(shadow, active, one) for one in INPUTS[:60]]
+    assert (inputs == INPUTS[:60]) is (x == (0.125, -1))
+    pairs = [(active.run(a), shadow.run(b)) for a, b in zip(INPUTS[:60], inputs, strict=True)]
+    stats = loop.shadow_stats()
+    assert stats.compared == 60
+    assert stats.agreed_argmax == sum(argmax(a) == argmax(b) for a, b in pairs)
+    kept = loop.take_disagreements()
+    assert kept
+    for one in kept:  # the input as it came
+        assert one.input == INPUTS[one.sequence]
+        assert (one.primary, one.shadow) == pairs[one.sequence]
+
+
+@pytest.mark.parametrize("y", [(0.25, 3), (0.0625, -20), (0.125, 9), (0.125, 3)])
+@pytest.mark.parametrize("tolerance_lsb", [0, 4, 40])
+def test_outputs_of_two_scales_are_compared_as_real_values(loop, two, y, tolerance_lsb):
+    active, shadow = two[0], Program(programs.scaled(layer_image(2), y=y))
+    loop.swap(Instance(active, tag=1))
+    loop.set_shadow(Instance(shadow, tag=2), tolerance_lsb=tolerance_lsb)
+    run(loop, INPUTS[:60])
+    near = 0
+    for one in INPUTS[:60]:
+        a = dequantize(active.run(one), tensor_of(active.outputs[0]))
+        b = dequantize(shadow.run(one), tensor_of(shadow.outputs[0]))
+        near += all(abs(p - q) <= tolerance_lsb * y[0] for p, q in zip(a, b, strict=True))
+    assert loop.shadow_stats().agreed == near
+
+
+def test_the_same_integers_in_another_scale_do_not_agree(loop, two):
+    loop.swap(Instance(two[0], tag=1))
+    shadow = Program(programs.scaled(layer_image(1), y=(0.25, 3)))
+    loop.set_shadow(Instance(shadow, tag=2), tolerance_lsb=1)
+    run(loop, INPUTS[:20])
+    stats = loop.shadow_stats()
+    assert (stats.compared, stats.agreed_argmax) == (20, 20)
+    assert stats.agreed_tolerance < 10  # next to zero
+
+
+def test_a_program_without_scale_is_compared_with_its_like_only(loop, two):
+    bare = Program(programs.scaled(layer_image(2), x=(0.0, -1)))
+    loop.swap(Instance(two[0], tag=1))
+    loop.set_shadow(Instance(bare, tag=2))
+    for _ in range(2):
+        loop.infer(INPUTS[0], WAIT_S)
+    assert _seen(loop) == 0
+    loop.set_shadow(None)
+    loop.swap(Instance(Program(programs.scaled(layer_image(1), x=(0.0, -1))), tag=3))
+    loop.set_shadow(Instance(bare, tag=4))
+    run(loop, INPUTS[:3])
+    assert loop.shadow_stats().compared == 3

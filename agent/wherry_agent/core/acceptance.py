@@ -113,7 +113,10 @@ def check_company(manifest: Manifest, beside: Sequence[Manifest], fit: Fit) -> N
 
 
 def check_comparable(manifest: Manifest, serving: Manifest) -> None:
-    """Raises ContractError(CONTRACT) where the outputs of two bundles cannot be compared."""
+    """Raises ContractError(CONTRACT) where the outputs of two bundles cannot be compared.
+
+    Scales may differ: the loop gives a shadow the same real values in its own.
+    """
     before, after = serving.contract, manifest.contract
     if [_shapes(before.inputs), _shapes(before.outputs)] != [
         _shapes(after.inputs),
@@ -123,6 +126,14 @@ def check_comparable(manifest: Manifest, serving: Manifest) -> None:
             f"{manifest.model} {manifest.version} has other inputs or outputs than "
             f"{serving.version}, which serves: it cannot run as its shadow; assign it warm"
         )
+    both = ((before.inputs, after.inputs), (before.outputs, after.outputs))
+    for ours, theirs in (pair for tensors in both for pair in zip(*tensors, strict=True)):
+        is_same = (ours.scale, ours.zero_point) == (theirs.scale, theirs.zero_point)
+        if not is_same and not (ours.scale > 0 and theirs.scale > 0):
+            raise ContractError(
+                f"{manifest.model} {manifest.version} has another zero point of {theirs.name} than "
+                f"{serving.version}, which serves, and no scale to compare by: assign it warm"
+            )
 
 
 def check_storage(manifest: Manifest, lacking_bytes: int, fit: Fit, free_bytes: int) -> None:

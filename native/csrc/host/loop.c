@@ -125,18 +125,23 @@ static void withdraw(wh_loop *loop, const wh_waiter *waiter)
 
 /* --- The worker -------------------------------------------------------------------------- */
 
-static void answer_entry(wh_loop *loop, const wh_entry *entry, wh_answer *answer)
+/* True where the shadow has a pair of input and answer. */
+static bool answer_entry(wh_loop *loop, const wh_entry *entry, bool is_shadowed, wh_answer *answer)
 {
+    bool has_pair = false;
     atomic_fetch_add(&loop->epoch, 1);
     wh_instance *instance = atomic_load(&loop->active);
     if (instance != NULL) {
         wh_instance_answer(instance, entry->input, entry->size, answer);
+        has_pair = is_shadowed && wh_shadow_copy(&loop->shadow, wh_instance_program(instance),
+                                                 entry->input, entry->size, answer);
     } else {
         *answer = (wh_answer){.status = WH_ERR_NO_MODEL,
                               .finished_ns = wh_clock_ns(CLOCK_MONOTONIC)};
     }
     atomic_fetch_add(&loop->epoch, 1);
     answer->sequence = entry->sequence;
+    return has_pair;
 }
 
 static void publish(wh_loop *loop, const wh_entry *entry, wh_answer answer, wh_answer copy)
@@ -176,10 +181,8 @@ static void serve(wh_loop *loop, wh_entry entry)
     (void)pthread_mutex_unlock(&loop->lock);
     wh_answer answer;
     wh_answer copy = {0};
-    answer_entry(loop, &entry, &answer);
+    bool has_pair = answer_entry(loop, &entry, is_shadowed, &answer);
     uint64_t latency_ns = answer.latency_ns;
-    bool has_pair =
-        is_shadowed && wh_shadow_copy(&loop->shadow, entry.input, entry.size, &answer);
     if (loop->outputs.capacity > 0) {
         /* Who waits gets the original, the ring a copy; alone, the ring gets the original. */
         copy = entry.waiter != NULL ? wh_answer_copy(&answer) : answer;

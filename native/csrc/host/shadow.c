@@ -53,10 +53,31 @@ bool wh_shadow_has_time(wh_shadow *shadow, bool is_somebody_waiting, uint64_t la
 
 /* --- One inference ------------------------------------------------------------------------ */
 
-bool wh_shadow_copy(wh_shadow *shadow, const uint8_t *input, size_t size, const wh_answer *answer)
+/* What the integers of the active program mean; false: nothing can be made of them. */
+static bool learn(wh_shadow *shadow, const wh_program *active)
+{
+    const wh_program *own = wh_instance_program(shadow->instance);
+    uint32_t inputs = own->header->input_count;
+    uint32_t outputs = own->header->output_count;
+    if (active->header->input_count != inputs || active->header->output_count != outputs) {
+        return false;
+    }
+    for (uint32_t i = 0; i < inputs + outputs; i++) {
+        const wh_tensor *from = i < inputs ? wh_input(active, i) : wh_output(active, i - inputs);
+        const wh_tensor *to = i < inputs ? wh_input(own, i) : wh_output(own, i - inputs);
+        if (!wh_can_be_converted(from, to)) {
+            return false;
+        }
+        shadow->theirs[i] = wh_quantization_of(from);
+    }
+    return true;
+}
+
+bool wh_shadow_copy(wh_shadow *shadow, const wh_program *active, const uint8_t *input, size_t size,
+                    const wh_answer *answer)
 {
     if (size != shadow->input_bytes || answer->output == NULL ||
-        answer->output_size != shadow->output_bytes) {
+        answer->output_size != shadow->output_bytes || !learn(shadow, active)) {
         return false;
     }
     memcpy(shadow->pair, input, size);
@@ -66,64 +87,41 @@ bool wh_shadow_copy(wh_shadow *shadow, const uint8_t *input, size_t size, const 
 
 void wh_shadow_run(wh_shadow *shadow, wh_answer *answer)
 {
-    wh_instance_answer(shadow->instance, shadow->pair, shadow->input_bytes, answer);
+    const wh_program *program = wh_instance_program(shadow->instance);
+    size_t offset = 0;
+    for (uint32_t i = 0; i < program->header->input_count; i++) {
+        const wh_tensor *tensor = wh_input(program, i);
+        wh_convert(tensor, shadow->theirs[i], shadow->pair + offset, shadow->input + offset);
+        offset += tensor->size;
+    }
+    wh_instance_answer(shadow->instance, shadow->input, shadow->input_bytes, answer);
 }
 
 /* --- Comparing ---------------------------------------------------------------------------- */
 
-static int64_t element(const uint8_t *bytes, uint8_t dtype, size_t index)
-{
-    if (dtype == WH_INT8) {
-        return (int8_t)bytes[index];
-    }
-    if (dtype == WH_INT16) {
-        int16_t value;
-        memcpy(&value, bytes + 2 * index, sizeof value);
-        return value;
-    }
-    int32_t value;
-    memcpy(&value, bytes + 4 * index, sizeof value);
-    return value;
-}
-
-static size_t element_bytes(uint8_t dtype)
-{
-    return dtype == WH_INT8 ? 1 : dtype == WH_INT16 ? 2 : 4;
-}
-
 static size_t argmax(const uint8_t *bytes, const wh_tensor *tensor)
 {
-    size_t count = tensor->size / element_bytes(tensor->dtype);
+    size_t count = wh_element_count(tensor);
     size_t best = 0;
     for (size_t i = 1; i < count; i++) {
-        if (element(bytes, tensor->dtype, i) > element(bytes, tensor->dtype, best)) {
+        if (wh_element(bytes, tensor->dtype, i) > wh_element(bytes, tensor->dtype, best)) {
             best = i;
         }
     }
     return best;
 }
 
-static bool is_within(const uint8_t *a, const uint8_t *b, const wh_tensor *tensor, int64_t lsb)
+static bool are_within(const wh_shadow *shadow, const uint8_t *active, const uint8_t *own)
 {
-    size_t count = tensor->size / element_bytes(tensor->dtype);
-    for (size_t i = 0; i < count; i++) {
-        int64_t apart = element(a, tensor->dtype, i) - element(b, tensor->dtype, i);
-        if (apart > lsb || -apart > lsb) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool are_within(const wh_program *program, const uint8_t *a, const uint8_t *b, int64_t lsb)
-{
+    const wh_program *program = wh_instance_program(shadow->instance);
+    const wh_quantization *theirs = shadow->theirs + program->header->input_count;
     for (uint32_t i = 0; i < program->header->output_count; i++) {
         const wh_tensor *tensor = wh_output(program, i);
-        if (!is_within(a, b, tensor, lsb)) {
+        if (!wh_is_within(tensor, theirs[i], active, own, shadow->config.tolerance_lsb)) {
             return false;
         }
-        a += tensor->size;
-        b += tensor->size;
+        active += tensor->size;
+        own += tensor->size;
     }
     return true;
 }
@@ -133,7 +131,7 @@ static bool compare(wh_shadow *shadow, const uint8_t *active, const uint8_t *own
     const wh_program *program = wh_instance_program(shadow->instance);
     const wh_tensor *first = wh_output(program, 0);
     bool has_argmax = argmax(active, first) == argmax(own, first);
-    bool has_tolerance = are_within(program, active, own, shadow->config.tolerance_lsb);
+    bool has_tolerance = are_within(shadow, active, own);
     bool is_agreed = shadow->config.comparator == WH_COMPARE_ARGMAX ? has_argmax : has_tolerance;
     shadow->stats.compared += 1;
     shadow->stats.agreed_argmax += has_argmax;
@@ -197,11 +195,17 @@ int wh_shadow_fill(wh_shadow *shadow, wh_instance *instance, const wh_shadow_con
     shadow->input_bytes = wh_input_bytes(program);
     shadow->output_bytes = wh_output_bytes(program);
     size_t sample_bytes = shadow->input_bytes + 2 * shadow->output_bytes;
-    uint8_t *bytes = malloc(sample_bytes * (WH_DISAGREEMENTS_MAX + 1));
-    if (bytes == NULL) {
+    size_t tensors = (size_t)program->header->input_count + program->header->output_count;
+    uint8_t *bytes = malloc(sample_bytes * (WH_DISAGREEMENTS_MAX + 1) + shadow->input_bytes);
+    wh_quantization *theirs = calloc(tensors, sizeof *theirs);
+    if (bytes == NULL || theirs == NULL) {
+        free(bytes);
+        free(theirs);
         return WH_ERR_MEMORY;
     }
+    shadow->theirs = theirs;
     shadow->pair = bytes;
+    shadow->input = bytes + sample_bytes * (WH_DISAGREEMENTS_MAX + 1);
     for (uint32_t i = 0; i < WH_DISAGREEMENTS_MAX; i++) {
         shadow->samples[i].bytes = bytes + (i + 1) * sample_bytes;
     }
@@ -216,6 +220,7 @@ void wh_shadow_empty(wh_shadow *shadow)
         wh_instance_release(shadow->instance);
     }
     free(shadow->pair);
+    free(shadow->theirs);
     uint32_t hold = shadow->hold;
     memset(shadow, 0, sizeof *shadow);
     shadow->hold = hold;

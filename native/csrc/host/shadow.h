@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "quantization.h"
 #include "wherry/host.h"
 
 typedef struct {
@@ -23,6 +24,8 @@ typedef struct {
     size_t input_bytes;
     size_t output_bytes;
     uint8_t *pair;         /* laid out as a sample */
+    uint8_t *input;        /* the pair's input in the shadow's own quantization */
+    wh_quantization *theirs; /* of the pair: each input, then each output */
     wh_sample samples[WH_DISAGREEMENTS_MAX];
     uint32_t sample_count;
 } wh_shadow;
@@ -30,8 +33,10 @@ typedef struct {
 /* Lock held. Is this input one to run on? Counts it where it is not; else the worker has it. */
 bool wh_shadow_begin(wh_shadow *shadow, uint64_t sequence);
 
-/* Lock not held. Copies what belongs to others before they get it; false: nothing to compare. */
-bool wh_shadow_copy(wh_shadow *shadow, const uint8_t *input, size_t size, const wh_answer *answer);
+/* Lock not held. Copies what belongs to others before they get it: the input and the answer of the
+ * `active` program, which may go afterwards; false: nothing to compare. */
+bool wh_shadow_copy(wh_shadow *shadow, const wh_program *active, const uint8_t *input, size_t size,
+                    const wh_answer *answer);
 
 /* Lock held. Is there time for it? Counts it where there is none. */
 bool wh_shadow_has_time(wh_shadow *shadow, bool is_somebody_waiting, uint64_t latency_ns);

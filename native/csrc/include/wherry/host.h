@@ -154,7 +154,10 @@ void wh_loop_stats_copy(wh_loop *loop, wh_loop_stats *stats);
  * 3. An input that it did not run on is counted under the first cause that held: sampling, energy
  *    or temperature (the owner's wh_loop_hold_shadow), deadline (somebody waits, or both inferences
  *    together would take longer than the deadline).
- * 4. Its errors are its own: it answers nobody, and the active instance does not know of it. */
+ * 4. Its errors are its own: it answers nobody, and the active instance does not know of it.
+ * 5. Inputs come in the active program's quantization. Where the shadow's is another one, it runs
+ *    on the same real values in its own; outputs are compared as real values. A program with other
+ *    tensors, or without scales where the two differ, is not compared at all. */
 
 enum { WH_COMPARE_ARGMAX = 1, WH_COMPARE_TOLERANCE = 2 };
 enum { WH_HOLD_NONE = 0, WH_HOLD_ENERGY = 1, WH_HOLD_TEMPERATURE = 2 };
@@ -164,7 +167,7 @@ enum { WH_HOLD_NONE = 0, WH_HOLD_ENERGY = 1, WH_HOLD_TEMPERATURE = 2 };
 typedef struct {
     uint32_t sample_bp;      /* inputs of 10,000 */
     uint32_t comparator;     /* WH_COMPARE_…: what `agreed` counts */
-    uint32_t tolerance_lsb;  /* of every element of every output */
+    uint32_t tolerance_lsb;  /* of every element of every output, in steps of the shadow's scale */
     uint64_t deadline_ns;    /* 0: none */
 } wh_shadow_config;
 
