@@ -8,11 +8,12 @@ import re
 import statistics
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.house.shape import c_functions, python_functions
+from tests.house.shape import Function, c_functions, python_functions
 
 ROOT = Path(__file__).resolve().parent.parent
 FUNCTION_LINES_MAX = 70
@@ -66,6 +67,11 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+@cache
+def functions_of(path: Path) -> tuple[Function, ...]:
+    return tuple((python_functions if path.suffix == ".py" else c_functions)(read(path)))
+
+
 def hold_none(breaches: Iterable[str], advice: str) -> None:
     """Fails with every breach on a line of its own."""
     rows = sorted(breaches)
@@ -81,14 +87,14 @@ def test_no_function_is_longer_than_a_screen(files: list[Path]) -> None:
     long = [
         f"{relative(path)}:{function.line} {function.name}: {function.code_lines} code lines"
         for path in code(files, ".py", ".c", ".h")
-        for function in (python_functions if path.suffix == ".py" else c_functions)(read(path))
+        for function in functions_of(path)
         if function.code_lines > FUNCTION_LINES_MAX
     ]
     hold_none(long, f"at most {FUNCTION_LINES_MAX}: split them")
 
 
 def test_most_functions_are_short_and_most_files_are_small(files: list[Path]) -> None:
-    functions = [f for path in code(files, ".py") for f in python_functions(read(path))]
+    functions = [f for path in code(files, ".py") for f in functions_of(path)]
     lengths = [len(read(path).splitlines()) for path in code(files)]
     assert statistics.median(function.code_lines for function in functions) < 10
     assert statistics.median(lengths) < 250

@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import tokenize
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,11 +36,11 @@ class Function:
 def python_functions(source: str) -> Iterator[Function]:
     """Every function of a Python file, nested ones too."""
     tree = ast.parse(source)
-    code = _python_code_lines(source) - _docstring_lines(tree)
+    code = sorted(_python_code_lines(source) - _docstring_lines(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             last = node.end_lineno or node.lineno
-            count = sum(node.lineno <= line <= last for line in code)
+            count = bisect_right(code, last) - bisect_left(code, node.lineno)
             yield Function(node.name, node.lineno, count)
 
 

@@ -7,8 +7,9 @@ import shlex
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import typer
@@ -401,6 +402,12 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
 LINES: Final = {line for line, _ in STEPS if line is not None}
 
 
+@cache
+def wherry_command() -> Any:
+    """The whole command: built once, since that takes half a second."""
+    return typer.main.get_command(app())
+
+
 def test_every_documented_command_is_run_or_has_a_reason() -> None:
     unknown = {line: places for line, places in documented().items()
                if line not in LINES and line not in NOT_RUN}  # fmt: skip
@@ -437,7 +444,7 @@ def test_every_documented_line_is_one_that_the_program_understands(line: str) ->
     if program == "wherry-agent":
         agent_parser().parse_args(words)
         return
-    command = typer.main.get_command(app())
+    command = wherry_command()
     if words[0] == "--data":
         words = words[2:]
     while hasattr(command, "commands"):
@@ -466,7 +473,7 @@ def all_commands() -> Iterator[str]:
             else:
                 yield f"{words} {name}"
 
-    yield from walk(typer.main.get_command(app()), "wherry")
+    yield from walk(wherry_command(), "wherry")
 
 
 @pytest.mark.system
