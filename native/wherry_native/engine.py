@@ -16,6 +16,9 @@ from typing import Any, Final
 from wherry_native._engine import ffi, lib
 
 ABI_VERSION: Final[int] = lib.WH_ENGINE_ABI
+"""The newest that this engine runs."""
+ABI_VERSION_MIN: Final[int] = lib.WH_ENGINE_ABI_MIN
+"""The oldest that it runs; programs say which one they need."""
 FORMAT_VERSION: Final[int] = lib.WH_PROGRAM_FORMAT
 ALIGNMENT: Final = 16
 
@@ -25,8 +28,9 @@ _REASONS: Final = {
     "WH_ERR_PIECE": "the pieces do not tile the image",
     "WH_ERR_NAME": "a name lies outside the names",
     "WH_ERR_TENSOR": "its type, shape, size and place contradict each other or leave the memory",
+    "WH_ERR_ENGINE_ABI": "it has what the program's engine ABI does not have",
     "WH_ERR_OPERATOR": "this engine has no such operator with that many operands",
-    "WH_ERR_ROUNDING": "this engine has only rounding rule D",
+    "WH_ERR_ROUNDING": "this operator has no such rounding rule",
     "WH_ERR_LINK": "an operand, input, output or state is no such tensor",
     "WH_ERR_SHAPE": "shapes or types do not fit the operator",
     "WH_ERR_PARAM": "a parameter, multiplier, shift or zero point is out of range",
@@ -37,7 +41,7 @@ _REASONS: Final = {
 
 Image = bytes | bytearray | memoryview | mmap.mmap
 
-_DTYPES: Final = {1: "int8", 2: "int16", 3: "int32"}
+_DTYPES: Final = {1: "int8", 2: "int16", 3: "int32", 4: "int64"}
 _PARTS: Final = ("the image", "the header", "piece {}", "tensor {}", "node {}", "link {}")
 
 
@@ -92,6 +96,7 @@ class Program:
             _info(self._program, lib.wh_output(self._program, i))
             for i in range(header.output_count)
         )
+        self.engine_abi: int = header.engine_abi
         self.arena_bytes: int = header.arena_size
         self.image_bytes: int = header.image_size
         self.macs: int = header.macs

@@ -22,7 +22,9 @@ from typing import Final
 
 MAGIC: Final = b"WHRYPROG"
 FORMAT_VERSION: Final = 1
-ENGINE_ABI: Final = 1
+ENGINE_ABI: Final = 2
+"""The newest that is known here; an image says the least that it needs (`needed_abi`)."""
+ENGINE_ABI_MIN: Final = 1
 ALIGNMENT: Final = 16
 RANK_MAX: Final = 5
 PARAM_COUNT: Final = 16
@@ -43,10 +45,11 @@ class DType(IntEnum):
     INT8 = 1
     INT16 = 2
     INT32 = 3
+    INT64 = 4
 
     @property
     def size_bytes(self) -> int:
-        return (1, 2, 4)[self - 1]
+        return (1, 2, 4, 8)[self - 1]
 
 
 class Kind(IntEnum):
@@ -58,14 +61,16 @@ class Kind(IntEnum):
 
 
 class Rounding(IntEnum):
-    """How accumulators become outputs. D: gemmlowp double rounding. F is reserved."""
+    """How accumulators become outputs. D: gemmlowp double rounding. F: float32 scale, half to
+    even. W: one rounding of 64 bits, for layers of 16-bit activations with a 64-bit bias."""
 
     D = 1
     F = 2
+    W = 3
 
 
 class Op(IntEnum):
-    """Operators of engine ABI 1."""
+    """Operators; those up to QUANTIZE since engine ABI 1, the others since ABI 2."""
 
     FULLY_CONNECTED = 1
     CONV_2D = 2
@@ -212,7 +217,7 @@ def write_program(program: ProgramDescription) -> bytes:
     pieces, offsets = _place(groups, program.tensors, structure_size)
     image_size = pieces[-1].offset_bytes + pieces[-1].size_bytes
     image = bytearray(
-        _pack(_HEADER, "the header", MAGIC, FORMAT_VERSION, ENGINE_ABI, image_size,
+        _pack(_HEADER, "the header", MAGIC, FORMAT_VERSION, needed_abi(program), image_size,
               structure_size, program.arena_bytes, program.macs, len(program.tensors),
               len(program.nodes), piece_count, len(program.inputs), len(program.outputs),
               len(program.states), len(links), len(names.data), program_name)
@@ -231,6 +236,18 @@ def write_program(program: ProgramDescription) -> bytes:
         data = program.tensors[index].data
         image[offset : offset + len(data)] = data
     return bytes(image)
+
+
+def needed_abi(program: ProgramDescription) -> int:
+    """The oldest engine ABI that runs the program, so that old engines go on taking what they
+    can run."""
+    outputs = {node.output for node in program.nodes}
+    is_new = (
+        any(n.op > Op.QUANTIZE or n.rounding is not Rounding.D for n in program.nodes)
+        or any(t.dtype is DType.INT64 for t in program.tensors)
+        or any(program.tensors[i].dtype is not DType.INT8 for i in outputs)
+    )
+    return ENGINE_ABI if is_new else ENGINE_ABI_MIN
 
 
 def read_program(image: bytes | bytearray | memoryview) -> ProgramDescription:
@@ -402,9 +419,9 @@ def _read_header(image: bytes) -> _Header:
         raise ProgramFormatError(
             f"program format {format_version} is not format {FORMAT_VERSION}, the one known here"
         )
-    if engine_abi != ENGINE_ABI:
+    if not ENGINE_ABI_MIN <= engine_abi <= ENGINE_ABI:
         raise ProgramFormatError(
-            f"program needs engine ABI {engine_abi}, this one has {ENGINE_ABI}"
+            f"program needs engine ABI {engine_abi}, this one has {ENGINE_ABI_MIN} to {ENGINE_ABI}"
         )
     header = _Header(*fields)
     if header.image_size != len(image):

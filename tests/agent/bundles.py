@@ -4,7 +4,7 @@ import random
 from hashlib import sha256
 from typing import Any
 
-from wherry_native.engine import ABI_VERSION, Program
+from wherry_native.engine import Program
 from wherry_native.program import Op, read_pieces
 from wherry_protocol import cose
 from wherry_protocol.bundle import Bundle
@@ -85,7 +85,7 @@ def make_bundle(
             outputs=tuple(map(tensor_of, program.outputs)),
             **(contract_changes or {}),
         ),
-        "engine_abi": ABI_VERSION,
+        "engine_abi": program.engine_abi,
         "program_digest": sha256(image).digest(),
         "arena_bytes": program.arena_bytes,
         "blobs": tuple(members),

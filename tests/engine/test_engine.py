@@ -92,7 +92,7 @@ def test_refusal_says_what_is_wrong_and_what_to_do() -> None:
     with pytest.raises(EngineError) as e:
         Program(image)
     assert str(e.value) == (
-        "program 'one layer' is refused at node 0 'fc': this engine has only rounding rule D; "
+        "program 'one layer' is refused at node 0 'fc': this operator has no such rounding rule; "
         "compile the model anew (WH_ERR_ROUNDING)"
     )
 

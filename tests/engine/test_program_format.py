@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from wherry_native.engine import ABI_VERSION, FORMAT_VERSION, Program
+from wherry_native.engine import ABI_VERSION, FORMAT_VERSION, EngineError, Program
 from wherry_native.program import (
     ALIGNMENT,
     ENGINE_ABI,
+    ENGINE_ABI_MIN,
     Kind,
     ProgramFormatError,
+    Rounding,
+    needed_abi,
     read_pieces,
     read_program,
     write_program,
@@ -57,6 +60,21 @@ def test_a_changed_head_changes_only_its_piece_and_nothing_else() -> None:
 
 def test_versions_are_the_engines() -> None:
     assert (PYTHON_FORMAT_VERSION, ENGINE_ABI) == (FORMAT_VERSION, ABI_VERSION)
+
+
+def test_a_program_says_the_oldest_engine_that_runs_it() -> None:
+    assert {Program(image).engine_abi for image in IMAGES.values()} == {ENGINE_ABI_MIN}
+    description = programs.describe_fully_connected()
+    new = replace(description.nodes[0], rounding=Rounding.W)
+    assert needed_abi(replace(description, nodes=(new,))) == ENGINE_ABI
+
+
+def test_a_program_of_a_newer_engine_is_refused_by_name() -> None:
+    image = bytearray(IMAGES["counter"])
+    image[10] = ENGINE_ABI + 1
+    with pytest.raises(EngineError, match=f"needs engine ABI {ENGINE_ABI + 1}") as error:
+        Program(bytes(image))
+    assert error.value.name == "WH_ERR_ENGINE_ABI"
 
 
 def test_description_has_the_programs_own_names() -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from wherry_native.engine import ABI_VERSION
+from wherry_native.engine import ABI_VERSION, ABI_VERSION_MIN
 from wherry_protocol.errors import Code, DecodeError, StateError
 from wherry_protocol.hardware import HardwareClass
 from wherry_protocol.messages.enrolment import EnrolAnswer
@@ -316,7 +316,7 @@ def _served(identity: Identity, units: Set[str]) -> Identity:
 def _settings(config: Config, agent_version: str) -> Settings:
     return Settings(
         agent_version=agent_version,
-        abi_min=ABI_VERSION,
+        abi_min=ABI_VERSION_MIN,
         abi_max=ABI_VERSION,
         report_hold_us=int(config.limits.spool_hold_s * 1e6),
         spool_bytes_max=config.limits.spool_bytes_max,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from wherry_native.engine import ABI_VERSION
+from wherry_native.engine import ABI_VERSION, ABI_VERSION_MIN
 from wherry_protocol.bundle import Bundle, program_image, read_bundle, write_bundle
 from wherry_protocol.errors import ContractError, NotFoundError, StateError, WherryError
 from wherry_protocol.hardware import HardwareClass
@@ -35,8 +35,11 @@ def check(
         typer.Option("--class", help="Also: may this class run it? A known one, or a FILE.toml."),
     ] = None,
     engine_abi: Annotated[
-        int, typer.Option(help="The engine that would run it; by default this one.", min=0)
-    ] = ABI_VERSION,
+        int | None,
+        typer.Option(
+            help="The one ABI of the engine that would run it; by default this engine.", min=0
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show a bundle's version, and whether a class and an engine can run it.
@@ -48,8 +51,10 @@ def check(
     profile = None if hardware_class is None else _profile(hardware_class)
     limit = None if profile is None else profile.memory_budget_bytes
     class_name = None if profile is None else profile.name
-    found = misfits(manifest, Runner(class_name, limit, engine_abi, engine_abi))
-    on = f"engine ABI {engine_abi}" + ("" if class_name is None else f", {class_name}")
+    low, high = (ABI_VERSION_MIN, ABI_VERSION) if engine_abi is None else (engine_abi, engine_abi)
+    found = misfits(manifest, Runner(class_name, limit, low, high))
+    on = f"engine ABI {low}" + ("" if low == high else f" to {high}")
+    on += "" if class_name is None else f", {class_name}"
     name = f"{manifest.model} {Version.parse(manifest.version)}"
     if found:
         raise ContractError(

@@ -16,7 +16,7 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
-from wherry_native.engine import ABI_VERSION, EngineError, Program, TensorInfo
+from wherry_native.engine import EngineError, Program, TensorInfo
 from wherry_native.program import read_pieces
 from wherry_protocol import mcuboot
 from wherry_protocol.bundle import Bundle
@@ -79,7 +79,7 @@ def draft(recipe: Recipe, *, name: str, version: str, author: str, image: bytes)
         description=recipe.description,
         release_notes=recipe.release_notes,
         contract=_contract(recipe, program),
-        engine_abi=ABI_VERSION,
+        engine_abi=program.engine_abi,
         program_digest=sha256(image).digest(),
         arena_bytes=program.arena_bytes,
         blobs=(),
@@ -104,7 +104,7 @@ def assemble(parts: Parts) -> Bundle:
             inputs=tuple(_tensor(t) for t in program.inputs),
             outputs=tuple(_tensor(t) for t in program.outputs),
         ),
-        engine_abi=ABI_VERSION,
+        engine_abi=program.engine_abi,
         program_digest=sha256(parts.image).digest(),
         arena_bytes=program.arena_bytes,
         blobs=tuple(

@@ -117,7 +117,7 @@ static int check_states(const wh_program *p, wh_location *where)
     for (uint32_t i = 0; i < p->header->state_count; i++) {
         uint32_t tensor = p->links[first + i];
         *where = (wh_location){WH_PART_LINK, first + i};
-        if (p->tensors[tensor].kind != WH_STATE || p->tensors[tensor].dtype == WH_INT32) {
+        if (p->tensors[tensor].kind != WH_STATE || p->tensors[tensor].dtype > WH_INT16) {
             return WH_ERR_LINK;
         }
         for (uint32_t k = 0; k < i; k++) {

@@ -342,30 +342,33 @@ static int check_softmax(const subject *s)
     return is_sound ? WH_OK : WH_ERR_PARAM;
 }
 
+#define RULE_D (1u << WH_ROUNDING_D)
+
+/* `abi`: the first that has the operator. `roundings`: the rules that its kernels have. */
 typedef struct {
     check check;
-    uint8_t operands_min, operands_max, params;
+    uint8_t operands_min, operands_max, params, abi, roundings;
 } rule;
 
 static const rule rules[WH_OP_COUNT] = {
-    [WH_FULLY_CONNECTED] = {check_fully_connected, 5, 5, 2},
-    [WH_CONV_2D] = {check_conv_2d, 5, 5, 8},
-    [WH_DEPTHWISE_CONV_2D] = {check_depthwise_conv_2d, 5, 5, 8},
-    [WH_AVERAGE_POOL_2D] = {check_pool, 1, 1, 8},
-    [WH_MAX_POOL_2D] = {check_pool, 1, 1, 8},
-    [WH_MEAN] = {check_mean, 1, 1, 3},
-    [WH_ADD] = {check_sum, 2, 2, 9},
-    [WH_SUB] = {check_sum, 2, 2, 9},
-    [WH_MUL] = {check_mul, 2, 2, 4},
-    [WH_CONCATENATION] = {check_concatenation, 1, WH_OPERANDS_MAX, 1},
-    [WH_PAD] = {check_pad, 1, 1, 6},
-    [WH_RESHAPE] = {check_reshape, 1, 1, 0},
-    [WH_SOFTMAX] = {check_softmax, 1, 1, 3},
-    [WH_LOGISTIC] = {check_lookup, 2, 2, 0},
-    [WH_TANH] = {check_lookup, 2, 2, 0},
-    [WH_RELU] = {check_requantize, 1, 1, 4},
-    [WH_RELU6] = {check_requantize, 1, 1, 4},
-    [WH_QUANTIZE] = {check_requantize, 1, 1, 4},
+    [WH_FULLY_CONNECTED] = {check_fully_connected, 5, 5, 2, 1, RULE_D},
+    [WH_CONV_2D] = {check_conv_2d, 5, 5, 8, 1, RULE_D},
+    [WH_DEPTHWISE_CONV_2D] = {check_depthwise_conv_2d, 5, 5, 8, 1, RULE_D},
+    [WH_AVERAGE_POOL_2D] = {check_pool, 1, 1, 8, 1, RULE_D},
+    [WH_MAX_POOL_2D] = {check_pool, 1, 1, 8, 1, RULE_D},
+    [WH_MEAN] = {check_mean, 1, 1, 3, 1, RULE_D},
+    [WH_ADD] = {check_sum, 2, 2, 9, 1, RULE_D},
+    [WH_SUB] = {check_sum, 2, 2, 9, 1, RULE_D},
+    [WH_MUL] = {check_mul, 2, 2, 4, 1, RULE_D},
+    [WH_CONCATENATION] = {check_concatenation, 1, WH_OPERANDS_MAX, 1, 1, RULE_D},
+    [WH_PAD] = {check_pad, 1, 1, 6, 1, RULE_D},
+    [WH_RESHAPE] = {check_reshape, 1, 1, 0, 1, RULE_D},
+    [WH_SOFTMAX] = {check_softmax, 1, 1, 3, 1, RULE_D},
+    [WH_LOGISTIC] = {check_lookup, 2, 2, 0, 1, RULE_D},
+    [WH_TANH] = {check_lookup, 2, 2, 0, 1, RULE_D},
+    [WH_RELU] = {check_requantize, 1, 1, 4, 1, RULE_D},
+    [WH_RELU6] = {check_requantize, 1, 1, 4, 1, RULE_D},
+    [WH_QUANTIZE] = {check_requantize, 1, 1, 4, 1, RULE_D},
 };
 
 static int has_unused_params(const wh_node *node, uint32_t used)
@@ -377,6 +380,13 @@ static int has_unused_params(const wh_node *node, uint32_t used)
     return is_used;
 }
 
+static int has_rounding(const wh_program *program, const rule *r, uint8_t rounding)
+{
+    int is_old = program->header->engine_abi == 1;
+    return rounding <= WH_ROUNDING_W && (r->roundings >> rounding & 1u) != 0 &&
+           (!is_old || rounding == WH_ROUNDING_D);
+}
+
 int wh_check_node(const wh_program *program, uint32_t index)
 {
     const wh_node *node = &program->nodes[index];
@@ -384,10 +394,13 @@ int wh_check_node(const wh_program *program, uint32_t index)
         return WH_ERR_OPERATOR;
     }
     const rule *r = &rules[node->op];
+    if (r->abi > program->header->engine_abi) {
+        return WH_ERR_ENGINE_ABI;
+    }
     if (node->operand_count < r->operands_min || node->operand_count > r->operands_max) {
         return WH_ERR_OPERATOR;
     }
-    if (node->rounding != WH_ROUNDING_D) {
+    if (!has_rounding(program, r, node->rounding)) {
         return WH_ERR_ROUNDING;
     }
     if (has_unused_params(node, r->params)) {

@@ -31,7 +31,8 @@ static int check_versions(const wh_program_header *h)
     if (h->format_version != WH_PROGRAM_FORMAT) {
         return WH_ERR_FORMAT_VERSION;
     }
-    return h->engine_abi == WH_ENGINE_ABI ? WH_OK : WH_ERR_ENGINE_ABI;
+    int is_known = h->engine_abi >= WH_ENGINE_ABI_MIN && h->engine_abi <= WH_ENGINE_ABI;
+    return is_known ? WH_OK : WH_ERR_ENGINE_ABI;
 }
 
 static int check_header(const wh_program_header *h, size_t image_size)
@@ -107,7 +108,7 @@ static int check_pieces(const wh_program *p, wh_location *where)
 /* Bytes of a tensor by its dims, or 0 where they make no sense. */
 static uint32_t size_by_dims(const wh_tensor *t)
 {
-    uint64_t size = t->dtype == WH_INT8 ? 1 : t->dtype == WH_INT16 ? 2 : 4;
+    uint64_t size = (uint64_t)1 << (t->dtype - WH_INT8);
     for (uint32_t i = 0; i < WH_RANK_MAX; i++) {
         if ((t->dims[i] == 0) != (i >= t->rank)) {
             return 0;
@@ -138,10 +139,11 @@ static int check_quantization(const wh_tensor *t)
 
 static int check_tensors(const wh_program *p, wh_location *where)
 {
+    uint8_t newest = p->header->engine_abi == 1 ? WH_INT32 : WH_INT64;
     for (uint32_t i = 0; i < p->header->tensor_count; i++) {
         const wh_tensor *t = &p->tensors[i];
         *where = (wh_location){WH_PART_TENSOR, i};
-        int is_known = t->dtype >= WH_INT8 && t->dtype <= WH_INT32 && t->rank <= WH_RANK_MAX &&
+        int is_known = t->dtype >= WH_INT8 && t->dtype <= newest && t->rank <= WH_RANK_MAX &&
                        t->kind >= WH_ARENA && t->kind <= WH_STATE && t->reserved0 == 0 &&
                        t->reserved1 == 0;
         if (!is_known || t->size == 0 || t->size != size_by_dims(t) || !check_place(p, t) ||

@@ -25,6 +25,7 @@ from wherry_native.compiler.strict_json import Table, TableReader
 from wherry_native.program import (
     ALIGNMENT,
     ENGINE_ABI,
+    ENGINE_ABI_MIN,
     FORMAT_VERSION,
     NUMERIC_PARAMETERS,
     PARAMETERS,
@@ -36,6 +37,7 @@ from wherry_native.program import (
     ProgramFormatError,
     Rounding,
     Tensor,
+    needed_abi,
     read_program,
     write_program,
 )
@@ -106,7 +108,7 @@ def _channel_constants(program: ProgramDescription) -> list[int]:
 def _architecture(program: ProgramDescription, references: list[Reference]) -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
-        "engine_abi": ENGINE_ABI,
+        "engine_abi": needed_abi(program),
         "name": program.name,
         "macs": program.macs,
         "inputs": [references[i] for i in program.inputs],
@@ -207,7 +209,10 @@ class _Assembly:
         )  # fmt: skip
         reader.finish()
         reader.equal(self.architecture, "architecture", "format", FORMAT_VERSION)
-        reader.equal(self.architecture, "architecture", "engine_abi", ENGINE_ABI)
+        reader.integers(
+            [self.architecture["engine_abi"]], "architecture.engine_abi",
+            ENGINE_ABI_MIN, ENGINE_ABI,
+        )  # fmt: skip
         reader.equal(self.optimization, "optimization", "alignment_bytes", ALIGNMENT)
 
     def program(self) -> ProgramDescription:

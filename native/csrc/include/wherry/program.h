@@ -17,7 +17,8 @@
 
 #define WH_PROGRAM_MAGIC "WHRYPROG"
 #define WH_PROGRAM_FORMAT 1u  /* layout of the image */
-#define WH_ENGINE_ABI 1u      /* operators and their parameters */
+#define WH_ENGINE_ABI 2u      /* operators and their parameters: the newest that runs here */
+#define WH_ENGINE_ABI_MIN 1u  /* the oldest that runs here */
 #define WH_ALIGNMENT 16u
 #define WH_RANK_MAX 5u
 #define WH_PARAM_COUNT 16u
@@ -29,7 +30,7 @@
 typedef struct {
     uint8_t magic[8];
     uint16_t format_version;
-    uint16_t engine_abi;
+    uint16_t engine_abi;      /* the least that the program needs */
     uint32_t image_size;      /* bytes, a multiple of 16 */
     uint32_t structure_size;  /* bytes of piece 0, a multiple of 16 */
     uint32_t arena_size;      /* bytes the caller must give, a multiple of 16 */
@@ -81,14 +82,19 @@ typedef struct {
     uint32_t reserved;
 } wh_piece;
 
-typedef enum { WH_INT8 = 1, WH_INT16 = 2, WH_INT32 = 3 } wh_dtype;
+/* INT64 is for the biases of 16-bit layers only (ABI 2). */
+typedef enum { WH_INT8 = 1, WH_INT16 = 2, WH_INT32 = 3, WH_INT64 = 4 } wh_dtype;
 
 /* A state tensor lives in the arena, keeps its bytes from one inference to the next, and shares
  * them with nobody; a reset fills it with its zero point. */
 typedef enum { WH_ARENA = 1, WH_CONSTANT = 2, WH_STATE = 3 } wh_tensor_kind;
 
-/* D: gemmlowp double rounding. F (float scale, half to even) is reserved and refused by ABI 1. */
-typedef enum { WH_ROUNDING_D = 1, WH_ROUNDING_F = 2 } wh_rounding;
+/* How an accumulator becomes an output. ABI 1 has only D.
+ * D: gemmlowp double rounding of a 32-bit accumulator.
+ * F: float32 scale, half to even; the scale is m 2^(s-31), so m has at most 24 significant bits.
+ * W: one rounding of a 64-bit accumulator with a 16-bit multiplier: layers of 16-bit activations
+ *    with a 64-bit bias, as TFLite computes them. */
+typedef enum { WH_ROUNDING_D = 1, WH_ROUNDING_F = 2, WH_ROUNDING_W = 3 } wh_rounding;
 
 /* Operators: operands → output; params in order. `m`, `s` is a 31-bit multiplier and a shift
  * (positive left, negative right, −31 … 30). Zero points are those of the tensors. */
