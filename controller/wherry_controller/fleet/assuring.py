@@ -27,7 +27,7 @@ from wherry_controller.core.assurance import (
 )
 from wherry_controller.core.assurance.facts import Drill, Passed, Power, Shadowed
 from wherry_controller.core.notify import Kind
-from wherry_controller.core.plans.stages import SERVING
+from wherry_controller.core.plans.stages import serves
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.fleet import alerting, desires, gating, rollouts
@@ -112,7 +112,7 @@ def _facts(
         passed=tuple(Passed(*row) for row in verifications.passed(org.db, rollout.digest)),
         drill=None if practised is None else Drill(*practised),
         alert_test=alerting.last_self_test(org.db),
-        serves=any(stage.action in SERVING for stage in rollout.plan.stages),
+        serves=serves(rollout.plan.stages),
         shadows=tuple(
             Shadowed(row.primary_digest.hex(), bool(row.is_passed), row.rollout, row.text)
             for row in shadows.newest_of(org.db, rollout.digest)
@@ -180,8 +180,8 @@ def admit(
 ) -> None:
     """Keep and audit what was found. Raises StateError naming what keeps it from starting."""
     row = kept.papers(org.db, rollout_id)
-    before = {found["item"] for found in json.loads(row.findings) if found["is_forced"]}
-    papers = Papers(bool(row.is_emergency), forced | before)  # it may have waited since then
+    waited = forced | let_pass(row)  # it may have been looked at before, and have waited since
+    papers = Papers(bool(row.is_emergency), waited)
     check_papers(papers, reason)
     rollout = rollouts.load(org, rollout_id)
     found = look(org, rollout, papers, starter, now_s)
@@ -197,6 +197,11 @@ def admit(
                        item=finding.item, found=finding.text)  # fmt: skip
     if papers.is_emergency:
         tell_of_emergency(org, rollout_id, rollout_id, starter, reason, now_s)
+
+
+def let_pass(row: PapersRow) -> frozenset[str]:
+    """What an admin let pass at its start."""
+    return frozenset(found["item"] for found in json.loads(row.findings) if found["is_forced"])
 
 
 def tell_of_emergency(

@@ -9,6 +9,7 @@ from wherry_protocol.messages.desired import Mode, TrialLimits
 from wherry_controller.core.gates.checks import Verdict
 from wherry_controller.core.gates.pools import Figures
 from wherry_controller.core.gates.shadowing import outcomes
+from wherry_controller.core.plans.stages import serves
 from wherry_controller.core.rollouts import Rollout, State, drafting
 from wherry_controller.core.rollouts.effects import (
     Assign,
@@ -107,8 +108,10 @@ def _finished(org: Organization, rollout: Rollout, now_s: float) -> None:
         meta.put(org.db, key, serving_slot(rollout))
     prefix, _, name = rollout.plan.target.strip().partition(":")
     row = groups.find(org.db, name) if prefix == "group" else None
-    if row is not None and row.is_dynamic and rollout.state is State.SUCCEEDED:
-        groups.put_run(org.db, RunRow(name, rollout.model, rollout.rollout_id, now_s))
+    has_succeeded = rollout.state is State.SUCCEEDED and serves(rollout.plan.stages)
+    if row is not None and row.is_dynamic and has_succeeded:
+        run = RunRow(name, rollout.model, rollout.rollout_id, now_s)
+        groups.put_run(org.db, run, rollout.members)
 
 
 def _keep_shadow(org: Organization, rollout: Rollout, now_s: float) -> None:

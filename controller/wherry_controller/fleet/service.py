@@ -26,8 +26,8 @@ from wherry_controller.fleet import (
     custom_metrics,
     deploying,
     escalating,
-    groups,
     guarding,
+    joining,
     noticing,
     observed,
     rollouts,
@@ -61,7 +61,7 @@ class Fleet:
     org: Organization
     guarded_s: float = 0.0  # when silence was last looked for
     ticked_s: float | None = None
-    joined_s: float = -groups.JOIN_S
+    joined_s: float = -joining.JOIN_S
 
     def start(self, now_s: float) -> None:
         """Once per process: what everybody is told is queued if it never was."""
@@ -184,9 +184,9 @@ class Fleet:
             blobs.clear_expired(self.org, now_s)
             rollouts.tick(self.org, now_s)
             deploying.start_those_after(self.org, now_s)
-            if not 0 <= now_s - self.joined_s < groups.JOIN_S:
+            if not 0 <= now_s - self.joined_s < joining.JOIN_S:
                 self.joined_s = now_s
-                groups.join(self.org, now_s)
+                joining.join(self.org, now_s)
             verifying.tick(self.org, now_s)
             if now_s - self.guarded_s >= guarding.TICK_S or now_s < self.guarded_s:
                 self.guarded_s = now_s

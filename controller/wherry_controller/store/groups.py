@@ -1,5 +1,6 @@
 """Groups of units: a name for a selector (dynamic) or for a list (static), and what they run."""
 
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -29,6 +30,17 @@ class RunRow:
     since_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class OwedRow:
+    """A unit of a dynamic group does not have what the group runs of this model; how often it
+    was tried to bring it that."""
+
+    name: str
+    model: str
+    unit: str
+    tries: int = 0
+
+
 def put(db: Database, row: GroupRow) -> None:
     rows.put(db, "groups", row)
 
@@ -50,7 +62,7 @@ def everyone(db: Database) -> list[GroupRow]:
 
 
 def delete(db: Database, name: str) -> None:
-    for table in ("groups", "group_units", "group_runs"):
+    for table in ("groups", "group_units", "group_runs", "group_owed"):
         db.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
 
 
@@ -65,12 +77,33 @@ def add_unit(db: Database, name: str, unit: str) -> None:
 
 
 def remove_unit(db: Database, name: str, unit: str) -> None:
-    db.execute("DELETE FROM group_units WHERE name = ? AND unit = ?", (name, unit))
+    for table in ("group_units", "group_owed"):
+        db.execute(f"DELETE FROM {table} WHERE name = ? AND unit = ?", (name, unit))
 
 
-def put_run(db: Database, row: RunRow) -> None:
+def put_run(db: Database, row: RunRow, has_it: Container[str]) -> None:
+    """The group runs this from now on; it is owed to whoever of its units does not have it."""
     rows.put(db, "group_runs", row)
+    db.execute("DELETE FROM group_owed WHERE name = ? AND model = ?", (row.name, row.model))
+    others = sorted(unit for unit in units(db, row.name) if unit not in has_it)
+    put_owed(db, [OwedRow(row.name, row.model, unit) for unit in others])
 
 
 def runs(db: Database, name: str) -> list[RunRow]:
     return rows.many(db, RunRow, "group_runs", "WHERE name = ? ORDER BY model", (name,))
+
+
+def put_owed(db: Database, owed: Sequence[OwedRow]) -> None:
+    rows.put_all(db, "group_owed", owed)
+
+
+def owed(db: Database, name: str, model: str) -> list[OwedRow]:
+    """Whom it was tried with least often comes first."""
+    tail = "WHERE name = ? AND model = ? ORDER BY tries, unit"
+    return rows.many(db, OwedRow, "group_owed", tail, (name, model))
+
+
+def settle(db: Database, name: str, model: str, units: Iterable[str]) -> None:
+    """These have it, or it is on its way to them."""
+    sql = "DELETE FROM group_owed WHERE name = ? AND model = ? AND unit = ?"
+    rows.execute_all(db, sql, [(name, model, unit) for unit in units])

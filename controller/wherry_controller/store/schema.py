@@ -389,6 +389,14 @@ def shadows_and_summaries(db: Database) -> None:
     )
 
 
+def who_joined_is_owed(db: Database) -> None:
+    """What units of a dynamic group do not have yet of what the group runs."""
+    db.execute(
+        "CREATE TABLE group_owed (name TEXT NOT NULL, model TEXT NOT NULL, unit TEXT NOT NULL, "
+        "tries INTEGER NOT NULL, PRIMARY KEY (name, model, unit)) STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -403,6 +411,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     troubles_watches_and_reports,
     suites_that_ran,
     shadows_and_summaries,
+    who_joined_is_owed,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -12,7 +12,7 @@ Rules of a list, in order:
 4. The last share of the last action is the whole (a subset stops before it).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby, pairwise
@@ -108,6 +108,11 @@ def check_order(stages: tuple[Stage, ...]) -> None:
             raise invalid("a decommission is the last stage, and not the only one")
     if stages[-1].share_bp != WHOLE_BP:
         raise invalid("the last stage's share must be 100% (use subset to stop before)")
+
+
+def serves(stages: Iterable[Stage]) -> bool:
+    """Does any of them end in devices that serve the version?"""
+    return any(stage.action in SERVING for stage in stages)
 
 
 def fitted(stages: tuple[Stage, ...], size: int) -> tuple[Stage, ...]:

@@ -23,7 +23,7 @@ from wherry_controller.core.plans.schedule import (
     patience_s,
     window_of,
 )
-from wherry_controller.core.plans.stages import CANDIDATE, SERVING, Action
+from wherry_controller.core.plans.stages import CANDIDATE, SERVING, Action, serves
 from wherry_controller.core.rollouts.drafting import ALREADY_RUNNING
 from wherry_controller.core.rollouts.effects import (
     Assign,
@@ -314,9 +314,9 @@ def reopen(rollout: Rollout) -> None:
 
 
 def _succeed(rollout: Rollout) -> Effects:
-    serves = any(stage.action in SERVING for stage in rollout.plan.stages)
-    goal = MemberPhase.CONFIRMED if serves else MemberPhase.READY
-    ended = "confirmed" if serves else "ran it and never served it"
+    is_served = serves(rollout.plan.stages)
+    goal = MemberPhase.CONFIRMED if is_served else MemberPhase.READY
+    ended = "confirmed" if is_served else "ran it and never served it"
     why = f"{rollout.counts[goal]} of {len(rollout.order)} devices {ended}"
     enter(rollout, State.SUCCEEDED, why)
     text = f"{rollout.model} {rollout.version}: {why}"

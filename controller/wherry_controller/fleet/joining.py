@@ -1,0 +1,168 @@
+"""Who joins a dynamic group gets what the group runs.
+
+Rules:
+1. Once a minute dynamic groups are asked who has joined. To a unit that has, what the group runs
+   is owed; so it is to one that joined while a rollout went on, when that has succeeded.
+2. All to whom the same is owed get it by one ordinary rollout, audited, under the trial of the
+   rollout that brought it to the group (the source), a few devices at a time.
+3. The source has answered for how the version spreads; what its admin let pass is let pass here
+   too. Everything else that an environment demands is demanded of these units.
+4. A unit that cannot be given it is named in a notice, once, and stays owed. Where some together
+   are refused, half of them are tried next, so that one does not keep the others from it.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Final
+
+from wherry_protocol.errors import WherryError
+
+from wherry_controller.core.rollouts import Rollout, State
+from wherry_controller.core.rollouts.members import MemberPhase
+from wherry_controller.core.selector import TEXT_MAX, Facts, parse_selector
+from wherry_controller.fleet import assigning, assuring, deploying, desires, rollouts, targets
+from wherry_controller.fleet.assigning import Wish
+from wherry_controller.fleet.assuring import Papers
+from wherry_controller.fleet.organization import SYSTEM, Organization
+from wherry_controller.store import assurance, devices, groups, registry
+from wherry_controller.store import rollouts as kept
+from wherry_controller.store.groups import GroupRow, OwedRow, RunRow
+
+JOIN_S: Final = 60.0  # so often dynamic groups are asked who has joined
+UNITS_MAX: Final = 250  # in one rollout; the others follow with the next
+PARALLEL_MAX: Final = 20
+ANSWERED: Final = frozenset({"gradual", "success_criteria", "approval", "announced"})  # rule 3
+
+
+def join(org: Organization, now_s: float) -> None:
+    """Notice who has joined or left, and bring what is owed."""
+    dynamic = [row for row in groups.everyone(org.db) if row.is_dynamic]
+    if not dynamic:
+        return
+    fleet = targets.facts(org.db)
+    for row in dynamic:
+        runs = groups.runs(org.db, row.name)
+        _note(org, row, runs, fleet, now_s)
+        for run in runs:
+            _bring(org, row, run, now_s)
+
+
+def _note(
+    org: Organization, row: GroupRow, runs: list[RunRow], fleet: list[Facts], now_s: float
+) -> None:
+    matches = parse_selector(row.target).matches
+    now = {facts.name for facts in fleet if matches(facts, now_s)}
+    known = groups.units(org.db, row.name)
+    for unit in sorted(known - now):
+        groups.remove_unit(org.db, row.name, unit)
+        org.record(now_s, SYSTEM, "group.leave", row.name, unit=unit)
+    for unit in sorted(now - known):
+        groups.add_unit(org.db, row.name, unit)
+        groups.put_owed(org.db, [OwedRow(row.name, run.model, unit) for run in runs])
+        org.record(now_s, SYSTEM, "group.join", row.name, unit=unit)
+
+
+def _bring(org: Organization, row: GroupRow, run: RunRow, now_s: float) -> None:
+    owed = groups.owed(org.db, row.name, run.model)
+    if not owed:
+        return
+    source = rollouts.load(org, run.rollout)
+    if source.state is not State.SUCCEEDED:  # it was reverted since: what the group runs is
+        groups.settle(org.db, row.name, run.model, (one.unit for one in owed))  # not certain
+        return
+    found = dict(_obstacles(org, source, [one.unit for one in owed]))
+    groups.settle(org.db, row.name, run.model, (unit for unit in found if found[unit] is None))
+    for one in owed:
+        if found[one.unit]:
+            _refused(org, source, [one], f"{found[one.unit]}", row, now_s)
+    together = [one for one in owed if found[one.unit] == ""]
+    chosen = _as_many_as_go_together(together)
+    if chosen:
+        _roll_out(org, row, source, chosen, now_s)
+
+
+def _obstacles(
+    org: Organization, source: Rollout, units: list[str]
+) -> Iterator[tuple[str, str | None]]:
+    """Why each unit cannot be given it now: an empty text if it can, None if it has it."""
+    bundle = registry.bundle(org.db, source.digest)
+    manifest = desires.manifest_of(bundle.manifest)
+    wish = Wish(bundle, manifest, source.plan.trial, "rollout")
+    rivals = [one for one in rollouts.open_ones(org) if one.model == source.model]
+    for name in units:
+        unit = devices.find_unit(org.db, *devices.split_id(name))
+        if unit is None:
+            continue
+        served = devices.find_model(org.db, unit.connection, unit.unit, source.model)
+        holder = next((one for one in rivals if _holds(one, name)), None)
+        unfit = assigning.why_unfit(org, unit, wish)
+        if served is not None and served.active_digest == source.digest:
+            yield name, None
+        elif holder is not None:
+            yield name, f"it belongs to the open rollout {holder.rollout_id}"
+        else:
+            yield name, "" if unfit is None else unfit[1]
+
+
+def _holds(rollout: Rollout, unit: str) -> bool:
+    member = rollout.members.get(unit)
+    return member is not None and member.phase is not MemberPhase.SKIPPED
+
+
+def _as_many_as_go_together(owed: list[OwedRow]) -> list[OwedRow]:
+    """Those it was tried with least often, half as many after each refusal (rule 4)."""
+    count = max(1, UNITS_MAX >> owed[0].tries) if owed else 0
+    chosen = owed[:count]
+    while len(", ".join(one.unit for one in chosen)) > TEXT_MAX:
+        chosen = chosen[: len(chosen) * 3 // 4]
+    return chosen
+
+
+def _roll_out(
+    org: Organization, row: GroupRow, source: Rollout, owed: list[OwedRow], now_s: float
+) -> None:
+    forced = ANSWERED | assuring.let_pass(assurance.papers(org.db, source.rollout_id))
+    plan = {
+        "trial": dataclasses.asdict(source.plan.trial),
+        "parallel_max": PARALLEL_MAX,
+        "on_call": source.plan.on_call,
+    }
+    order = deploying.Order(
+        source.model, source.version, ", ".join(one.unit for one in owed), plan,
+        f"{_units(owed)} joined group {row.name}", is_started=True, acknowledges_notes=True,
+        papers=Papers(forced=forced),
+    )  # fmt: skip
+    rollouts.keep(org, now_s)  # so that a refusal takes back no more than this
+    try:
+        with org.db.atomic():
+            deploying.create(org, order, SYSTEM, now_s)
+    except WherryError as error:
+        rollouts.forget(org)
+        _refused(org, source, owed, str(error), row, now_s)
+    else:
+        groups.settle(org.db, row.name, source.model, [one.unit for one in owed])
+
+
+def _refused(
+    org: Organization,
+    source: Rollout,
+    owed: list[OwedRow],
+    why: str,
+    row: GroupRow,
+    now_s: float,
+) -> None:
+    """Count the try, and say so the first time."""
+    groups.put_owed(org.db, [dataclasses.replace(one, tries=one.tries + 1) for one in owed])
+    if owed[0].tries:
+        return
+    who = _units(owed)
+    text = (
+        f"{who} joined group {row.name} and does not get {source.model} {source.version}: {why};"
+        " it is tried again every minute"
+    )
+    topic = f"join {owed[0].unit}"
+    kept.put_notice(org.db, kept.Notice(None, now_s, "warning", topic, source.rollout_id, text))
+
+
+def _units(owed: list[OwedRow]) -> str:
+    return owed[0].unit if len(owed) == 1 else f"{len(owed)} units"

@@ -1,0 +1,130 @@
+"""Who joins a dynamic group gets what the group runs, and nothing that it does not run."""
+
+from typing import Any
+
+from wherry_controller.core.permissions import Role
+
+from tests.doors.quay import DIRECT, Quay
+from tests.doors.test_assurance import label, others_off
+from tests.doors.test_targets import FORCED, TRIAL, on, order
+
+SHADOW: dict[str, Any] = {
+    "strategy": "shadow", "trial": TRIAL, "parameters": {"hours": 0.02},
+    "gate": {"require": []},
+}  # fmt: skip
+HALF: dict[str, Any] = {"stages": [{"share": "50%", "is_gated": False, "soak_s": 600}, {
+    "share": "100%", "is_gated": False}], "trial": TRIAL}  # fmt: skip
+
+
+def labs(quay: Quay, *names: str, env: str = "staging") -> None:
+    """A dynamic group with these devices on 1.0.0; 1.1.0 is in the registry."""
+    quay.enroll(*names, labels={"env": env}, protocol=(1, 2))
+    quay.push("1.0.0")
+    quay.rest("POST", "/rollouts", order("all", "1.0.0", **DIRECT) | FORCED)
+    quay.go(3)
+    quay.push("1.1.0")
+    quay.cli("group", "create", "labs", "--target", f"env={env}", "--dynamic")
+
+
+def brought(quay: Quay) -> list[dict[str, Any]]:
+    """The rollouts that were made because somebody joined."""
+    rows = quay.audited()
+    made = [row for row in rows if row["action"] == "rollout.create"]
+    return [row for row in made if "joined group" in row["reason"]]
+
+
+def test_a_shadow_for_a_group_is_not_what_the_group_runs(quay: Quay) -> None:
+    labs(quay, "a", "b")
+    quay.rest("POST", "/rollouts", order("group:labs", "1.0.0", attempt=1, **DIRECT))
+    made = quay.rest("POST", "/rollouts", order("group:labs", **SHADOW))
+    quay.go(3)
+    quay.be_quiet(100.0)
+    quay.go(3)
+    assert quay.rollout(made)["state"] == "succeeded"
+    assert quay.cli("group", "show", "labs")["runs"].get("digits") != made["id"]
+    quay.enroll("c", labels={"env": "staging"})
+    quay.be_quiet(70.0)
+    quay.go(3)
+    assert on(quay, "1.1.0") == set()
+
+
+def test_who_joins_while_a_rollout_goes_on_gets_it_when_it_has_succeeded(quay: Quay) -> None:
+    labs(quay, "a", "b")
+    made = quay.rest("POST", "/rollouts", order("group:labs", **HALF))
+    quay.go(3)
+    quay.enroll("c", labels={"env": "staging"})
+    quay.be_quiet(70.0)
+    assert "c" not in quay.versions()
+    quay.be_quiet(600.0)
+    quay.go(3)
+    assert quay.rollout(made)["state"] == "succeeded"
+    quay.be_quiet(70.0)
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a", "b", "c"}
+    assert [row["details"]["target"] for row in brought(quay)] == ["c/self"]
+
+
+def test_all_who_join_in_a_minute_share_one_rollout(quay: Quay) -> None:
+    labs(quay, "a")
+    quay.rest("POST", "/rollouts", order("group:labs", **DIRECT))
+    quay.go(3)
+    quay.enroll("b", "c", "d", labels={"env": "staging"})
+    quay.be_quiet(70.0)
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a", "b", "c", "d"}
+    [made] = brought(quay)
+    assert (made["reason"], made["details"]["units"]) == ("3 units joined group labs", 3)
+    quay.be_quiet(200.0)
+    assert len(brought(quay)) == 1
+
+
+def test_what_an_environment_demands_of_a_device_holds_for_who_joins(quay: Quay) -> None:
+    labs(quay, "a", "b", env="production")
+    quay.enroll("c", protocol=(1, 2))
+    others_off(quay, "monitoring", "approval", "gradual")
+    quay.hear(*(quay.devices[name].reported() for name in ("a", "b")))
+    body = order("group:labs", **HALF) | {"start": False}
+    made = quay.call("POST", "/rollouts", Role.OPERATOR, json=body).json()
+    quay.rest("POST", f"/rollouts/{made['id']}/approve", {"reason": "read"})
+    quay.go(3)
+    quay.be_quiet(610.0)
+    quay.go(3)
+    assert quay.rollout(made)["state"] == "succeeded"
+    quay.devices["c"].is_deaf = True
+    label(quay, ["c"], "production")
+    quay.be_quiet(200.0)
+    assert on(quay, "1.1.0") == {"a", "b"}
+    [told] = [text for text in quay.notices() if "joined group labs" in text]
+    assert "monitoring: c/self did not report" in told
+    assert [row["state"] for row in quay.rest("GET", "/rollouts")] == ["succeeded", "succeeded"]
+    quay.devices["c"].is_deaf = False
+    quay.hear(quay.devices["c"].reported())
+    quay.be_quiet(70.0)
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a", "b", "c"}
+    assert {row["details"]["item"] for row in quay.audited() if row["action"] == "rollout.force"
+            and "joined" in row["reason"]} == {"approval", "gradual"}  # fmt: skip
+
+
+def test_one_that_is_refused_does_not_keep_the_others_from_what_the_group_runs(quay: Quay) -> None:
+    labs(quay, "a")
+    others_off_staging(quay)
+    quay.hear(quay.devices["a"].reported())
+    quay.rest("POST", "/rollouts", order("group:labs", **DIRECT))
+    quay.go(3)
+    quay.enroll("b", "c", "d")
+    quay.be_quiet(300.0)
+    quay.hear(quay.devices["b"].reported(), quay.devices["c"].reported())
+    quay.devices["d"].is_deaf = True
+    label(quay, ["b", "c", "d"], "staging")
+    for _ in range(4):
+        quay.hear(quay.devices["b"].reported(), quay.devices["c"].reported())
+        quay.be_quiet(65.0)
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a", "b", "c"}
+
+
+def others_off_staging(quay: Quay) -> None:
+    text = quay.data.settings.read_text() + '\n[environments.staging]\nmonitoring = "block"\n'
+    quay.data.settings.write_text(text)
+    quay.at_sea(lambda world: world.restart())
