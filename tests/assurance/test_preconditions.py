@@ -224,3 +224,22 @@ def test_a_patch_needs_its_golden_vectors_and_everything_else_integration(
 ) -> None:
     facts = replace(GOOD, version=version, back=group(version=serving))
     assert suite_for(facts) == suite
+
+
+@pytest.mark.parametrize(
+    ("suite", "version", "verdict"),
+    [
+        ("production", "1.1.0", Verdict.FAILED),  # it served nobody there
+        ("production", "1.0.1", Verdict.PASSED),
+        ("integration", "1.1.0", Verdict.PASSED),
+        ("full", "1.1.0", Verdict.PASSED),
+        ("deployment", "1.0.1", Verdict.FAILED),
+    ],
+)
+def test_a_candidate_that_passed_production_has_only_shown_its_golden_vectors(
+    suite: str, version: str, verdict: Verdict
+) -> None:
+    passed = tuple(Passed(suite, "linux-x86_64", where) for where in ("simulation", "staging"))
+    found = judge(replace(GOOD, version=version, passed=passed), EVERYTHING).findings
+    verdicts = {one.item: one.verdict for one in found}
+    assert {verdicts[item] for item in ("hardware_tested", "simulation", "staging")} == {verdict}

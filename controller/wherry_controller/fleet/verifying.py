@@ -24,7 +24,7 @@ from wherry_protocol.replacing import replace
 from wherry_controller.core.assurance import suites
 from wherry_controller.core.assurance.keeping import exam_from_json, exam_to_json
 from wherry_controller.core.assurance.limits import FigureLimits
-from wherry_controller.core.assurance.suites import SUITES, Exam, Step, Verdict
+from wherry_controller.core.assurance.suites import OF_CANDIDATE, SUITES, Exam, Step, Verdict
 from wherry_controller.core.plans.plan import parse_plan
 from wherry_controller.core.rollouts.members import MemberPhase, Return
 from wherry_controller.fleet import asking, assigning, carrying, desires, figures, rollouts, targets
@@ -133,11 +133,11 @@ def _examination(org: Organization, run: Run, run_id: str, serving: Serving) -> 
         steps,
         other=other,
         candidate=serving.candidate,
-        needs_candidate=run.suite == "production",
+        needs_candidate=run.suite in OF_CANDIDATE,
         telemetry_s=max(SHORTEST_WAIT_S, REPORTS_WAITED * float(serving.performance_s)),
         limits=run.limits,
     )
-    subject = serving.candidate if run.suite == "production" else None
+    subject = serving.candidate if run.suite in OF_CANDIDATE else None
     return Examination(run_id, serving.connection, serving.unit, serving.model, run.suite,
                        subject or digest, serving.hardware_class, serving.environment, "waiting",
                        "", None, exam_to_json(exam))  # fmt: skip
@@ -214,7 +214,7 @@ def _keep(
             exam, more = suites.step(exam, event, now_s)
             waiting.extend(more)
     is_open = exam.verdict is Verdict.OPEN
-    subject = exam.candidate if row.suite == "production" else None
+    subject = exam.candidate if row.suite in OF_CANDIDATE else None
     row = replace(
         row,
         digest=subject or exam.digest,

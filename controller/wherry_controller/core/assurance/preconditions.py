@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from wherry_controller.core.assurance.facts import BackTarget, Facts
 from wherry_controller.core.assurance.policy import SIMULATION, STAGING, Demand, Policy
-from wherry_controller.core.assurance.suites import RANK
+from wherry_controller.core.assurance.suites import worth
 from wherry_controller.core.plans.plan import Plan
 from wherry_controller.core.plans.stages import SERVING
 from wherry_controller.core.registry.bumps import Bump
@@ -213,11 +213,11 @@ def suite_for(facts: Facts) -> str:
 
 def _passing(facts: Facts, environment: str | None) -> set[str]:
     """The classes on which this bundle passed what is asked for (there, if anywhere)."""
-    least = RANK[suite_for(facts)]
+    least = worth(suite_for(facts))
     return {
         each.hardware_class
         for each in facts.passed
-        if RANK.get(each.suite, 0) >= least and environment in (None, each.environment)
+        if worth(each.suite) >= least and environment in (None, each.environment)
     }
 
 

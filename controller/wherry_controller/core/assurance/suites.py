@@ -46,9 +46,16 @@ SUITES: Final[Mapping[str, tuple[Step, ...]]] = {
     "restored": (Step.SWAP, Step.GOLDEN),
 }
 RANK: Final[Mapping[str, int]] = {"smoke": 1, "integration": 2, "production": 3, "full": 4}
+# What these say of a candidate, which served nobody, is what that suite would have said of it.
+OF_CANDIDATE: Final[Mapping[str, str]] = {"production": "smoke"}
 ANSWER_S: Final = 40.0  # a question is valid for 30 s
 SWAP_S: Final = 3_600.0
 BEHIND_S: Final = 3.0  # devices are told, and tell, their time in whole seconds rounded down
+
+
+def worth(suite: str) -> int:
+    """How much a passed suite says of the bundle that its verdict is about; 0: of no use here."""
+    return RANK.get(OF_CANDIDATE.get(suite, suite), 0)
 
 
 class Verdict(Enum):
