@@ -11,8 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+from wherry_protocol.errors import UnreachableError
 
 from wherry_controller.fleet import Fleet, Inbound, Organization
 from wherry_controller.link.mqtt import Arrived, Link, LinkChanged, Published
@@ -64,6 +67,7 @@ class Writer:
     counters: Counters = field(default_factory=Counters)
     ready: "Future[None]" = field(default_factory=Future)
     is_link_up: bool = False
+    _has_ended: bool = False
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -73,16 +77,30 @@ class Writer:
         self.ready.result()
 
     def stop(self) -> None:
-        """Finish what is in the inbox, close the link and the store."""
+        """Finish what is in the inbox, close link and store. What comes later is refused."""
         self.inbox.put(Stop())
         if self._thread is not None:
             self._thread.join()
 
     def submit(self, command: Callable[[Organization], T]) -> "Future[T]":
-        """Run a command on the writer's thread; its result or exception is in the future."""
+        """Run a command on the writer's thread; its result or exception is in the future.
+
+        UnreachableError where the writer has ended before it got to that.
+        """
         future: Future[T] = Future()
         self.inbox.put(Command(command, future))
+        if self._has_ended:
+            self._refuse_left()
         return future
+
+    def _refuse_left(self) -> None:
+        """Whoever waits for what is left in the inbox is told that it will not be done."""
+        while not self.inbox.empty():
+            with suppress(queue.Empty):  # another thread was quicker
+                item = self.inbox.get_nowait()
+                if isinstance(item, Command):
+                    error = UnreachableError("the service is stopping: try again when it is back")
+                    item.future.set_exception(error)
 
     def _run(self) -> None:
         try:
@@ -99,6 +117,8 @@ class Writer:
             if link is not None:
                 link.stop()
             fleet.org.db.close()
+            self._has_ended = True
+            self._refuse_left()
 
 
 @dataclass(slots=True)

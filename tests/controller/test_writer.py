@@ -14,8 +14,8 @@ from wherry_controller.fleet.open import open_organization
 from wherry_controller.layout import DataDir
 from wherry_controller.link.mqtt import Arrived, Published
 from wherry_controller.store import events
-from wherry_controller.writer import Writer
-from wherry_protocol.errors import NotFoundError, StateError
+from wherry_controller.writer import BATCH_MAX, Stop, Writer
+from wherry_protocol.errors import NotFoundError, StateError, UnreachableError
 
 from tests.controller.device import FakeDevice, Message
 from tests.controller.world import START_S, World, make_world
@@ -161,3 +161,17 @@ def test_what_keeps_the_service_from_starting_is_raised_at_start(tmp_path: Path)
 
     with pytest.raises(NotFoundError, match="wherry init"):
         Writer(open_fleet, lambda _: None).start()
+
+
+def test_what_the_writer_cannot_do_any_more_is_refused_and_nobody_waits_for_it(ship: Ship) -> None:
+    def ask_for_more(_: Organization) -> "list[Future[str]]":
+        ship.writer.inbox.put(Stop())
+        return [ship.writer.submit(lambda org: org.name) for _ in range(BATCH_MAX + 1)]
+
+    asked = ship.do(ask_for_more)
+    ship.writer.stop()
+    late = ship.writer.submit(lambda org: org.name)
+    for future in (asked[-1], late):
+        with pytest.raises(UnreachableError, match="is stopping"):
+            future.result(5)
+    assert asked[0].result(5) == "acme"  # it was there when the writer looked

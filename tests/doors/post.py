@@ -23,6 +23,7 @@ class PostOffice:
     thread: threading.Thread
     taken: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     status: int = 204
+    before: Callable[[], object] = lambda: None  # each message is taken
 
     @property
     def url(self) -> str:
@@ -45,6 +46,7 @@ def open_post_office() -> PostOffice:
     class Counter(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            office.before()
             office.taken.append(({k.lower(): v for k, v in self.headers.items()}, body))
             self.send_response(office.status)
             self.send_header("content-length", "0")

@@ -3,6 +3,7 @@
 import hmac
 import json
 import sys
+import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -326,3 +327,23 @@ def test_a_mistake_in_a_route_is_one_sentence(
     with pytest.raises(WherryError, match=r"route|routes") as caught:
         setup.load(path)
     assert words in str(caught.value)
+
+
+def test_a_message_under_way_when_the_service_stops_ends_and_is_written_down(
+    wired: Opener, office: PostOffice
+) -> None:
+    one = wired(lambda url: webhook("on-call", url))
+    is_under_way = threading.Event()
+
+    def hesitate() -> None:
+        is_under_way.set()
+        one.courier._stopping.wait(20)
+
+    office.before = hesitate
+    breach(one.quay)
+    one.courier.start()
+    assert is_under_way.wait(20)
+    one.courier.stop()  # the writer stops after it, and would leave it without an answer
+    assert [t.name for t in threading.enumerate() if t.name.startswith("courier")] == []
+    [message] = one.quay.rest("GET", "/deliveries")
+    assert (message["state"], message["attempts"]) == ("delivered", 1)

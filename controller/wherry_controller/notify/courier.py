@@ -57,12 +57,15 @@ class Courier:
         self._thread.start()
 
     def stop(self) -> None:
-        """What is under way ends within its route's timeout, or is tried again later."""
+        """Wait until what is under way has ended, at most its route's timeout, and is written down.
+
+        The writer must still be there; it stops after the courier.
+        """
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _run(self) -> None:
         reader = open_reader(self.database)
