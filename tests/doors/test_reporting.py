@@ -117,6 +117,9 @@ def test_a_report_is_made_on_schedule_and_sent_to_who_takes_it(
         one.close()
 
 
+USUAL = {"inferences": 1000, "errors": 1, "latency_ns": 500_000, "energy_j": 1e-4}
+
+
 def after_rollout(quay: Quay, **new: Any) -> tuple[dict[str, Any], Callable[[], None]]:
     """A rollout of 1.1.0 that has succeeded; the second lets an hour pass in which all report."""
     names = measured(quay, 2)
@@ -124,12 +127,11 @@ def after_rollout(quay: Quay, **new: Any) -> tuple[dict[str, Any], Callable[[], 
     made = quay.deploy("1.1.0")
     quay.go(3)
     inspector = inspector_of(quay)
-    usual = {"inferences": 1000, "errors": 1, "latency_ns": 500_000, "energy_j": 1e-4}
 
     def hour() -> None:
         quay.jump(3600 - 6 * 60)
         for _ in range(6):
-            quay.report(names, **(usual | new))
+            quay.report(names, **(USUAL | new))
         inspector.round()
         quay.go(2)
 
@@ -161,6 +163,52 @@ def test_what_is_worse_after_a_rollout_warns_against_the_time_before(quay: Quay)
     assert (alert["severity"], alert["cause"], alert["rollout"]) == (
         "warning", "latency", made["id"])  # fmt: skip
     assert "worse than the time before the rollout" in alert["text"]
+
+
+def after_canary(quay: Quay, rounds: int, **new: Any) -> dict[str, Any]:
+    """A canary of a week, watched to its end; its devices had reported so often before it."""
+    names = measured(quay, 2, rounds)
+    quay.push("1.1.0")
+    week = [{"share": "50%", "soak_s": 7 * 86_400.0}, {"share": "100%"}]
+    made = quay.deploy("1.1.0", stages=week, gate={"require": []})
+    quay.go(3)
+    changed = [name for name, version in quay.versions().items() if version == "1.1.0"]
+    for interval_s in (60.0, 7 * 86_400.0):
+        quay.report(changed, 60.0, **(USUAL | new))
+        quay.jump(interval_s)
+    quay.go(3)
+    assert quay.rollout(made)["state"] == "succeeded"
+    inspector = inspector_of(quay)
+    for wait_s in (3600.0, 86_400.0):
+        quay.jump(wait_s - 6 * 60)
+        for _ in range(6):
+            quay.report(names, **(USUAL | new))
+        inspector.round()
+        quay.go(2)
+    return made
+
+
+def watched_to(quay: Quay, made: dict[str, Any]) -> str:
+    [reason] = [r["reason"] for r in quay.audited()
+                if (r["action"], r["subject"]) == ("rollout.watched", made["id"])]  # fmt: skip
+    return str(reason)
+
+
+def test_a_device_is_compared_with_its_own_day_before_it_swapped_however_long_a_canary_took(
+    quay: Quay,
+) -> None:
+    made = after_canary(quay, 6, latency_ns=700_000)
+    row = quay.cli("report", "watched")[0]
+    verdicts = {v["metric"]: v for v in row["document"]["classes"]["linux-x86_64"]}
+    assert verdicts["latency_us_p95"]["verdict"] == "worse"
+    assert verdicts["latency_us_p95"]["baseline_windows"] == 6  # the other reported no day before
+    assert watched_to(quay, made) == "worse: latency_us_mean, latency_us_p95"
+
+
+def test_a_watch_that_could_compare_nothing_says_so(quay: Quay) -> None:
+    made = after_canary(quay, 0, latency_ns=700_000)
+    assert watched_to(quay, made) == "not compared: linux-x86_64"
+    assert "not compared" in quay.wherry("report", "watched").out
 
 
 def test_the_watch_can_be_two_days_at_most(tmp_path: Path) -> None:

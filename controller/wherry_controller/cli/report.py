@@ -62,10 +62,10 @@ def watched(
     rows = ask("GET", "/reports/watched", query={"limit": limit})
     shown = rows if json else [
         {"rollout": row["rollout"], "state": row["state"], "until": time_text(row["until_s"]),
-         "class": name, "metric": v["metric"], "verdict": v["verdict"], "text": v["text"]}
+         "class": name, **{key: v.get(key, "") for key in ("metric", "verdict", "text")}}
         for row in rows
         for name, verdicts in (row["document"].get("classes") or {"-": [{}]}).items()
-        for v in ({"metric": "", "verdict": "", "text": "", **verdict} for verdict in verdicts)
+        for v in verdicts or [{"verdict": "not compared"}]
     ]  # fmt: skip
     columns = ("rollout", "state", "until", "class", "metric", "verdict", "text")
     show_rows(shown, columns, "no rollout was watched")

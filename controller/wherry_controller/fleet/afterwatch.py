@@ -1,8 +1,9 @@
 """After a rollout has succeeded it is watched against the baseline, for a day or two.
 
 Once an hour the last hour of its devices (at most `UNITS_MAX` of them, the first of its order) is
-compared with the applied baseline of the MAJOR and class; without one, with the same devices' day
-before the rollout. What is worse is a warning until it is no longer; the end is in the audit log.
+compared with the applied baseline of the MAJOR and class; without one, with each device's own
+day before the new version served on it. What is worse is a warning until it is no longer; the end
+is in the audit log, and names the classes of which nothing could be compared.
 """
 
 import json
@@ -51,21 +52,26 @@ def look(db: Database, row: WatchRow, window_s: int, now_s: float) -> Findings:
     for hardware_class, units in _members(rollout).items():
         now, before = [], []
         for unit_id in units:
-            connection, name = devices.split_id(unit_id)
-            since_s = row.began_s - 2 * DAY_S
-            for window in performance.windows(db, since_s=since_s, connection=connection):
-                if (window.unit, window.model, window.slot) != (name, rollout.model, "active"):
-                    continue
-                is_new = window.digest == rollout.digest
-                if is_new and window.window_s >= now_s - LOOK_S:
-                    now.append(window)
-                elif not is_new and window.window_s < row.began_s:
-                    before.append(window)
+            unit = devices.split_id(unit_id)
+            served = performance.serving_windows(db, unit, rollout.model, now_s - LOOK_S, now_s)
+            now += [window for window in served if window.digest == rollout.digest]
+            before += _day_before(db, rollout, unit)
         reference = _reference(db, rollout, hardware_class, before, window_s)
+        found[hardware_class] = []
         if now and reference is not None:
             verdicts = compare(summarize(now, window_s), reference[0])
             found[hardware_class] = [asdict(v) | {"against": reference[1]} for v in verdicts]
     return found
+
+
+def _day_before(db: Database, rollout: Rollout, unit: tuple[str, str]) -> list[Window]:
+    """What another version did on the unit in the day before this one served on it."""
+    started_s = rollout.progress.started_s or rollout.created_s
+    swap_s = performance.first_served_s(db, unit, rollout.model, rollout.digest, started_s)
+    if swap_s is None:
+        return []
+    served = performance.serving_windows(db, unit, rollout.model, swap_s - DAY_S, swap_s)
+    return [window for window in served if window.digest != rollout.digest]
 
 
 def _members(rollout: Rollout) -> dict[str, list[str]]:
@@ -103,10 +109,20 @@ def take(org: Organization, row: WatchRow, found: Findings, now_s: float) -> Non
     state = "ended" if is_over else "watching"
     watches.put(org.db, replace(row, looked_s=now_s, state=state, document=document))
     if is_over:
-        worse = sorted({v["metric"] for vs in found.values() for v in vs
-                        if v["verdict"] == "worse"})  # fmt: skip
-        why = f"worse: {', '.join(worse)}" if worse else "nothing is worse than before"
-        org.record(now_s, SYSTEM, "rollout.watched", row.rollout, why, classes=found)
+        org.record(now_s, SYSTEM, "rollout.watched", row.rollout, _outcome(found), classes=found)
+
+
+def _outcome(found: Findings) -> str:
+    """What the audit log says at the end."""
+    worse = sorted({v["metric"] for vs in found.values() for v in vs if v["verdict"] == "worse"})
+    unknown = sorted(name for name, vs in found.items()
+                     if all(v["verdict"] == "inconclusive" for v in vs))  # fmt: skip
+    said = [f"worse: {', '.join(worse)}"] if worse else []
+    if not worse and len(unknown) < len(found):
+        said.append("nothing is worse than before")
+    if unknown or not found:
+        said.append(f"not compared: {', '.join(unknown) or 'nobody serves it'}")
+    return "; ".join(said)
 
 
 def _tell(

@@ -55,6 +55,30 @@ def windows(
     return rows.many(db, Window, "performance", tail, [*args, limit])[::-1]
 
 
+def serving_windows(
+    db: Database, unit: tuple[str, str], model: str, since_s: float, until_s: float
+) -> list[Window]:
+    """What served that model on the unit from then until then, oldest first."""
+    where = (
+        "WHERE connection = ? AND unit = ? AND model = ? AND slot = 'active' "
+        "AND window_s BETWEEN ? AND ? ORDER BY window_s"
+    )
+    return rows.many(db, Window, "performance", where,
+                     (*unit, model, int(since_s), int(until_s)))  # fmt: skip
+
+
+def first_served_s(
+    db: Database, unit: tuple[str, str], model: str, digest: bytes, since_s: float
+) -> int | None:
+    """The first window from then on in which the bundle served on the unit."""
+    sql = (
+        "SELECT min(window_s) FROM performance WHERE connection = ? AND unit = ? AND model = ? "
+        "AND digest = ? AND slot = 'active' AND window_s >= ?"
+    )
+    found: int | None = rows.scalar(db, sql, (*unit, model, digest, int(since_s)))
+    return found
+
+
 def sketches_of(
     db: Database, model: str, digest: bytes, hardware_class: str, since_s: float, limit: int
 ) -> list[bytes]:
