@@ -114,6 +114,18 @@ def test_a_suite_that_fails_on_one_device_halts_the_rollout_and_is_critical(quay
     assert "3 of 4 golden vectors passed" in alert["text"]
 
 
+def test_a_suite_over_every_model_halts_the_rollout_at_its_first_failure(quay: Quay) -> None:
+    made, new = in_rollout(quay)
+    old = next(name for name in quay.devices if name not in new)
+    quay.devices[old].is_mute = True  # it keeps the run open
+    quay.devices[new[0]].golden = (3, 4)
+    run = quay.cli("verify", "--target", "all", "--no-wait")
+    quay.go(5)
+    assert quay.rest("GET", f"/verifications/{run['id']}")["outcome"] == "running"
+    assert quay.rollout(made)["state"] == "paused"
+    assert critical(quay)["suite smoke"]["unit"] == f"{new[0]}/self"
+
+
 def damaged(device: FakeDevice) -> tuple[str, bytes]:
     """What an agent tells at its start when the active bundle does not have its hash."""
     message = Event(

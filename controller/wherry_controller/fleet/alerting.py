@@ -168,8 +168,6 @@ def _take_audit(org: Organization, now_s: float) -> None:
             report = json.loads(row.details).get("report", {})
             afterwatch.rollout_finished(org, row.subject, row.reason, now_s)
             escalating.rollout_finished(org, row.subject, report, now_s)
-        if row.action == "verification.end":
-            escalating.verification_ended(org, json.loads(row.details), now_s)
         if row.action in OVER:
             _is_over(org, row.subject, now_s)
     if found:

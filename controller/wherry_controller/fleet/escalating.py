@@ -115,27 +115,21 @@ def database_damaged(org: Organization, finding: str, now_s: float) -> None:
     _tell(org, "database damaged", Cause.CORRUPTION, text, now_s)
 
 
-def verification_ended(org: Organization, details: dict[str, Any], now_s: float) -> None:
-    """A suite has ended; where it failed on a device of a rollout, that is halted (rule 3)."""
-    failed: dict[str, str] = details.get("failed") or {}
-    for unit_id, why in failed.items():
-        for rollout in rollouts.open_ones(org):
-            member = rollout.members.get(unit_id)
-            is_its = member is not None and member.phase not in UNTOUCHED
-            if is_its and rollout.model == details.get("model"):
-                suite = str(details.get("suite"))
-                suite_failed(org, rollout.rollout_id, unit_id, suite, why, now_s)
-
-
 def suite_failed(
-    org: Organization, rollout: str, unit_id: str, suite: str, text: str, now_s: float
+    org: Organization, unit_id: str, model: str, suite: str, text: str, now_s: float
 ) -> None:
-    """A suite failed on a device of a rollout: it does not spread further (rule 3)."""
-    found = rollouts.load(org, rollout)
+    """A suite failed on a unit: rollouts that touched it do not spread further (rule 3)."""
     why = f"suite {suite} failed on {unit_id}: {text}"
-    if found.state is State.RUNNING:
-        rollouts.tell(org, rollout, told.Pause(SYSTEM, why), now_s)
-    _tell(org, f"suite {suite}", Cause.SUITE, why, now_s, rollout=rollout, unit=unit_id)
+    topic = f"suite {suite}"
+    for rollout in rollouts.open_ones(org):
+        member = rollout.members.get(unit_id)
+        if rollout.model != model or member is None or member.phase in UNTOUCHED:
+            continue
+        is_news = rollout.state is State.RUNNING
+        if is_news:
+            rollouts.tell(org, rollout.rollout_id, told.Pause(SYSTEM, why), now_s)
+        if is_news or alerts.find_unresolved(org.db, rollout.rollout_id, topic) is None:
+            _tell(org, topic, Cause.SUITE, why, now_s, rollout=rollout.rollout_id, unit=unit_id)
 
 
 def _halt_where_many_fell_silent(org: Organization, now_s: float) -> None:

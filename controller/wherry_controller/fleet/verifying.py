@@ -27,7 +27,16 @@ from wherry_controller.core.assurance.limits import FigureLimits
 from wherry_controller.core.assurance.suites import OF_CANDIDATE, SUITES, Exam, Step, Verdict
 from wherry_controller.core.plans.plan import parse_plan
 from wherry_controller.core.rollouts.members import MemberPhase, Return
-from wherry_controller.fleet import asking, assigning, carrying, desires, figures, rollouts, targets
+from wherry_controller.fleet import (
+    asking,
+    assigning,
+    carrying,
+    desires,
+    escalating,
+    figures,
+    rollouts,
+    targets,
+)
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import SYSTEM, ExamKey, Organization
 from wherry_controller.fleet.reports import Seen
@@ -231,6 +240,8 @@ def _keep(
             _tell(org, "critical", f"drill:{exam.unit}:{exam.model}",
                   f"{exam.unit}: the drill of {exam.model} did not come back: {exam.failure}",
                   now_s)  # fmt: skip
+        if exam.verdict is Verdict.FAILED:
+            escalating.suite_failed(org, exam.unit, exam.model, row.suite, exam.failure, now_s)
         _end_run(org, row.verification, now_s)
 
 
