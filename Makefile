@@ -25,12 +25,12 @@ ENGINE_FILES := $(shell find native/csrc protocol/csrc -name '*.[ch]') \
 PACKAGES := wherry_protocol wherry_native wherry_agent wherry_controller
 BENCHES := $(filter-out bench/_%,$(wildcard bench/*.py))
 
-.PHONY: help setup setup-oracles firmware demo test bench simulate crash-sweep chaos soak docs clean distclean
+.PHONY: help setup setup-oracles setup-targets firmware demo test test-targets bench simulate crash-sweep chaos soak docs clean distclean
 .PHONY: check check-c check-style check-types check-imports check-docs check-tidy
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "also: setup setup-oracles firmware check bench simulate crash-sweep chaos soak docs clean distclean"
+	@echo "also: setup setup-oracles setup-targets test-targets firmware check bench simulate crash-sweep chaos soak docs clean distclean"
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -62,6 +62,10 @@ $(ORACLES)/.requirements: requirements/oracles.txt .ci/setup
 	@$(ORACLES)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/oracles.txt
 	@touch $@
 
+# Cross compilers, QEMU and clang, from apt where that is possible; tests skip what is missing.
+setup-targets:
+	@.ci/setup targets
+
 firmware: setup
 	@$(MAKE) --no-print-directory -C firmware-sim PYTHON=$(abspath $(BIN)/python)
 
@@ -73,8 +77,12 @@ demo: setup firmware
 # Two workers, a file to each, so that what a file sets up is set up once; then one by one what
 # measures time (`alone`; pytest ends with 5 where there is no such test).
 test: setup setup-oracles firmware
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone and not chaos" $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone and not chaos and not targets" $(PYTEST)
 	@$(BIN)/python -m pytest -m alone $(PYTEST) || [ $$? = 5 ]
+
+# One set of vectors on every processor that the engine is built for, cross-compiled and under QEMU.
+test-targets: setup setup-targets
+	@$(BIN)/python -m pytest tests/targets $(PYTEST)
 
 # Real processes under real faults: those that `make test` has no time for as well. A seed makes
 # the faults: WHERRY_CHAOS_SEED=7 make chaos

@@ -23,6 +23,7 @@ FORMAT_VERSION: Final[int] = lib.WH_PROGRAM_FORMAT
 ALIGNMENT: Final = 16
 
 _REASONS: Final = {
+    "WH_ERR_BYTE_ORDER": "this processor is big-endian; the engine runs on little-endian ones",
     "WH_ERR_TRUNCATED": "its tables are longer than the structure",
     "WH_ERR_HEADER": "a count or size is out of its limits",
     "WH_ERR_PIECE": "the pieces do not tile the image",

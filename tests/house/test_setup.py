@@ -113,3 +113,27 @@ def test_with_everything_setup_has_nothing_to_say(machine: Machine) -> None:
         machine.script(name, "exit 0")
     done = machine.setup("machine", sys.executable)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+TARGETS = {
+    "qemu-aarch64": "qemu-user",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    "s390x-linux-gnu-gcc": "gcc-s390x-linux-gnu libc6-dev-s390x-cross",
+    "qemu-system-arm": "qemu-system-arm",
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+    "clang": "clang libclang-rt-14-dev",
+}
+
+
+@pytest.mark.parametrize("missing", TARGETS)
+def test_a_missing_cross_compiler_or_emulator_is_named_with_its_package(
+    machine: Machine, missing: str
+) -> None:
+    for name in TARGETS:
+        if name != missing:
+            machine.script(name, "exit 0")
+    done = machine.setup("targets")
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert f"no {missing}," in line
+    assert line.endswith(f"apt install {TARGETS[missing]}")

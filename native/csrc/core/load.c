@@ -9,6 +9,13 @@
 /* Below 2^31, so that no sum of an offset and a size wraps. */
 #define SIZE_MAX_BYTES 0x7FFFFFF0u
 
+/* Images are little-endian and used where they lie. Compilers fold this to a constant. */
+static int is_little_endian(void)
+{
+    const uint16_t one = 1;
+    return *(const uint8_t *)&one == 1;
+}
+
 static uint64_t tables_end(const wh_program_header *h)
 {
     return sizeof *h + (uint64_t)h->tensor_count * sizeof(wh_tensor) +
@@ -212,6 +219,9 @@ int wh_program_load(wh_program *program, const void *image, size_t image_size, w
     *place = (wh_location){WH_PART_IMAGE, 0};
     if (program == NULL || image == NULL || (uintptr_t)image % WH_ALIGNMENT != 0) {
         return WH_ERR_ARGUMENT;
+    }
+    if (!is_little_endian()) {
+        return WH_ERR_BYTE_ORDER;
     }
     if (image_size < sizeof(wh_program_header) || image_size > SIZE_MAX_BYTES) {
         return WH_ERR_TRUNCATED;

@@ -14,6 +14,7 @@ const char *wh_error_name(int status)
         NAMED(WH_ERR_ARENA);
         NAMED(WH_ERR_INPUT_SIZE);
         NAMED(WH_ERR_OUTPUT_SIZE);
+        NAMED(WH_ERR_BYTE_ORDER);
         NAMED(WH_ERR_TRUNCATED);
         NAMED(WH_ERR_MAGIC);
         NAMED(WH_ERR_FORMAT_VERSION);

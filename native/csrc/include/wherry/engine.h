@@ -32,6 +32,8 @@ typedef enum {
     WH_ERR_ARENA = -2,           /* the arena is smaller than the program's arena_size */
     WH_ERR_INPUT_SIZE = -3,      /* the input's length is not the program's */
     WH_ERR_OUTPUT_SIZE = -4,     /* the room for the output is not the program's output size */
+    /* The processor. */
+    WH_ERR_BYTE_ORDER = -5,      /* it is big-endian, and programs run where they lie */
     /* The image. */
     WH_ERR_TRUNCATED = -10,      /* the image ends before a table, or its length is not that */
     WH_ERR_MAGIC = -11,
