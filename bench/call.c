@@ -44,7 +44,7 @@ int main(int argc, char **argv)
     }
     size_t size = fread(image, 1, 1 << 20, file);
     fclose(file);
-    if (wh_runner_create(image, size, &runner, NULL) != WH_OK) {
+    if (wh_runner_create(image, size, NULL, &runner, NULL) != WH_OK) {
         return 1;
     }
     double least = 1e18;

@@ -6,6 +6,7 @@ WHERRY_ENGINE_SOURCES := \
 	core/check_node.c \
 	core/load.c \
 	core/names.c \
+	core/prepare.c \
 	core/run.c \
 	histogram/histogram.c \
 	kernels/conv_2d.c \

@@ -7,6 +7,7 @@ from cffi import FFI
 CSRC = Path("native/csrc")
 
 DECLARATIONS = """
+struct wh_kernels;
 typedef struct { uint16_t part; uint32_t index; } wh_location;
 typedef struct { uint64_t macs; uint32_t image_size; uint32_t arena_size; uint16_t node_count;
                  uint16_t input_count; uint16_t output_count; uint16_t state_count;
@@ -15,12 +16,16 @@ typedef struct { uint8_t dtype; uint8_t rank; int32_t zero_point; uint32_t scale
                  uint32_t size; uint32_t dims[5]; uint32_t name; ...; } wh_tensor;
 typedef struct { uint16_t op; uint32_t name; ...; } wh_node;
 typedef struct { const wh_program_header *header; const wh_tensor *tensors; const wh_node *nodes;
-                 ...; } wh_program;
+                 const struct wh_kernels *kernels; size_t arena_size; ...; } wh_program;
 #define WH_ENGINE_ABI ...
 #define WH_ENGINE_ABI_MIN ...
+#define WH_ERR_KERNELS ...
 #define WH_ERR_TRUNCATED ...
 #define WH_ERR_EMPTY ...
 #define WH_PROGRAM_FORMAT ...
+const struct wh_kernels *wh_kernels_at(uint32_t index);
+const char *wh_kernels_name(const struct wh_kernels *kernels);
+size_t wh_prepare_size(const wh_program *program, const struct wh_kernels *kernels);
 const char *wh_error_name(int status);
 const char *wh_op_name(uint32_t op);
 const char *wh_name(const wh_program *program, uint32_t offset);
@@ -28,7 +33,8 @@ const wh_tensor *wh_input(const wh_program *program, uint32_t index);
 const wh_tensor *wh_output(const wh_program *program, uint32_t index);
 
 typedef struct wh_runner wh_runner;
-int wh_runner_create(const void *image, size_t image_size, wh_runner **runner, wh_location *where);
+int wh_runner_create(const void *image, size_t image_size, const char *kernels, wh_runner **runner,
+                     wh_location *where);
 void wh_runner_free(wh_runner *runner);
 const wh_program *wh_runner_program(const wh_runner *runner);
 int wh_runner_infer(wh_runner *runner, const uint8_t *input, size_t input_size, uint8_t *output,
@@ -106,7 +112,7 @@ ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "wherry_native._engine",
     "".join(f'#include "wherry/{name}.h"\n' for name in ("engine", "histogram", "host", "sketch")),
-    sources=sorted(str(path) for path in CSRC.glob("*/*.c")),
+    sources=sorted(str(path) for path in CSRC.rglob("*.c")),
     depends=sorted(str(path) for path in CSRC.rglob("*.h")),
     include_dirs=[str(CSRC / "include")],
     libraries=["pthread"],

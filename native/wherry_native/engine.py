@@ -3,12 +3,16 @@
     program = Program(image)            # raises EngineError with the place of the fault
     output = program.run(input_bytes)   # all inputs one after another in, all outputs out
 
+Its kernels are the fastest that this processor has (`kernel_names`), or those that the environment
+variable WHERRY_ENGINE_KERNELS names; all give the same bytes.
+
 A program runs where its image lies: `Program` keeps the buffer alive, and uses it without a copy
 when it begins at a multiple of 16 and nobody can write to it (bytes, or a read-only mmap). What is
 mapped must not be changed as long as the program lives.
 """
 
 import mmap
+import os
 import struct
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,8 +41,9 @@ _REASONS: Final = {
     "WH_ERR_PARAM": "a parameter, multiplier, shift or zero point is out of range",
     "WH_ERR_ORDER": "it reads what nobody has written, or writes what has been written",
     "WH_ERR_OVERLAP": "memory is shared that must not be",
-    "WH_ERR_MEMORY": "there is no memory for its arena",
+    "WH_ERR_MEMORY": "there is no memory for its weights and arena",
 }
+KERNELS_VARIABLE: Final = "WHERRY_ENGINE_KERNELS"
 
 Image = bytes | bytearray | memoryview | mmap.mmap
 
@@ -76,16 +81,21 @@ class NodeInfo:
 
 
 class Program:
-    """A checked program with an arena of its own. Calls from several threads take turns."""
+    """A checked program with an arena of its own. Calls from several threads take turns.
 
-    def __init__(self, image: Image) -> None:
-        """Raises EngineError when the image is no program that this engine may run."""
+    `arena_bytes` is what the format asks for; `kernels` ask for `prepared_bytes` and
+    `scratch_bytes` beyond it.
+    """
+
+    def __init__(self, image: Image, kernels: str | None = None) -> None:
+        """Raises EngineError when the image is no program that this engine may run, or when this
+        processor has no such kernels."""
         self.image = ffi.from_buffer(_runnable(image))  # a cffi buffer; keeps the image alive
         created = ffi.new("wh_runner **")
         where = ffi.new("wh_location *")
-        status = lib.wh_runner_create(self.image, len(self.image), created, where)
+        status = lib.wh_runner_create(self.image, len(self.image), _named(kernels), created, where)
         if status != 0:
-            raise EngineError(status, _fault(status, self.image, where))
+            raise EngineError(status, _fault(status, self.image, where, kernels))
         self._runner = ffi.gc(created[0], lib.wh_runner_free)
         self._program = lib.wh_runner_program(self._runner)
         header = self._program.header
@@ -98,7 +108,10 @@ class Program:
             for i in range(header.output_count)
         )
         self.engine_abi: int = header.engine_abi
+        self.kernels: str = _kernels_name(self._program.kernels)
         self.arena_bytes: int = header.arena_size
+        self.scratch_bytes: int = self._program.arena_size - header.arena_size
+        self.prepared_bytes: int = lib.wh_prepare_size(self._program, self._program.kernels)
         self.image_bytes: int = header.image_size
         self.macs: int = header.macs
         self.input_bytes: int = lib.wh_input_bytes(self._program)
@@ -139,6 +152,22 @@ class Program:
         )
 
 
+def kernel_names() -> tuple[str, ...]:
+    """The kernels that this processor can run, the fastest first; the last is "portable"."""
+    names: list[str] = []
+    while (table := lib.wh_kernels_at(len(names))) != ffi.NULL:
+        names.append(_kernels_name(table))
+    return tuple(names)
+
+
+def _kernels_name(table: Any) -> str:
+    return str(ffi.string(lib.wh_kernels_name(table)).decode())
+
+
+def _named(kernels: str | None) -> Any:
+    return ffi.NULL if kernels is None else kernels.encode()
+
+
 def _runnable(image: Image) -> Image | mmap.mmap:
     """The image itself where it can run in place, else a copy at a page's start."""
     if len(image) == 0:
@@ -152,8 +181,10 @@ def _runnable(image: Image) -> Image | mmap.mmap:
     return copy
 
 
-def _fault(status: int, image: Any, where: Any) -> str:
+def _fault(status: int, image: Any, where: Any, kernels: str | None = None) -> str:
     """One sentence: the place with its name, and what is wrong there."""
+    if status == lib.WH_ERR_KERNELS:
+        return _no_such_kernels(kernels)
     # Here only: a device that just runs programs has no use for the format's description.
     from wherry_native.program import ProgramFormatError, read_program
 
@@ -168,6 +199,15 @@ def _fault(status: int, image: Any, where: Any) -> str:
     name = ffi.string(lib.wh_error_name(status)).decode()
     reason = _REASONS.get(name, "it cannot be prepared")
     return f"program {description.name!r} is refused at {place}: {reason}; compile the model anew"
+
+
+def _no_such_kernels(kernels: str | None) -> str:
+    wanted = os.environ.get(KERNELS_VARIABLE, "") if kernels is None else kernels
+    named_by = f"{KERNELS_VARIABLE} names" if kernels is None else "the call names"
+    return (
+        f"{named_by} kernels {wanted!r}, this processor has {', '.join(kernel_names())}: "
+        "name one of these, or leave it out for the first"
+    )
 
 
 def _name(program: Any, offset: int) -> str:

@@ -1,4 +1,5 @@
-/* One node of a checked program on one arena: what a kernel gets, and how it reaches tensors.
+/* One node of a checked program on one arena: what a kernel gets, and how it reaches tensors;
+ * tables of kernels, and what wh_prepare makes of them.
  *
  * The loader has checked every index, shape and offset, so nothing here checks again. */
 
@@ -11,14 +12,38 @@ typedef struct {
     const wh_program *program;
     const wh_node *node;
     uint8_t *arena;
+    const void *prepared;  /* what the kernel's prepare wrote; NULL where it asked for nothing */
+    uint8_t *scratch;      /* of the arena, behind the tensors, as much as the kernel asked for */
 } wh_call;
 
-typedef void (*wh_kernel)(const wh_call *call);
+typedef void (*wh_run_kernel)(const wh_call *call);
 
-/* One kernel per operator; a target has one table. */
+/* Memory that a kernel asks for on a node, in bytes; it begins at a multiple of 16. */
+typedef struct {
+    size_t prepared;  /* written once, by prepare, and only read after that */
+    size_t scratch;   /* shared by all nodes: holds nothing from one kernel to the next */
+} wh_needs;
+
+/* A kernel. `needs` says whether it takes a node, and what it asks for there; without one it takes
+ * every node and asks for nothing. `prepare` is called where prepared is not 0. */
+typedef struct {
+    wh_run_kernel run;
+    int (*needs)(const wh_program *program, const wh_node *node, wh_needs *needs);
+    void (*prepare)(const wh_program *program, const wh_node *node, void *prepared);
+} wh_kernel;
+
+/* One kernel per operator; a target has one table. The portable one has them all and asks for
+ * nothing; where another has none, or it does not take the node, the portable one runs. */
 typedef struct wh_kernels {
-    wh_kernel run[WH_OP_COUNT];
+    const char *name;
+    wh_kernel of[WH_OP_COUNT];
 } wh_kernels;
+
+/* What wh_prepare chose for one node. */
+typedef struct wh_step {
+    wh_run_kernel run;
+    const void *prepared;
+} wh_step;
 
 static inline const wh_tensor *wh_operand_of(const wh_program *program, const wh_node *node,
                                              uint32_t index)
@@ -61,8 +86,5 @@ static inline int32_t wh_dim(const wh_tensor *tensor, uint32_t axis)
 {
     return (int32_t)tensor->dims[axis];
 }
-
-/* Every operator of ABI 1 on any machine; the specification that other tables are held to. */
-const wh_kernels *wh_portable_kernels(void);
 
 #endif

@@ -73,6 +73,9 @@ static void find_tables(wh_program *p, const uint8_t *image)
     p->links = (const void *)(p->pieces + h->piece_count);
     p->names = (const void *)(p->links + h->link_count);
     p->kernels = wh_portable_kernels();
+    p->steps = NULL;
+    p->scratch_offset = h->arena_size;
+    p->arena_size = h->arena_size;
 }
 
 static int is_name(const wh_program *p, uint32_t offset)

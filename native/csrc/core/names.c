@@ -15,6 +15,8 @@ const char *wh_error_name(int status)
         NAMED(WH_ERR_INPUT_SIZE);
         NAMED(WH_ERR_OUTPUT_SIZE);
         NAMED(WH_ERR_BYTE_ORDER);
+        NAMED(WH_ERR_PREPARED);
+        NAMED(WH_ERR_KERNELS);
         NAMED(WH_ERR_TRUNCATED);
         NAMED(WH_ERR_MAGIC);
         NAMED(WH_ERR_FORMAT_VERSION);

@@ -9,7 +9,7 @@ static int check_arena(const wh_program *program, const void *arena, size_t aren
     if (program == NULL || arena == NULL || (uintptr_t)arena % WH_ALIGNMENT != 0) {
         return WH_ERR_ARGUMENT;
     }
-    return arena_size < program->header->arena_size ? WH_ERR_ARENA : WH_OK;
+    return arena_size < program->arena_size ? WH_ERR_ARENA : WH_OK;
 }
 
 static void fill_with_zero_point(const wh_tensor *state, uint8_t *bytes)
@@ -38,16 +38,38 @@ int wh_reset(const wh_program *program, void *arena, size_t arena_size)
     return WH_OK;
 }
 
+/* As wh_prepare chose. */
+static void run_steps(wh_call *call)
+{
+    const wh_step *step = call->program->steps;
+    const wh_node *end = call->node + call->program->header->node_count;
+    for (; call->node < end; call->node++, step++) {
+        call->prepared = step->prepared;
+        step->run(call);
+    }
+}
+
+/* As loaded. */
+static void run_nodes(wh_call *call)
+{
+    const wh_node *end = call->node + call->program->header->node_count;
+    for (; call->node < end; call->node++) {
+        call->program->kernels->of[call->node->op].run(call);
+    }
+}
+
 int wh_run(const wh_program *program, void *arena, size_t arena_size)
 {
     int status = check_arena(program, arena, arena_size);
     if (status != WH_OK) {
         return status;
     }
-    wh_call call = {program, program->nodes, arena};
-    const wh_node *end = program->nodes + program->header->node_count;
-    for (; call.node < end; call.node++) {
-        program->kernels->run[call.node->op](&call);
+    wh_call call = {program, program->nodes, arena, NULL,
+                    (uint8_t *)arena + program->scratch_offset};
+    if (program->steps != NULL) {
+        run_steps(&call);
+    } else {
+        run_nodes(&call);
     }
     return WH_OK;
 }

@@ -10,10 +10,10 @@
 #include <string.h>
 
 #include "clocks.h"
+#include "ready.h"
 
 struct wh_instance {
-    wh_program program;
-    uint8_t *arena;
+    wh_ready ready;
     wh_limits limits;
     uint64_t tag;
     size_t input_bytes;
@@ -49,20 +49,14 @@ static instant end_now(void)
 
 static int prepare(wh_instance *made, const void *image, size_t image_size, wh_location *where)
 {
-    int status = wh_program_load(&made->program, image, image_size, where);
+    int status = wh_ready_make(&made->ready, image, image_size, NULL, where);
     if (status != WH_OK) {
         return status;
     }
-    size_t arena_size = made->program.header->arena_size;
-    made->input_bytes = wh_input_bytes(&made->program);
-    made->output_bytes = wh_output_bytes(&made->program);
-    made->arena = aligned_alloc(WH_ALIGNMENT, arena_size > 0 ? arena_size : WH_ALIGNMENT);
+    made->input_bytes = wh_input_bytes(&made->ready.program);
+    made->output_bytes = wh_output_bytes(&made->ready.program);
     made->last_output = malloc(made->output_bytes);
-    if (made->arena == NULL || made->last_output == NULL) {
-        return WH_ERR_MEMORY;
-    }
-    memset(made->arena, 0, arena_size);
-    return wh_reset(&made->program, made->arena, arena_size);
+    return made->last_output != NULL ? WH_OK : WH_ERR_MEMORY;
 }
 
 int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits, uint64_t tag,
@@ -94,7 +88,7 @@ void wh_instance_free(wh_instance *instance)
     if (instance == NULL) {
         return;
     }
-    free(instance->arena);
+    wh_ready_free(&instance->ready);
     free(instance->last_output);
     (void)pthread_mutex_destroy(&instance->lock);
     free(instance);
@@ -102,12 +96,12 @@ void wh_instance_free(wh_instance *instance)
 
 const wh_program *wh_instance_program(const wh_instance *instance)
 {
-    return &instance->program;
+    return &instance->ready.program;
 }
 
 int wh_instance_reset(wh_instance *instance)
 {
-    return wh_reset(&instance->program, instance->arena, instance->program.header->arena_size);
+    return wh_ready_reset(&instance->ready);
 }
 
 int wh_instance_claim(wh_instance *instance)
@@ -125,8 +119,8 @@ static int is_out_of_range(const wh_instance *instance)
     if (!instance->limits.has_valid_range) {
         return 0;
     }
-    const wh_tensor *output = wh_output(&instance->program, 0);
-    const int8_t *values = (const int8_t *)(instance->arena + output->offset);
+    const wh_tensor *output = wh_output(&instance->ready.program, 0);
+    const int8_t *values = (const int8_t *)(instance->ready.arena + output->offset);
     for (uint32_t i = 0; i < output->size; i++) {
         if (values[i] < instance->limits.valid_min || values[i] > instance->limits.valid_max) {
             return 1;
@@ -167,14 +161,14 @@ static void refuse(wh_instance *instance, wh_answer *answer)
 
 static void run(wh_instance *instance, const uint8_t *input, wh_answer *answer)
 {
-    const wh_program *program = &instance->program;
-    wh_write_inputs(program, instance->arena, input);
-    answer->status = wh_run(program, instance->arena, program->header->arena_size);
+    const wh_program *program = &instance->ready.program;
+    wh_write_inputs(program, instance->ready.arena, input);
+    answer->status = wh_ready_run(&instance->ready);
     if (answer->status == WH_OK && answer->output == NULL) {
         answer->status = WH_ERR_MEMORY;
     }
     if (answer->status == WH_OK) {
-        wh_read_outputs(program, instance->arena, answer->output);
+        wh_read_outputs(program, instance->ready.arena, answer->output);
     }
 }
 

@@ -1,4 +1,4 @@
-/* A program, its arena and a lock: what a caller needs to run a model by hand. */
+/* A program that is ready, and a lock: what a caller needs to run a model by hand. */
 
 #define _GNU_SOURCE
 
@@ -6,11 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wherry/host.h"
+#include "ready.h"
 
 struct wh_runner {
-    wh_program program;
-    uint8_t *arena;
+    wh_ready ready;
     pthread_mutex_t lock;
     size_t input_bytes;
     size_t output_bytes;
@@ -52,24 +51,8 @@ void wh_read_outputs(const wh_program *program, const uint8_t *arena, uint8_t *o
     }
 }
 
-static int prepare(wh_runner *runner, const void *image, size_t image_size, wh_location *where)
-{
-    int status = wh_program_load(&runner->program, image, image_size, where);
-    if (status != WH_OK) {
-        return status;
-    }
-    size_t arena_size = runner->program.header->arena_size;
-    runner->arena = aligned_alloc(WH_ALIGNMENT, arena_size > 0 ? arena_size : WH_ALIGNMENT);
-    if (runner->arena == NULL) {
-        return WH_ERR_MEMORY;
-    }
-    memset(runner->arena, 0, arena_size);
-    runner->input_bytes = wh_input_bytes(&runner->program);
-    runner->output_bytes = wh_output_bytes(&runner->program);
-    return wh_reset(&runner->program, runner->arena, arena_size);
-}
-
-int wh_runner_create(const void *image, size_t image_size, wh_runner **runner, wh_location *where)
+int wh_runner_create(const void *image, size_t image_size, const char *kernels,
+                     wh_runner **runner, wh_location *where)
 {
     *runner = NULL;
     wh_runner *made = calloc(1, sizeof *made);
@@ -80,11 +63,13 @@ int wh_runner_create(const void *image, size_t image_size, wh_runner **runner, w
         free(made);
         return WH_ERR_THREAD;
     }
-    int status = prepare(made, image, image_size, where);
+    int status = wh_ready_make(&made->ready, image, image_size, kernels, where);
     if (status != WH_OK) {
         wh_runner_free(made);
         return status;
     }
+    made->input_bytes = wh_input_bytes(&made->ready.program);
+    made->output_bytes = wh_output_bytes(&made->ready.program);
     *runner = made;
     return WH_OK;
 }
@@ -94,14 +79,14 @@ void wh_runner_free(wh_runner *runner)
     if (runner == NULL) {
         return;
     }
-    free(runner->arena);
+    wh_ready_free(&runner->ready);
     (void)pthread_mutex_destroy(&runner->lock);
     free(runner);
 }
 
 const wh_program *wh_runner_program(const wh_runner *runner)
 {
-    return &runner->program;
+    return &runner->ready.program;
 }
 
 int wh_runner_infer(wh_runner *runner, const uint8_t *input, size_t input_size, uint8_t *output,
@@ -113,11 +98,11 @@ int wh_runner_infer(wh_runner *runner, const uint8_t *input, size_t input_size, 
     if (output_size != runner->output_bytes) {
         return WH_ERR_OUTPUT_SIZE;
     }
-    const wh_program *program = &runner->program;
+    const wh_program *program = &runner->ready.program;
     (void)pthread_mutex_lock(&runner->lock);
-    wh_write_inputs(program, runner->arena, input);
-    int status = wh_run(program, runner->arena, program->header->arena_size);
-    wh_read_outputs(program, runner->arena, output);
+    wh_write_inputs(program, runner->ready.arena, input);
+    int status = wh_ready_run(&runner->ready);
+    wh_read_outputs(program, runner->ready.arena, output);
     (void)pthread_mutex_unlock(&runner->lock);
     return status;
 }
@@ -125,7 +110,7 @@ int wh_runner_infer(wh_runner *runner, const uint8_t *input, size_t input_size, 
 int wh_runner_reset(wh_runner *runner)
 {
     (void)pthread_mutex_lock(&runner->lock);
-    int status = wh_reset(&runner->program, runner->arena, runner->program.header->arena_size);
+    int status = wh_ready_reset(&runner->ready);
     (void)pthread_mutex_unlock(&runner->lock);
     return status;
 }

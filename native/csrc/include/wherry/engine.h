@@ -9,6 +9,12 @@
  *     if (status == WH_OK) status = wh_reset(&program, arena, arena_size);
  *     … write the inputs …
  *     if (status == WH_OK) status = wh_run(&program, arena, arena_size);
+ *
+ * Who has memory to spare may let kernels of its processor choose and prepare for every node,
+ * once, before the arena is made (which then is larger: program.arena_size):
+ *
+ *     size = wh_prepare_size(&program, kernels);
+ *     if (status == WH_OK) status = wh_prepare(&program, kernels, memory, size);
  */
 
 #ifndef WHERRY_ENGINE_H
@@ -32,8 +38,10 @@ typedef enum {
     WH_ERR_ARENA = -2,           /* the arena is smaller than the program's arena_size */
     WH_ERR_INPUT_SIZE = -3,      /* the input's length is not the program's */
     WH_ERR_OUTPUT_SIZE = -4,     /* the room for the output is not the program's output size */
+    WH_ERR_PREPARED = -7,        /* less memory than wh_prepare_size asks for */
     /* The processor. */
     WH_ERR_BYTE_ORDER = -5,      /* it is big-endian, and programs run where they lie */
+    WH_ERR_KERNELS = -6,         /* no kernels of that name, or not for this processor */
     /* The image. */
     WH_ERR_TRUNCATED = -10,      /* the image ends before a table, or its length is not that */
     WH_ERR_MAGIC = -11,
@@ -77,6 +85,7 @@ typedef struct {
 } wh_location;
 
 struct wh_kernels;
+struct wh_step;
 
 /* A checked program. Valid only after wh_program_load returned WH_OK; all pointers lead into the
  * image. */
@@ -88,7 +97,10 @@ typedef struct {
     const wh_piece *pieces;
     const uint16_t *links;
     const char *names;
-    const struct wh_kernels *kernels;  /* chosen once, at load */
+    const struct wh_kernels *kernels;  /* the portable ones, until others are prepared */
+    const struct wh_step *steps;       /* one per node, in prepared memory; NULL: as loaded */
+    size_t scratch_offset;             /* in the arena */
+    size_t arena_size;                 /* bytes the caller gives to reset and run */
 } wh_program;
 
 /* Checks every field of the image once. `image` is aligned to 16 and stays the caller's. `where`
@@ -96,7 +108,23 @@ typedef struct {
 WH_MUST_CHECK int wh_program_load(wh_program *program, const void *image, size_t image_size,
                                   wh_location *where);
 
-/* Prepares an arena of at least arena_size bytes, aligned to 16: states become their zero point. */
+#define WH_PREPARED_ALIGNMENT 64u
+
+/* Bytes of memory with which `kernels` can prepare this loaded program; never 0. */
+size_t wh_prepare_size(const wh_program *program, const struct wh_kernels *kernels);
+
+/* Chooses a kernel for every node, once, and lets it prepare: weights in its own order, say.
+ * `memory` is aligned to 64, of at least wh_prepare_size bytes, and stays the caller's; the program
+ * reads it as long as it runs, and several threads may. Changes program->arena_size. */
+WH_MUST_CHECK int wh_prepare(wh_program *program, const struct wh_kernels *kernels, void *memory,
+                             size_t memory_size);
+
+/* The kernels of any machine; and their name, or that of others. */
+const struct wh_kernels *wh_portable_kernels(void);
+const char *wh_kernels_name(const struct wh_kernels *kernels);
+
+/* Resets an arena of at least program->arena_size bytes, aligned to 16: states become their zero
+ * point. */
 WH_MUST_CHECK int wh_reset(const wh_program *program, void *arena, size_t arena_size);
 
 /* One inference. Reads the input tensors in the arena, leaves the output tensors there; input

@@ -6,14 +6,26 @@
 #include "wherry/engine.h"
 #include "wherry/histogram.h"
 
+/* --- Kernels: what this processor can run. ---------------------------------------------- */
+
+#define WH_KERNELS_VARIABLE "WHERRY_ENGINE_KERNELS"
+
+/* Those that this processor can run, the fastest first, "portable" last; NULL beyond them. */
+const struct wh_kernels *wh_kernels_at(uint32_t index);
+
+/* By name; NULL takes the name from WHERRY_ENGINE_KERNELS, and the fastest where that is not set
+ * or empty. WH_ERR_KERNELS where this processor has none of that name. */
+WH_MUST_CHECK int wh_choose_kernels(const char *name, const struct wh_kernels **kernels);
+
 /* --- A program with an arena of its own, for one caller at a time; others wait. --------- */
 
 typedef struct wh_runner wh_runner;
 
-/* Loads the image (which must outlive the runner) and allocates its arena. On success *runner is
- * to be freed; on an error it is NULL and *where tells the place. */
-WH_MUST_CHECK int wh_runner_create(const void *image, size_t image_size, wh_runner **runner,
-                                   wh_location *where);
+/* Loads the image (which must outlive the runner), lets the kernels of that name (see
+ * wh_choose_kernels) prepare it, and allocates its arena. On success *runner is to be freed; on an
+ * error it is NULL and *where tells the place. */
+WH_MUST_CHECK int wh_runner_create(const void *image, size_t image_size, const char *kernels,
+                                   wh_runner **runner, wh_location *where);
 void wh_runner_free(wh_runner *runner);
 const wh_program *wh_runner_program(const wh_runner *runner);
 
@@ -55,7 +67,8 @@ typedef struct {
     wh_histogram latency;     /* of inferences, from input in the arena to outputs out of it */
 } wh_instance_stats;
 
-/* As wh_runner_create. `tag` is the owner's mark and travels with every answer. */
+/* As wh_runner_create, by WHERRY_ENGINE_KERNELS. `tag` is the owner's mark and travels with every
+ * answer. */
 WH_MUST_CHECK int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits,
                                      uint64_t tag, wh_instance **instance, wh_location *where);
 

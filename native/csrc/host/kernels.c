@@ -1,0 +1,49 @@
+/* Which kernels this processor can run, and which of them shall. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "wherry/host.h"
+
+typedef struct {
+    const struct wh_kernels *(*table)(void);
+    int (*is_runnable)(void);
+} candidate;
+
+static int always(void)
+{
+    return 1;
+}
+
+/* The fastest first. */
+static const candidate candidates[] = {
+    {wh_portable_kernels, always},
+};
+
+const struct wh_kernels *wh_kernels_at(uint32_t index)
+{
+    for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++) {
+        if (candidates[i].is_runnable() && index-- == 0) {
+            return candidates[i].table();
+        }
+    }
+    return NULL;
+}
+
+static const struct wh_kernels *named(const char *name)
+{
+    const struct wh_kernels *kernels = NULL;
+    for (uint32_t i = 0; (kernels = wh_kernels_at(i)) != NULL; i++) {
+        if (strcmp(wh_kernels_name(kernels), name) == 0) {
+            break;
+        }
+    }
+    return kernels;
+}
+
+int wh_choose_kernels(const char *name, const struct wh_kernels **kernels)
+{
+    const char *wanted = name != NULL ? name : getenv(WH_KERNELS_VARIABLE);
+    *kernels = wanted == NULL || *wanted == '\0' ? wh_kernels_at(0) : named(wanted);
+    return *kernels != NULL ? WH_OK : WH_ERR_KERNELS;
+}
