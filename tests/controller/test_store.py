@@ -1,17 +1,21 @@
 """The store: migrations, refusals, and what its tables guarantee by themselves."""
 
+import json
 import sqlite3
 from pathlib import Path
 
 import pytest
 from sqlite_utils import Database
 from wherry_controller import store
-from wherry_controller.store import meta, operators, outbox, registry
+from wherry_controller.core.alerts import Alert
+from wherry_controller.store import alerts, meta, operators, outbox, registry, rows
+from wherry_controller.store.deliveries import Delivery
 from wherry_controller.store.rows import scalar
 from wherry_controller.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
     migrate,
+    self_test_by_itself,
     versions_have_a_life,
 )
 from wherry_protocol.errors import StateError
@@ -58,6 +62,34 @@ def test_versions_of_an_older_database_get_stage_accuracy_and_training_date() ->
     assert sorted(found, key=str) == [
         ("development", "", 0.8, 7), ("development", "", None, 7),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("states", "tested"),
+    [
+        (("delivered", "delivered"), {"alert": 3, "at_s": 8.0, "has_arrived": True}),
+        (("delivered", "dead"), {"alert": 3, "at_s": 8.0, "has_arrived": False}),
+        ((), {"alert": 3, "at_s": 8.0, "has_arrived": False}),
+        (None, {}),  # its alert was pruned already
+    ],
+)
+def test_the_self_test_of_an_older_database_is_taken_over(
+    states: tuple[str, ...] | None, tested: dict[str, object]
+) -> None:
+    db = Database(memory=True)
+    before = MIGRATIONS.index(self_test_by_itself)
+    for migration in MIGRATIONS[:before]:
+        migration(db)
+    db.execute(f"PRAGMA user_version = {before}")
+    meta.put(db, "alerts.self_test", "3")
+    for state in states or ():
+        row = Delivery(None, "r", "alert.raised", 3, "", "{}", state, 1, 8.0, 8.0)
+        rows.put(db, "deliveries", row)
+    if states is not None:
+        alerts.put(db, Alert(3, "", "x", "self_test", "warning", "resolved", "", "", "", 1, 8.0,
+                             8.0))  # fmt: skip
+    migrate(db)
+    assert json.loads(meta.get(db, "alerts.self_test", "{}")) == tested
 
 
 def test_opening_again_keeps_what_was_written(tmp_path: Path) -> None:

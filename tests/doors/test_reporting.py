@@ -76,6 +76,24 @@ def test_monitoring_is_ready_when_telemetry_is_fresh_and_a_tested_route_takes_al
         one.close()
 
 
+def test_a_self_test_counts_after_its_alert_and_messages_have_been_pruned(
+    tmp_path: Path, office: PostOffice
+) -> None:
+    def forgetful(text: str) -> str:
+        return text.replace("events_keep = 200000", "events_keep = 0")
+
+    one = wire(tmp_path / "acme", office, lambda url: webhook("on-call", url), edit=forgetful)
+    try:
+        serving(one.quay, 1)
+        one.courier.start()
+        tested = one.quay.cli("alerts", "test")["alert"]["id"]
+        one.quay.at_sea(lambda world: world.fleet.prune())
+        assert "does not exist" in one.quay.refused("GET", f"/alerts/{tested}")
+        assert one.quay.rest("GET", "/monitoring")["is_tested"]
+    finally:
+        one.close()
+
+
 def test_the_fleet_is_reported_as_markdown_and_as_json(quay: Quay, tmp_path: Path) -> None:
     raised(quay)
     assert not quay.rest("GET", "/monitoring")["has_route"]

@@ -220,16 +220,25 @@ def self_test(org: Organization, who: str, now_s: float) -> int:
     if alert is None or alert.id is None:
         raise StateError("the guard raised no alert: the self-test failed")
     _step(org, alert, core.TimePassed(now_s, 0.0), now_s)
-    meta.put(org.db, SELF_TEST, str(alert.id))
+    tested = {"alert": alert.id, "at_s": alert.first_s, "has_arrived": False}
+    meta.put(org.db, SELF_TEST, json.dumps(tested))
     org.record(now_s, who, "alerts.test", str(alert.id))
     return alert.id
 
 
+def arrived(org: Organization, alert_id: int | None) -> None:
+    """A message of an alert was delivered; if it is the self-test's last one, that has passed.
+
+    What it found is kept by itself: its alert and its messages may be pruned.
+    """
+    tested = json.loads(meta.get(org.db, SELF_TEST, "{}"))
+    if alert_id is not None and tested.get("alert") == alert_id:
+        told = deliveries.newest(org.db, TAKEN_MAX, alert=alert_id)
+        tested["has_arrived"] = all(row.state == "delivered" for row in told)
+        meta.put(org.db, SELF_TEST, json.dumps(tested))
+
+
 def last_self_test(db: Database) -> tuple[float, bool] | None:
     """(when, whether everything arrived) of the newest self-test; None: there was none."""
-    alert_id = int(meta.get(db, SELF_TEST, "0"))
-    if not alert_id:
-        return None
-    told = deliveries.newest(db, TAKEN_MAX, alert=alert_id)
-    has_arrived = bool(told) and all(row.state == "delivered" for row in told)
-    return alerts.get(db, alert_id).first_s, has_arrived
+    tested = json.loads(meta.get(db, SELF_TEST, "{}"))
+    return (tested["at_s"], tested["has_arrived"]) if tested else None

@@ -56,6 +56,8 @@ def give_up(org: Organization, route: str, now_s: float) -> None:
 
 def _end(org: Organization, row: Delivery, outcome: Outcome, text: str, now_s: float) -> None:
     deliveries.put(org.db, replace(row, state=outcome.value, ended_s=now_s, text=text))
+    if outcome is Outcome.DELIVERED:
+        alerting.arrived(org, row.alert)
 
 
 def resend(org: Organization, delivery_id: int, who: str, reason: str, now_s: float) -> Delivery:

@@ -397,6 +397,18 @@ def who_joined_is_owed(db: Database) -> None:
     )
 
 
+def self_test_by_itself(db: Database) -> None:
+    """What the newest self-test of the alerts found, so that its alert may be pruned."""
+    db.execute(
+        "UPDATE meta SET value = (SELECT json_object('alert', a.id, 'at_s', a.first_s, "
+        "'has_arrived', json(iif((SELECT count(*) > 0 AND sum(d.state <> 'delivered') = 0 "
+        "FROM deliveries d WHERE d.alert = a.id), 'true', 'false'))) "
+        "FROM alerts a WHERE a.id = CAST(meta.value AS INTEGER)) "
+        "WHERE name = 'alerts.self_test' AND CAST(value AS INTEGER) IN (SELECT id FROM alerts)"
+    )
+    db.execute("DELETE FROM meta WHERE name = 'alerts.self_test' AND json_type(value) = 'integer'")
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -412,6 +424,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     suites_that_ran,
     shadows_and_summaries,
     who_joined_is_owed,
+    self_test_by_itself,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
