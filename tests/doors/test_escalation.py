@@ -47,6 +47,33 @@ def test_a_device_whose_rollback_fails_is_shown_isolated_and_critical_until_it_s
     assert quay.cli("device", "show", new[0])["units"][0]["health"] == "ok"
 
 
+def test_a_release_does_not_say_that_a_rollback_has_worked(quay: Quay) -> None:
+    made, new = in_rollout(quay, return_after_s=60.0)
+    stuck = quay.devices[new[0]]
+    stuck.is_deaf = True
+    quay.jump(400)
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "too slow"})
+    quay.go(5)
+    quay.be_quiet(85)
+
+    def shown() -> tuple[str, bool]:
+        [unit] = quay.cli("device", "show", new[0])["units"]
+        return unit["health"], unit["is_isolated"]
+
+    assert shown() == ("rollback-failed", True)
+    quay.cli("device", "release", new[0], "--reason", "it was rebooted")
+    quay.be_quiet(60)
+    assert shown() == ("rollback-failed", False)
+    quay.be_quiet(300)  # in vain
+    assert shown() == ("rollback-failed", True)
+    stuck.is_deaf = False
+    quay.cli("device", "release", new[0], "--reason", "its disk was replaced")
+    quay.go(2)
+    quay.be_quiet(15)
+    assert shown() == ("ok", False)
+    assert quay.versions()[new[0]] == "1.0.0"
+
+
 def test_two_devices_and_five_percent_that_fall_silent_halt_every_rollout_of_the_model(
     quay: Quay,
 ) -> None:

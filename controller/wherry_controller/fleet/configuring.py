@@ -11,7 +11,7 @@ from wherry_protocol.names import LabelName
 from wherry_controller.fleet import desires
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import devices
-from wherry_controller.store.devices import Unit
+from wherry_controller.store.devices import CORRUPTED, Unit
 
 LABELS = Mapping(LabelName, Text(64), 32)
 
@@ -51,8 +51,11 @@ def isolate(
 ) -> Unit:
     """Take a unit out of service and out of every rollout, or let it back."""
     unit = devices.unit(org.db, *devices.split_id(unit_id))
-    trouble = unit.trouble if is_isolated else ""  # a release says that it is over
-    after = _kept(org, replace(unit, is_isolated=int(is_isolated), trouble=trouble))
+    after = replace(unit, is_isolated=int(is_isolated))
+    if not is_isolated:  # somebody looked at what was corrupted; a way back shows by itself
+        is_over = unit.trouble == CORRUPTED
+        after = replace(after, trouble="" if is_over else unit.trouble, released_s=now_s)
+    after = _kept(org, after)
     after = desires.issue(org, after, now_s)
     org.record(now_s, who, "device.isolate" if is_isolated else "device.release", unit.id, reason)
     return after

@@ -3,7 +3,8 @@
 Rules:
 1. A device that a finished revert could not bring back is `rollback-failed`. Where it is heard of
    and still does not serve what it shall, it is isolated; where it is away, it is once it has been
-   back for `GRACE_S` in vain. Serving what it shall ends the state, a release ends the isolation.
+   back for `GRACE_S` in vain. Only serving what it shall ends the state; a release ends the
+   isolation, for `GRACE_S` at least.
 2. Two devices or more, and 5 % or more of what a rollout has touched, that fell silent within
    `SILENCE_WINDOW_S` while our own link was up, halt every rollout of that model that goes on.
    Going on is an operator's decision, and only what falls silent after it halts again.
@@ -12,7 +13,7 @@ Rules:
    database halts every rollout.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from wherry_protocol.replacing import replace
@@ -25,11 +26,9 @@ from wherry_controller.fleet import configuring, rollouts
 from wherry_controller.fleet.organization import SYSTEM, Organization
 from wherry_controller.store import alerts, assignments, devices
 from wherry_controller.store import rollouts as notes
-from wherry_controller.store.devices import Unit
+from wherry_controller.store.devices import CORRUPTED, ROLLBACK_FAILED, Unit, UnitModel
 from wherry_controller.store.rollouts import Notice
 
-ROLLBACK_FAILED: Final = "rollback-failed"
-CORRUPTED: Final = "corrupted"
 GRACE_S: Final = 300.0
 SILENCE_WINDOW_S: Final = 600.0
 SILENT_MIN: Final = 2
@@ -66,14 +65,30 @@ def _mark(org: Organization, unit: Unit, trouble: str, why: str, now_s: float) -
     org.record(now_s, SYSTEM, f"device.{trouble}", unit.id, why)
 
 
+def observe(org: Organization, changed: Iterable[UnitModel], now_s: float) -> None:
+    """Units reported what they serve."""
+    for connection, name in {(row.connection, row.unit) for row in changed}:
+        unit = devices.unit(org.db, connection, name)
+        if unit.trouble == ROLLBACK_FAILED:
+            _has_recovered(org, unit, now_s)
+
+
+def _has_recovered(org: Organization, unit: Unit, now_s: float) -> bool:
+    """End the state of a unit that serves what it shall."""
+    if not _serves_what_it_shall(org, unit):
+        return False
+    devices.put_unit(org.db, replace(unit, trouble=""))
+    org.record(now_s, SYSTEM, "device.recovered", unit.id, "it serves what it shall")
+    return True
+
+
 def _look_after(org: Organization, unit: Unit, now_s: float) -> None:
     """End the state of who serves what it shall; isolate who is here and does not."""
-    if _serves_what_it_shall(org, unit):
-        devices.put_unit(org.db, replace(unit, trouble=""))
-        org.record(now_s, SYSTEM, "device.recovered", unit.id, "it serves what it shall")
+    if _has_recovered(org, unit, now_s):
         return
     connection = devices.connection(org.db, unit.connection)
-    is_here = bool(connection.is_online) and now_s - (connection.presence_s or 0.0) >= GRACE_S
+    since_s = max(connection.presence_s or 0.0, unit.released_s)
+    is_here = bool(connection.is_online) and now_s - since_s >= GRACE_S
     if is_here and not unit.is_isolated:
         _isolate(org, unit, "its rollback failed", now_s)
 

@@ -138,6 +138,7 @@ class Fleet:
             )
             rollouts.observe(self.org, changed, batch.now_s)
             verifying.observe(self.org, changed, batch.now_s)
+            escalating.observe(self.org, changed, batch.now_s)
             return answers
         elif topic.leaf == "telemetry":
             batch.telemetry(connection, topic.unit, payload)

@@ -10,6 +10,9 @@ from wherry_protocol.frozen import quick
 
 from wherry_controller.store import rows
 
+ROLLBACK_FAILED = "rollback-failed"
+CORRUPTED = "corrupted"
+
 
 @quick
 @quick
@@ -63,7 +66,8 @@ class Unit:
     stop_sequence: int = 0
     reports_dropped: int = 0
     is_trust_stale: int = 0
-    trouble: str = ""  # rollback-failed or corrupted, until it is over
+    trouble: str = ""  # one of the two above, until it is over
+    released_s: float = 0.0  # when its isolation ended last
 
     @property
     def id(self) -> str:

@@ -409,6 +409,11 @@ def self_test_by_itself(db: Database) -> None:
     db.execute("DELETE FROM meta WHERE name = 'alerts.self_test' AND json_type(value) = 'integer'")
 
 
+def units_were_released(db: Database) -> None:
+    """When a unit's isolation ended last, from where on it may show that it serves."""
+    db.execute("ALTER TABLE units ADD COLUMN released_s REAL NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -425,6 +430,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     shadows_and_summaries,
     who_joined_is_owed,
     self_test_by_itself,
+    units_were_released,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
