@@ -17,7 +17,7 @@ from wherry_native.compiler.ir import Graph
 from wherry_native.compiler.lower import lower
 from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.plan import plan
-from wherry_native.compiler.quantize import observed_ranges, quantized
+from wherry_native.compiler.quantize import is_prescribed, observed_ranges, quantized
 from wherry_native.compiler.report import Report
 from wherry_native.compiler.tflite_reader import IDENTIFIER, read_tflite
 from wherry_native.program import (
@@ -47,12 +47,12 @@ class CompiledModel:
 def compile_model(
     path: Path | str, *, calibration: Path | str | None = None, name: str | None = None
 ) -> CompiledModel:
-    """The program of a TFLite int8 or float ONNX file.
+    """The program of a TFLite int8, ONNX QDQ or float ONNX file.
 
     `calibration` is a .npy array (first axis the sample) or a .npz with one array per input; a
-    float model needs it, for an int8 model it only feeds the report. `name` is the program's name,
-    by default the file's without suffix. The same files give the same bytes. Raises CompileError
-    when they cannot be compiled, OSError when they cannot be read.
+    float model needs it, for an int8 or QDQ model it only feeds the report. `name` is the
+    program's name, by default the file's without suffix. The same files give the same bytes.
+    Raises CompileError when they cannot be compiled, OSError when they cannot be read.
     """
     path = Path(path)
     data = path.read_bytes()
@@ -73,15 +73,18 @@ def _compile_tflite(data: bytes, name: str, calibration: Path | None) -> Compile
 
 def _compile_onnx(read: Graph, calibration: Path | None) -> CompiledModel:
     float_graph = folded(read)
+    source = "ONNX QDQ" if is_prescribed(float_graph) else "ONNX float"
     if calibration is None:
-        raise CompileError(
-            f"{read.name} is a float model: calibration samples are needed to quantize it, "
-            "give a .npy or .npz file with representative inputs"
-        )
+        if not is_prescribed(float_graph):
+            raise CompileError(
+                f"{read.name} is a float model: calibration samples are needed to quantize it, "
+                "give a .npy or .npz file with representative inputs"
+            )
+        return _finished(quantized(float_graph, {}), source)
     samples = read_samples(calibration, float_graph)
     graph = quantized(float_graph, observed_ranges(float_graph, samples))
     graph = replace(graph, notes=(*graph.notes, *coarse_inputs(graph, samples)))
-    return _measured(_finished(graph, "ONNX float"), float_graph, graph, samples)
+    return _measured(_finished(graph, source), float_graph, graph, samples)
 
 
 def _measured(

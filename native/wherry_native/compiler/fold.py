@@ -9,7 +9,8 @@ Rules, in order, each until nothing changes:
 3. A clamp (RELU, RELU6, Clip) goes into the layer before.
 4. Zero padding goes into the convolution after it.
 
-A layer is only changed when nobody else reads its output.
+A layer is only changed when nobody else reads its output, and when the file does not prescribe how
+its output is quantized (ONNX QDQ): what is rounded there stays rounded there.
 """
 
 import math
@@ -56,6 +57,7 @@ class _Links:
     walk over the graph."""
 
     def __init__(self, graph: Graph) -> None:
+        self.tensors = graph.tensors
         self.producers = {node.output: node for node in graph.nodes}
         self.outputs = frozenset(graph.outputs)
         self.readers: dict[str, list[Node]] = {}
@@ -64,10 +66,20 @@ class _Links:
                 self.readers.setdefault(name, []).append(node)
 
     def only_producer(self, node: Node, tensor: str) -> Node | None:
-        """The node that writes `tensor`, if `node` is its only reader."""
+        """The node that writes `tensor`, if `node` is its only reader and nothing is rounded
+        between them."""
         if tensor in self.outputs or self.readers.get(tensor) != [node]:
             return None
-        return self.producers.get(tensor)
+        producer = self.producers.get(tensor)
+        return None if producer is None or self.is_rounded(producer) else producer
+
+    def is_rounded(self, node: Node) -> bool:
+        """Whether the file prescribes a quantization of the output that is not its operand's."""
+        prescribed = self.tensors[node.output].quantization
+        moves_only = node.op in (Op.PAD, Op.RESHAPE)
+        if moves_only and prescribed == self.tensors[node.inputs[0]].quantization:
+            return False
+        return prescribed is not None
 
 
 Rule = Callable[[Graph, _Links], Graph | None]
@@ -148,7 +160,7 @@ def _depthwise(
     graph: Graph, node: Node, x: str, factor: Array, offset: Array
 ) -> tuple[list[Node], dict[str, Tensor]]:
     tensors = dict(graph.tensors)
-    shape = graph.tensors[x].shape
+    shape, prescribed = graph.tensors[x].shape, graph.tensors[node.output].quantization
     channels = factor.shape[0]
     image = shape if len(shape) == 4 else (1, 1, math.prod(shape) // channels, channels)
     operands = (
@@ -160,7 +172,8 @@ def _depthwise(
         layer = Node(Op.DEPTHWISE_CONV_2D, node.name, (x, *operands), node.output, window=window)
         return [layer], tensors
     inner = [unique_name(f"{node.name}/{part}", tensors) for part in ("rows", "scaled")]
-    tensors.update({name: Tensor(name, image) for name in inner})
+    tensors[inner[0]] = Tensor(inner[0], image)
+    tensors[inner[1]] = Tensor(inner[1], image, quantization=prescribed)
     return [
         Node(Op.RESHAPE, inner[0], (x,), inner[0]),
         Node(Op.DEPTHWISE_CONV_2D, node.name, (inner[0], *operands), inner[1], window=window),
@@ -211,7 +224,8 @@ def _lift_affine(graph: Graph, links: _Links) -> Graph | None:
         affine = _factor_and_offset(graph, node)
         if affine is None or before[-1:] != affine[1].shape:
             continue
-        lifted = replace(graph.tensors[move.output], shape=before)
+        prescribed = graph.tensors[node.output].quantization
+        lifted = replace(graph.tensors[move.output], shape=before, quantization=prescribed)
         tensors = {**graph.tensors, move.output: lifted}
         swap = {
             move.name: replace(node, inputs=(move.inputs[0], node.inputs[1]), output=move.output),
@@ -227,12 +241,14 @@ def _join_reshapes(graph: Graph, links: _Links) -> Graph | None:
         if node.op is not Op.RESHAPE:
             continue
         first = links.producers.get(node.inputs[0])
-        if first is not None and first.op is Op.RESHAPE:
+        if first is not None and first.op is Op.RESHAPE and not links.is_rounded(first):
             joined = replace(node, inputs=first.inputs)
             nodes = tuple(joined if other is node else other for other in graph.nodes)
             return pruned(replace(graph, nodes=nodes))
-        if node.output not in graph.outputs and (
-            graph.tensors[node.output].shape == graph.tensors[node.inputs[0]].shape
+        if (
+            node.output not in graph.outputs
+            and graph.tensors[node.output].shape == graph.tensors[node.inputs[0]].shape
+            and not links.is_rounded(node)
         ):
             return _bypassed(graph, node)
     return None

@@ -4,8 +4,9 @@ Rules, in order:
 1. Every tensor has a static shape; activations are channels-last (N, H, W, C or N, C).
 2. A tensor with `data` is a constant; the others are written by exactly one node or are inputs.
 3. Nodes stand in an order in which they can run.
-4. In a float graph nothing is quantized; in an int8 graph every activation is int8 with one scale
-   and one zero point, weights are int8 with zero point 0, biases are int32.
+4. In a float graph a tensor has a quantization only where the file prescribes one (ONNX QDQ); in an
+   int8 graph every activation is int8 with one scale and one zero point, weights are int8 with zero
+   point 0, biases are int32.
 5. Operators are those of the engine (`wherry_native.program.Op`).
 """
 
@@ -57,6 +58,15 @@ class Tensor:
     @property
     def is_constant(self) -> bool:
         return self.data is not None
+
+    @property
+    def real_range(self) -> tuple[float, float]:
+        """The least and the largest value that an activation can hold: those of its int8 codes,
+        or no bounds where it is not quantized."""
+        if self.quantization is None:
+            return -math.inf, math.inf
+        scale, zero_point = self.quantization.scale, self.quantization.zero_point
+        return (-128 - zero_point) * scale, (127 - zero_point) * scale
 
     @property
     def element_count(self) -> int:

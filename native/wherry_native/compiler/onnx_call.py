@@ -1,13 +1,22 @@
 """What every ONNX operator is given: its operands and attributes, and the graph being built."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
-from wherry_native.compiler.ir import Array, Shape
-from wherry_native.compiler.onnx_values import Builder, UnsupportedError, Value, View, view_of
+from wherry_native.compiler.ir import Array, Quantization, Shape
+from wherry_native.compiler.onnx_values import (
+    Builder,
+    Codes,
+    UnsupportedError,
+    Value,
+    View,
+    view_of,
+)
+
+UNKNOWN_AXIS: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,20 @@ class Call:
         value = self.inputs[index] if index < len(self.inputs) else None
         if isinstance(value, View):
             raise UnsupportedError(f"operand {index} must be a constant in the file")
-        return value
+        return value.real if isinstance(value, Codes) else value
+
+    def prescribed(self, index: int) -> Quantization | None:
+        """What the file says about the quantization of a constant operand."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        return value.quantization if isinstance(value, Codes) else None
+
+    def weight_scales(self, index: int, axis: int, channel_axis: int) -> Quantization | None:
+        """The prescribed quantization of weights whose output channels lie along `axis` in the
+        file and along `channel_axis` in the program; of another axis nothing is known."""
+        found = self.prescribed(index)
+        if found is None or len(found.scales) == 1:
+            return found
+        return replace(found, axis=channel_axis if found.axis == axis else UNKNOWN_AXIS)
 
     def integers(self, name: str, default: Sequence[int]) -> tuple[int, ...]:
         return tuple(int(value) for value in self.attributes.get(name, default))

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from wherry_native.compiler.ir import Array
+from wherry_native.compiler.ir import Array, Quantization
 from wherry_native.compiler.onnx_call import Call, as_text, result_view
 from wherry_native.compiler.onnx_elementwise import with_constant
 from wherry_native.compiler.onnx_values import UnsupportedError, Value, View, row_order
@@ -21,21 +21,24 @@ def gemm(call: Call) -> Value:
     weights = call.constant(1).astype(np.float64) * float(call.attributes.get("alpha", 1.0))
     if weights.ndim != 2:
         raise UnsupportedError(f"weights have shape {list(weights.shape)}, rank must be 2")
-    weights = weights if int(call.attributes.get("transB", 0)) else weights.T
+    is_transposed = bool(int(call.attributes.get("transB", 0)))
+    weights = weights if is_transposed else weights.T
     bias = call.optional(2)
     if bias is not None:
         bias = bias * float(call.attributes.get("beta", 1.0))
         if bias.size not in (1, weights.shape[0]):
             raise UnsupportedError(f"operand C has shape {list(bias.shape)}, must be one row")
         bias = np.broadcast_to(bias.reshape(-1), (weights.shape[0],))
-    return _fully_connected(call, weights, bias)
+    scales = call.weight_scales(1, 0 if is_transposed else 1, 0)
+    is_scaled = float(call.attributes.get("alpha", 1.0)) != 1.0
+    return _fully_connected(call, weights, bias, None if is_scaled else scales)
 
 
 def matmul(call: Call) -> Value:
     weights = call.constant(1)
     if weights.ndim != 2:
         raise UnsupportedError(f"weights have shape {list(weights.shape)}, rank must be 2")
-    return _fully_connected(call, weights.T, None)
+    return _fully_connected(call, weights.T, None, call.weight_scales(1, 1, 0))
 
 
 def linear_regressor(call: Call) -> Value:
@@ -86,7 +89,9 @@ def scaler(call: Call) -> Value:
     return with_constant(call, Op.MUL, moved, scale, call.name)
 
 
-def _fully_connected(call: Call, weights: Array, bias: Array | None) -> View:
+def _fully_connected(
+    call: Call, weights: Array, bias: Array | None, scales: Quantization | None = None
+) -> View:
     """`weights` are [out, in] in the file's order of inputs."""
     view = call.view(0)
     row_size = weights.shape[1]
@@ -100,7 +105,7 @@ def _fully_connected(call: Call, weights: Array, bias: Array | None) -> View:
     rows = math.prod(view.shape) // row_size
     operands = [
         call.builder.reshaped(view.tensor, (rows, row_size)),
-        call.builder.add_constant(f"{call.name}/weights", arranged),
+        call.builder.add_constant(f"{call.name}/weights", arranged, scales),
     ]
     if bias is not None:
         operands.append(call.builder.add_constant(f"{call.name}/bias", bias))

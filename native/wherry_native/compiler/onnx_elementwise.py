@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wherry_native.compiler.ir import Array, Clamp
+from wherry_native.compiler.ir import Array, Clamp, Quantization
 from wherry_native.compiler.onnx_call import Call, result_view
 from wherry_native.compiler.onnx_values import UnsupportedError, Value, View, common_axes
 from wherry_native.program import Op
@@ -41,8 +41,8 @@ def _elementwise(call: Call, op: Op) -> Value:
     if isinstance(a, View) and isinstance(b, View):
         return _of_two(call, op, a, b)
     if isinstance(a, View):
-        return with_constant(call, op, a, call.constant(1), call.name)
-    return with_constant(call, op, call.view(1), call.constant(0), call.name)
+        return with_constant(call, op, a, call.constant(1), call.name, call.prescribed(1))
+    return with_constant(call, op, call.view(1), call.constant(0), call.name, call.prescribed(0))
 
 
 def _of_two(call: Call, op: Op, a: View, b: View) -> Value:
@@ -57,8 +57,12 @@ def _of_two(call: Call, op: Op, a: View, b: View) -> Value:
     return result_view(call, call.builder.add_node(op, call.name, operands), axes)
 
 
-def with_constant(call: Call, op: Op, view: View, data: Any, name: str) -> View:
+def with_constant(
+    call: Call, op: Op, view: View, data: Any, name: str, prescribed: Quantization | None = None
+) -> View:
     """`view op constant`; the constant becomes one value, one per channel, or one per element."""
+    if prescribed is not None and len(prescribed.scales) > 1:
+        prescribed = None
     try:
         spread = np.broadcast_to(np.asarray(data), view.shape)
     except ValueError:
@@ -69,7 +73,7 @@ def with_constant(call: Call, op: Op, view: View, data: Any, name: str) -> View:
     physical = np.empty(spread.size, np.float64)
     physical[view.index.reshape(-1)] = spread.reshape(-1)
     compact = _compact(physical.reshape(shape))
-    operand = call.builder.add_constant(f"{name}/constant", compact)
+    operand = call.builder.add_constant(f"{name}/constant", compact, prescribed)
     return View(call.builder.add_node(op, name, [view.tensor, operand]), view.index)
 
 

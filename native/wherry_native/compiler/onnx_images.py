@@ -96,7 +96,9 @@ def conv(call: Call) -> Value:
             f"{groups} groups of {weights.shape[1]} channels do not make {x[3]} input channels"
         )
     axes = (1, 2, 3, 0) if is_depthwise else (0, 2, 3, 1)
-    operands = [tensor, call.builder.add_constant(f"{call.name}/weights", weights.transpose(axes))]
+    scales = call.weight_scales(1, 0, 3 if is_depthwise else 0)
+    moved = weights.transpose(axes)
+    operands = [tensor, call.builder.add_constant(f"{call.name}/weights", moved, scales)]
     bias = call.optional(2)
     if bias is not None:
         operands.append(call.builder.add_constant(f"{call.name}/bias", bias.reshape(-1)))

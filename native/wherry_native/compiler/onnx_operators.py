@@ -7,7 +7,13 @@ operators raises UnsupportedError with one sentence.
 from collections.abc import Callable
 from typing import Final
 
-from wherry_native.compiler import onnx_dense, onnx_elementwise, onnx_images, onnx_moves
+from wherry_native.compiler import (
+    onnx_dense,
+    onnx_elementwise,
+    onnx_images,
+    onnx_moves,
+    onnx_quantized,
+)
 from wherry_native.compiler.onnx_call import Call
 from wherry_native.compiler.onnx_values import Value
 
@@ -19,6 +25,7 @@ OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
     "Clip": onnx_elementwise.clip,
     "Concat": onnx_moves.concat,
     "Conv": onnx_images.conv,
+    "DequantizeLinear": onnx_quantized.dequantize_linear,
     "Div": onnx_elementwise.divide,
     "Dropout": onnx_moves.identity,
     "Flatten": onnx_moves.flatten,
@@ -33,6 +40,7 @@ OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
     "Mul": onnx_elementwise.multiply,
     "Normalizer": onnx_dense.normalizer,
     "Pad": onnx_moves.pad,
+    "QuantizeLinear": onnx_quantized.quantize_linear,
     "ReduceMean": onnx_moves.reduce_mean,
     "Relu": onnx_elementwise.relu,
     "Reshape": onnx_moves.reshape,

@@ -1,9 +1,9 @@
-"""Float ONNX files as float graphs, channels last.
+"""ONNX files, float or QDQ, as float graphs, channels last.
 
 Rules, in order:
 1. A file is parsed and checked; external data and unknown domains are refused.
-2. Outputs that are no float tensors (a classifier's label) are left out and named in a note;
-   what only they need is not looked at.
+2. Outputs that are neither float nor 8-bit tensors (a classifier's label) are left out and named
+   in a note; what only they need is not looked at.
 3. Nodes that have only constant operands are computed here, once.
 4. Every node that cannot be imported is named, all at once.
 5. An image input is N, H, W, C in the program where the file has N, C, H, W, if that makes the
@@ -13,6 +13,7 @@ Source: ONNX IR and operator specifications.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,13 +25,14 @@ from onnx.external_data_helper import load_external_data_for_tensor
 from onnx.reference import ReferenceEvaluator
 
 from wherry_native.compiler.errors import CompileError
-from wherry_native.compiler.ir import Graph, Shape, pruned
+from wherry_native.compiler.ir import Array, Graph, Shape, pruned
 from wherry_native.compiler.onnx_call import Call
 from wherry_native.compiler.onnx_operators import OPERATORS
 from wherry_native.compiler.onnx_values import (
     ELEMENTS_MAX,
     ArrangementError,
     Builder,
+    Codes,
     UnsupportedError,
     Value,
     View,
@@ -42,8 +44,8 @@ from wherry_native.program import NODES_MAX, Op
 OPSET_MIN: Final = 7
 FOLDED: Final = (
     "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Floor",
-    "Gather", "Identity", "Mul", "Neg", "Range", "ReduceProd", "Reshape", "Shape", "Slice", "Sqrt",
-    "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    "Gather", "Identity", "Mul", "Neg", "QuantizeLinear", "Range", "ReduceProd", "Reshape", "Shape",
+    "Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 )  # fmt: skip
 """Operators that are computed here when all operands are constants."""
 
@@ -54,8 +56,10 @@ DAMAGED: Final = (
 """What a node with attributes or constants of the wrong kind makes Python and numpy raise."""
 
 _FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+_BYTES: Final = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 _DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml")
 _RESULT_POSITIONS: Final = {"LinearClassifier": 1}  # the scores; output 0 is the label
+_MOVES: Final = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _LAYOUT_OPERATORS: Final = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
@@ -125,10 +129,12 @@ def _float_outputs(graph: onnx.GraphProto, name: str) -> tuple[dict[str, str], t
     for output in graph.output:
         if output.name in maps:
             outputs[output.name] = maps[output.name]
-        elif output.type.tensor_type.elem_type in _FLOATS:
+        elif output.type.tensor_type.elem_type in (*_FLOATS, *_BYTES):
             outputs[output.name] = output.name
         else:
             notes.append(f"output {output.name!r} of the file is no float tensor and was left out")
+        if output.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+            notes.append(_byte_note("output", output.name))
     if not outputs:
         raise CompileError(f"{name} has no float output")
     return outputs, tuple(notes)
@@ -218,6 +224,8 @@ class _Import:
         axes = channels_last(len(shape)) if is_image else tuple(range(len(shape)))
         self.values[entry.name] = self.builder.add_input(entry.name, shape, axes)
         self.inputs.append(entry.name)
+        if entry.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+            self.notes.append(_byte_note("input", entry.name))
         if axes != tuple(range(len(shape))):
             self.source_axes[entry.name] = axes
             self.notes.append(_layout_note("input", entry.name, shape, axes))
@@ -243,13 +251,31 @@ class _Import:
 
     def _fold(self, node: onnx.NodeProto) -> None:
         feeds = {name: self.values[name] for name in node.input if name}
+        codes = feeds.get(node.input[0]) if node.input else None
+        if isinstance(codes, Codes) and node.op_type in _MOVES:
+            self.values[node.output[0]] = self._moved(node, codes, feeds)
+            return
+        results = self._computed(node, {name: _plain(value) for name, value in feeds.items()})
+        self.values.update(zip(node.output, results, strict=False))
+
+    def _moved(self, node: onnx.NodeProto, codes: Codes, feeds: Mapping[str, Value]) -> Value:
+        """Codes that stay codes where only their places change."""
+        quantization = codes.quantization
+        if len(quantization.scales) > 1 and node.op_type == "Transpose":
+            order = [list(a.ints) for a in node.attribute if a.name == "perm"]
+            axes = order[0] if order else list(range(codes.data.ndim))[::-1]
+            quantization = replace(quantization, axis=axes.index(quantization.axis))
+        elif len(quantization.scales) > 1 and node.op_type != "Identity":
+            return self._computed(node, {name: _plain(value) for name, value in feeds.items()})[0]
+        return Codes(self._computed(node, {**feeds, node.input[0]: codes.data})[0], quantization)
+
+    def _computed(self, node: onnx.NodeProto, feeds: Mapping[str, Value]) -> list[Array]:
         try:
             evaluator = ReferenceEvaluator(node, opsets={"": self.opset})
-            results = evaluator.run(None, feeds)
+            results = evaluator.run(None, dict(feeds))
         except Exception as error:  # the evaluator raises whatever numpy or a bad attribute raises
             raise UnsupportedError(f"cannot be computed ({type(error).__name__})") from error
-        for name, result in zip(node.output, results, strict=False):
-            self.values[name] = np.asarray(result)
+        return [np.asarray(result) for result in results]
 
     def _output(self, wanted: str, source: str) -> str:
         """The output under the file's name. Raises CompileError when it cannot be had."""
@@ -273,6 +299,10 @@ class _Import:
         self.builder.rename(tensor, wanted)
 
 
+def _plain(value: Value) -> Value:
+    return value.real.astype(np.float32) if isinstance(value, Codes) else value
+
+
 def _array(tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:
     try:
         return numpy_helper.to_array(tensor)
@@ -286,7 +316,7 @@ def _array(tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:
 def _input_shape(entry: onnx.ValueInfoProto) -> Shape:
     """The static shape; a free first axis is the sample and becomes 1."""
     kind = entry.type.tensor_type
-    if kind.elem_type not in _FLOATS:
+    if kind.elem_type not in (*_FLOATS, *_BYTES):
         raise CompileError(f"input {entry.name!r} is no float tensor (type {kind.elem_type})")
     shape = [
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else -1
@@ -301,6 +331,10 @@ def _input_shape(entry: onnx.ValueInfoProto) -> Shape:
             f"at most {ELEMENTS_MAX} elements"
         )
     return tuple(shape)
+
+
+def _byte_note(what: str, name: str) -> str:
+    return f"{what} {name!r} is uint8 in the file and int8 in the program: its codes less 128"
 
 
 def _layout_note(what: str, name: str, shape: Shape, axes: tuple[int, ...]) -> str:

@@ -1,8 +1,9 @@
 """ONNX values in a channels-last graph, without moving a byte.
 
 Rules, in order:
-1. A value of the file is a constant, or a view: a tensor of our graph and, for every element of
-   the ONNX value, the position where that tensor has it.
+1. A value of the file is a constant (an array, or codes where the file keeps integers), or a view:
+   a tensor of our graph and, for every element of the ONNX value, the position where that tensor
+   has it.
 2. Transpose, Reshape, Flatten, Squeeze and Unsqueeze only change the view; they cost nothing.
 3. An operator that needs an arrangement (a convolution: N, H, W, C) gets the tensor itself when
    the view is already so, or a RESHAPE of it; anything else would need bytes to move, which the
@@ -17,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from wherry_native.compiler import ir
-from wherry_native.compiler.ir import Array, Node, Shape, Tensor
+from wherry_native.compiler.ir import Array, Node, Quantization, Shape, Tensor
 from wherry_native.compiler.shapes import ShapeError, output_shape
 from wherry_native.program import Op
 
@@ -48,7 +49,26 @@ class View:
         return tuple(self.index.shape)
 
 
-Value = View | Array
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """A constant that the file keeps in integers behind a DequantizeLinear: int8 or int32 codes
+    (uint8 ones less 128, and their zero points with them) and what they mean."""
+
+    data: Array
+    quantization: Quantization
+
+    @property
+    def real(self) -> Array:
+        """float64, exact but for the scales' own rounding."""
+        column = [1] * self.data.ndim
+        if len(self.quantization.scales) > 1:
+            column[self.quantization.axis] = -1
+        scales = np.asarray(self.quantization.scales).reshape(column)
+        zeros = np.asarray(self.quantization.zero_points).reshape(column)
+        return np.asarray((self.data.astype(np.float64) - zeros) * scales).reshape(self.data.shape)
+
+
+Value = View | Array | Codes
 
 
 @dataclass(slots=True)
@@ -65,13 +85,13 @@ class Builder:
         self.tensors[name] = Tensor(name, physical)
         return view_of(name, physical, axes)
 
-    def add_constant(self, name: str, data: Array) -> str:
-        """A float32 constant; returns its name, made unique. Raises UnsupportedError when a value
-        is not finite."""
+    def add_constant(self, name: str, data: Array, quantization: Quantization | None = None) -> str:
+        """A float32 constant, with the quantization that the file prescribes; returns its name,
+        made unique. Raises UnsupportedError when a value is not finite."""
         if not np.isfinite(data).all():
             raise UnsupportedError("has constants that are not finite")
         name = ir.unique_name(name, self.tensors)
-        self.tensors[name] = ir.constant(name, data.astype(np.float32))
+        self.tensors[name] = ir.constant(name, data.astype(np.float32), quantization)
         return name
 
     def add_node(self, op: Op, name: str, inputs: Sequence[str], **fields: Any) -> str:
@@ -89,6 +109,10 @@ class Builder:
         self.tensors[name] = Tensor(name, shape)
         self.nodes.append(node)
         return name
+
+    def prescribe(self, tensor: str, quantization: Quantization) -> None:
+        """Notes which scale and zero point the file has for a tensor."""
+        self.tensors[tensor] = replace(self.tensors[tensor], quantization=quantization)
 
     def rename(self, tensor: str, wanted: str) -> None:
         """Gives a tensor the name that the file has for it; whoever had that name makes room.

@@ -1,13 +1,14 @@
-"""Post-training quantization: a float graph and calibration samples give an int8 graph.
+"""Quantization: a float graph and the ranges of its activations give an int8 graph.
 
 Rules, in order:
-1. Every activation's range is the smallest and largest value over all samples, widened to hold 0.
+1. What the file prescribes (ONNX QDQ) holds; everything else follows from the ranges.
 2. Activations are int8 with one scale and zero point; 0 is exact.
 3. Weights are int8 in [-127, 127], symmetric, one scale per output channel; biases are int32 with
    scale input scale * weight scale. A weight scale is widened where the bias would not fit.
 4. Pools, RESHAPE and PAD keep their operand's scale; SOFTMAX, LOGISTIC and TANH have the output
    scales that TFLite fixes; operands of CONCATENATION are brought to the output's scale, by the
-   layer that makes them where that layer serves nobody else, otherwise by a QUANTIZE.
+   layer that makes them where that layer serves nobody else, otherwise by a QUANTIZE. So is an
+   output for which the file prescribes another scale than its operator gives.
 
 Source: the TFLite 8-bit quantization specification; Jacob et al., "Quantization and Training of
 Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018).
@@ -81,8 +82,14 @@ def observed_ranges(graph: Graph, samples: Iterable[Mapping[str, Floats]]) -> di
 
 
 def quantized(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
-    """The int8 graph. `ranges` has every activation."""
+    """The int8 graph. `ranges` has every activation for which the file prescribes nothing. Raises
+    CompileError when some are missing."""
     return _Quantizer(graph, ranges).graph()
+
+
+def is_prescribed(graph: Graph) -> bool:
+    """Whether the file says how its activations are quantized (ONNX QDQ)."""
+    return any(t.quantization and not t.is_constant for t in graph.tensors.values())
 
 
 class _Quantizer:
@@ -90,34 +97,51 @@ class _Quantizer:
 
     def __init__(self, graph: Graph, ranges: Mapping[str, Range]) -> None:
         self.source = graph
-        self.ranges = _with_joined(graph, ranges)
+        self.chosen = _chosen(graph, ranges)
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
+        self.notes: list[str] = []
 
     def graph(self) -> Graph:
         for name in self.source.inputs:
-            self._add_activation(name, self.ranges[name].quantization())
+            self._add_activation(name, self.chosen[name])
         for node in self.source.nodes:
             self._add_node(node)
-        return replace(self.source, tensors=self.tensors, nodes=tuple(self.nodes))
+        return replace(
+            self.source,
+            tensors=self.tensors,
+            nodes=tuple(self.nodes),
+            notes=(*self.source.notes, *self.notes),
+        )
 
     def _add_node(self, node: Node) -> None:
         if node.op in WEIGHTED:
             inputs: tuple[str, ...] = (node.inputs[0], *self._weights(node))
         else:
             inputs = tuple(self._operand(name) for name in node.inputs)
-        output = self._output_quantization(node)
-        self._add_activation(node.output, output)
+        natural = self._natural_output(node)
         if node.op is Op.CONCATENATION:
-            inputs = tuple(self._brought_to(name, output) for name in inputs)
-        self.nodes.append(replace(node, inputs=inputs))
+            inputs = tuple(self._brought_to(name, natural) for name in inputs)
+        wanted = self.chosen.get(node.output, natural)
+        output = node.output
+        if natural != wanted:
+            output = unique_name(f"{node.output}/unscaled", (*self.tensors, *self.source.tensors))
+            self.tensors[output] = replace(
+                self.source.tensors[node.output], name=output, dtype="int8", quantization=natural
+            )
+        self.nodes.append(replace(node, inputs=inputs, output=output))
+        self._add_activation(node.output, wanted)
+        if natural != wanted:
+            name = f"{node.name}/rescaled"
+            self.nodes.append(Node(Op.QUANTIZE, name, (output,), node.output))
 
-    def _output_quantization(self, node: Node) -> Quantization:
+    def _natural_output(self, node: Node) -> Quantization:
+        """What the operator gives by itself; for most it is whatever is wanted."""
         if node.op in FIXED_OUTPUTS:
             return FIXED_OUTPUTS[node.op]
         if node.op in _KEEPS_SCALE:
             return self._activation(node.inputs[0])
-        return self.ranges[node.output].quantization()
+        return self.chosen[node.output]
 
     def _activation(self, name: str) -> Quantization:
         quantization = self.tensors[name].quantization
@@ -134,7 +158,8 @@ class _Quantizer:
         """An operand; a constant one becomes int8 here."""
         data = self.source.tensors[name].data
         if data is not None and name not in self.tensors:
-            quantization = Range().widened(data).quantization()
+            prescribed = self.source.tensors[name].quantization
+            quantization = prescribed or Range().widened(data).quantization()
             steps = np.round(data.astype(np.float64) / quantization.scale)
             codes = np.clip(steps + quantization.zero_point, -128, 127).astype(np.int8)
             self.tensors[name] = ir.constant(name, codes, quantization)
@@ -161,15 +186,37 @@ class _Quantizer:
         if not np.isfinite(weights).all() or not np.isfinite(bias).all():
             raise CompileError(f"node {node.name!r} has weights that are not finite")
         input_scale = self._activation(node.inputs[0]).scale
-        scales = weight_scales(weights, bias, input_scale, axis)
+        scales = self._prescribed_scales(node, weights, bias, input_scale)
+        if scales is None:
+            scales = weight_scales(weights, bias, input_scale, axis)
         column = [1] * weights.ndim
         column[axis] = channels
-        codes = np.clip(np.round(weights / scales.reshape(column)), -127, 127).astype(np.int8)
+        codes = np.clip(np.round(weights / scales.reshape(column)), -128, 127).astype(np.int8)
         steps = np.round(bias / (input_scale * scales)).astype(np.int64).astype(np.int32)
         return (
             self._add_constant(f"{node.name}/weights", codes, scales, axis),
             self._add_constant(f"{node.name}/bias", steps, input_scale * scales, 0),
         )
+
+    def _prescribed_scales(
+        self, node: Node, weights: Array, bias: Array, input_scale: float
+    ) -> Array | None:
+        """The file's weight scales, one per channel, where the engine can keep them."""
+        prescribed = self.source.tensors[node.inputs[1]].quantization
+        if prescribed is None:
+            return None
+        axis = CHANNEL_AXIS[node.op]
+        is_symmetric = not any(prescribed.zero_points)
+        if is_symmetric and (len(prescribed.scales) == 1 or prescribed.axis == axis):
+            scales = np.broadcast_to(np.asarray(prescribed.scales), (weights.shape[axis],))
+            if (np.abs(bias) < input_scale * scales * 2**31).all():
+                return scales
+        self.notes.append(
+            f"weights of {node.name!r} are quantized anew, symmetric with one scale per output "
+            "channel: the file gives them a zero point, scales of another axis, or a bias that "
+            "does not fit in int32"
+        )
+        return None
 
     def _add_constant(self, wanted: str, data: Array, scales: Array, axis: int) -> str:
         name = unique_name(wanted, self.tensors)
@@ -187,17 +234,56 @@ def weight_scales(weights: Array, bias: Array, input_scale: float, axis: int) ->
     return np.maximum(needed, WEIGHT_SCALE_MIN).astype(np.float32).astype(np.float64)
 
 
+def _chosen(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Quantization]:
+    """The quantization of every activation that is not given by its operator alone: what the file
+    prescribes, else from the ranges. Raises CompileError with every tensor that has neither."""
+    chosen = _prescribed(graph)
+    free = [name for name in _freely_scaled(graph) if name not in chosen]
+    missing = [name for name in free if name not in ranges]
+    if missing:
+        raise CompileError(
+            [
+                f"tensor {name!r} has no QuantizeLinear behind it: give calibration samples, or "
+                "quantize the model whole"
+                for name in missing
+            ]
+        )
+    joined = _with_joined(graph, {name: ranges[name] for name in free})
+    return {**{name: joined[name].quantization() for name in free}, **chosen}
+
+
+def _freely_scaled(graph: Graph) -> list[str]:
+    bound = (*FIXED_OUTPUTS, *_KEEPS_SCALE)
+    return [*graph.inputs, *(node.output for node in graph.nodes if node.op not in bound)]
+
+
+def _prescribed(graph: Graph) -> dict[str, Quantization]:
+    """What the file says, carried backwards through operators that keep their operand's scale."""
+    found = {
+        name: tensor.quantization
+        for name, tensor in graph.tensors.items()
+        if tensor.quantization is not None and not tensor.is_constant
+    }
+    for node in reversed(graph.nodes):
+        if node.output not in found or node.op not in (*_KEEPS_SCALE, Op.CONCATENATION):
+            continue
+        for name in node.inputs:
+            if name not in found and graph.consumers(name) == (node,):
+                found[name] = found[node.output]
+    return found
+
+
 def _with_joined(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
     """Ranges in which operands of a CONCATENATION that can take its output's range have it."""
     joined = dict(ranges)
     for node in graph.nodes:
-        if node.op is not Op.CONCATENATION:
+        if node.op is not Op.CONCATENATION or node.output not in joined:
             continue
-        for name in node.inputs:
+        for name in (name for name in node.inputs if name in joined):
             joined[node.output] = joined[node.output].joined(joined[name])
         for name in node.inputs:
             producer = graph.producer(name)
-            if producer is None or producer.op not in _RESCALES:
+            if producer is None or producer.op not in _RESCALES or name not in joined:
                 continue
             if graph.consumers(name) == (node,) and name not in graph.outputs:
                 joined[name] = joined[node.output]

@@ -1,6 +1,8 @@
 """The float graph, executed with numpy: what the int8 program is measured against.
 
-Arrays are float32, one sample at a time, shapes as in the graph.
+Arrays are float32, one sample at a time, shapes as in the graph. Where the file prescribes a
+quantization, values saturate as its integers do: ONNX leaves a ReLU out where a QuantizeLinear with
+the least code as zero point follows.
 """
 
 import math
@@ -34,7 +36,8 @@ def run_float(graph: Graph, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
         shape = graph.tensors[node.output].shape
         with np.errstate(all="ignore"):  # what is not finite stays so, callers look at the values
             output = np.asarray(_RULES[node.op](node, operands), np.float32).reshape(shape)
-        results[node.output] = output.clip(node.clamp.low, node.clamp.high)
+        low, high = graph.tensors[node.output].real_range
+        results[node.output] = output.clip(node.clamp.low, node.clamp.high).clip(low, high)
     return results
 
 
