@@ -82,7 +82,7 @@ test: setup setup-oracles firmware
 
 # One set of vectors on every processor that the engine is built for, cross-compiled and under QEMU.
 test-targets: setup setup-targets
-	@$(BIN)/python -m pytest tests/targets $(PYTEST)
+	@$(BIN)/python -m pytest tests/targets tests/engine/test_fuzzing.py $(PYTEST)
 
 # Real processes under real faults: those that `make test` has no time for as well. A seed makes
 # the faults: WHERRY_CHAOS_SEED=7 make chaos

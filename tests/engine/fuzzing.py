@@ -1,0 +1,81 @@
+"""Fuzzing the loader and whatever it lets through: the fuzzer's build, its corpus, a run."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from wherry_native.compiler import compile_model
+
+from tests.engine import programs
+from tests.engine.build import CORE
+from tests.engine.operator_cases import DRAWS, cases
+
+PACKAGES = "clang libclang-rt-14-dev"
+IMAGE_BYTES_MAX = 4096
+MODELS_PER_OPERATOR = 4
+FLAGS = (
+    "-std=c11", "-O1", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all",
+    "-fsanitize=fuzzer,address,undefined",
+)  # fmt: skip
+STATISTICS = re.compile(r"^stat::number_of_executed_units: (\d+)$", re.M)
+IMAGES = re.compile(r"^images: (\d+) refused, (\d+) ran, (\d+) too long$", re.M)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did. `finding` is the end of the fuzzer's report, empty where it found nothing."""
+
+    executions: int
+    refused: int
+    ran: int
+    too_long: int
+    finding: str
+
+
+def is_possible() -> bool:
+    return shutil.which("clang") is not None
+
+
+def build(root: Path, output: Path) -> Path:
+    csrc = root / "native" / "csrc"
+    sources = sorted(str(path) for folder in CORE for path in (csrc / folder).glob("*.c"))
+    subprocess.run(
+        ["clang", *FLAGS, f"-I{csrc / 'include'}", f"-I{csrc}",
+         str(root / "tests/engine/fuzz_program.c"), *sources, "-o", str(output)],
+        check=True,
+    )  # fmt: skip
+    return output
+
+
+def write_corpus(folder: Path) -> int:
+    """Valid programs: small ones by hand, small models of every operator. How many they are."""
+    images = [programs.fully_connected(), programs.identity(), programs.counter()]
+    images.append(programs.every_operator())
+    model = folder / "model.tflite"
+    for case in (case for operator in DRAWS for case in cases(operator, MODELS_PER_OPERATOR)):
+        model.write_bytes(case.model)
+        images.append(compile_model(model).image)
+    model.unlink()
+    small = [image for image in images if len(image) <= IMAGE_BYTES_MAX]
+    for number, image in enumerate(small):
+        (folder / f"program-{number:03}").write_bytes(image)
+    return len(small)
+
+
+def run(fuzzer: Path, corpus: Path, executions: int, seed: int, timeout_s: float) -> Outcome:
+    """`executions` of the fuzzer in one process; `corpus` gets what it finds worth keeping.
+
+    Stops at the first finding, whose input lies beside the corpus.
+    """
+    done = subprocess.run(
+        [fuzzer, corpus, f"-runs={executions}", f"-seed={seed}", f"-max_len={IMAGE_BYTES_MAX}",
+         "-print_final_stats=1", "-timeout=20", f"-artifact_prefix={corpus.parent}/",
+         f"-max_total_time={int(timeout_s)}"],
+        capture_output=True, text=True, errors="replace", check=False,
+    )  # fmt: skip
+    counted, images = STATISTICS.search(done.stderr), IMAGES.search(done.stderr)
+    refused, ran, too_long = map(int, images.groups()) if images else (0, 0, 0)
+    finding = "" if done.returncode == 0 else done.stderr[-4000:]
+    return Outcome(int(counted[1]) if counted else 0, refused, ran, too_long, finding)
