@@ -1,14 +1,17 @@
 """A confirmed bundle that goes on failing gives its place back by itself, in virtual time."""
 
 import pytest
+from wherry_agent.core.acceptance import memory_bytes
 from wherry_agent.core.inputs import Ran
 from wherry_agent.core.sustained import DEFAULT_LIMITS, Sustained, add, close, is_proved
 from wherry_protocol.errors import Code
+from wherry_protocol.messages.desired import Mode, SlotRelease
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome
 
 from tests.agent.bundles import layer_image
-from tests.agent.harbour import Harbour
+from tests.agent.director import hardware_class
+from tests.agent.harbour import Harbour, afloat
 
 WINDOW_S = 30
 POOR = (True, True, True, False) * 5  # 25 % of 20, never five in a row
@@ -159,3 +162,62 @@ def test_the_device_does_not_take_it_again_before_its_penalty_is_over(aboard):
     assert [one.manifest_digest for one in harbour.live.agent.units["self"].penalties] == [
         new.digest
     ]
+
+
+def reverted_digests(harbour: Harbour) -> set[bytes | None]:
+    return {e.manifest_digest for e in harbour.events() if e.kind is Kind.REVERTED}
+
+
+@pytest.mark.parametrize("mode", [Mode.WARM, Mode.SHADOW])
+def test_what_goes_back_is_told_of_and_the_candidate_beside_it_stands_as_before(aboard, mode):
+    harbour, old, new = aboard
+    beside = harbour.director.made("1.2.0", seed=3)
+    harbour.assign(beside, mode=mode)
+    answer = harbour.model.assignment_id
+    serve(harbour, new.digest, POOR, 4)
+    assert harbour.serving == old
+    model = harbour.model
+    assert (model.outcome, model.assignment_id, model.code) == (Outcome.READY, answer, Code.OK)
+    assert (model.candidate.manifest_digest, model.candidate_mode) == (beside.digest, mode)
+    assert reverted_digests(harbour) == {new.digest}
+    [penalty] = harbour.live.agent.units["self"].penalties
+    assert penalty.manifest_digest == new.digest
+    harbour.cut().boot().connect()
+    assert harbour.serving == old
+    assert harbour.model.candidate_mode is mode
+
+
+def test_what_goes_back_after_another_was_rejected_does_not_take_its_answer(aboard):
+    harbour, old, new = aboard
+    bad = harbour.director.made("1.2.0", seed=3, golden_is_wrong=True)
+    harbour.assign(bad)
+    before = harbour.model
+    assert before.outcome is Outcome.REJECTED
+    serve(harbour, new.digest, POOR, 4)
+    assert harbour.serving == old
+    model = harbour.model
+    assert (model.outcome, model.assignment_id) == (Outcome.REJECTED, before.assignment_id)
+    assert (model.code, model.reason) == (before.code, before.reason)
+    assert reverted_digests(harbour) == {new.digest}
+
+
+def test_a_candidate_for_which_the_way_back_leaves_no_memory_goes_by_name():
+    harbour = afloat()
+    old = harbour.director.made("1.0.0", seed=1, ballast_rows=800)
+    new, beside = (harbour.director.made(f"1.{n}.0", seed=1 + n) for n in (1, 2))
+    harbour.install(old)
+    harbour.install(new)
+    harbour.publish(beside)
+    budget = memory_bytes(old.manifest) + memory_bytes(beside.manifest) - 1
+    tight = {"hardware_class": hardware_class(memory_budget_bytes=budget)}
+    release = (SlotRelease(model="digits", manifest_digest=old.digest),)
+    for attempt in (1, 2):  # the first is refused, and releases
+        wish = harbour.director.assignment(beside, mode=Mode.WARM, attempt=attempt)
+        harbour.wish([wish], releases=release, **tight)
+    assert harbour.model.outcome is Outcome.READY
+    serve(harbour, new.digest, POOR, 4)
+    assert harbour.serving == old.digest
+    model = harbour.model
+    assert (model.outcome, model.code) == (Outcome.REJECTED, Code.OVER_MEMORY)
+    assert model.candidate is None
+    assert harbour.loops.programs.keys() == {old.digest}

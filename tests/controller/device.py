@@ -310,9 +310,9 @@ class FakeDevice:
         topic = self.topics.telemetry(self.name, self.unit)
         return topic, seal_mac(message, self.keys.mac_key)
 
-    def event(self, text: str, **values: Any) -> Message:
+    def event(self, text: str, kind: Kind = Kind.LOG, **values: Any) -> Message:
         message = Event(
-            origin=self.origin(), kind=Kind.LOG, severity=Severity.INFO, text=text, **values
+            origin=self.origin(), kind=kind, severity=Severity.INFO, text=text, **values
         )
         return self.topics.event(self.name, self.unit), seal_mac(message, self.keys.mac_key)
 

@@ -1,9 +1,11 @@
 """The ways back: by command, by the gate, by the standing guard; and the emergency brake."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from wherry_protocol.errors import Code
+from wherry_protocol.messages.observed import Kind
 from wherry_protocol.messages.reported import Outcome
 
 from tests.doors.quay import TRIAL, Quay
@@ -234,8 +236,45 @@ def test_what_a_device_gave_back_by_itself_is_known_as_failed_and_not_given_agai
     assert set(quay.versions().values()) == {"1.1.1"}, "another version comes"
 
 
-def test_a_rollout_counts_a_confirmed_device_that_goes_back_by_itself_as_failed(
+def tell_of_giving_back(quay: Quay, name: str) -> None:
+    """As `give_back`, where `reported` answers another assignment than the one that failed: only
+    the event says which bundle went."""
+
+    def run(world: Any) -> None:
+        device = world.devices[name]
+        bad = device.active["digits"]
+        device.active["digits"] = device.previous.pop("digits")
+        told = {"model": "digits", "manifest_digest": bad.digest, "code": Code.ERROR_RATE}
+        world.receive(device.event("it failed for 120 s", Kind.REVERTED, **told))
+        world.receive(device.reported())
+
+    quay.at_sea(run)
+
+
+def test_what_went_back_beside_a_shadow_is_known_as_failed_and_the_shadow_is_not(
     quay: Quay,
+) -> None:
+    quay.enroll("gw0", "gw1", protocol=(1, 2))
+    quay.install("1.0.0")
+    quay.install("1.1.0")
+    quay.push("1.2.0")
+    shadow = quay.deploy("1.2.0", strategy="shadow", gate={"require": []})
+    quay.go(3)
+    tell_of_giving_back(quay, "gw0")
+    quay.go(3)
+    assert quay.rollout(shadow)["failed"] == {}
+    quay.rest("POST", f"/rollouts/{shadow['id']}/abort", {"reason": "enough"})
+    quay.go(3)
+    assert quay.versions() == {"gw0": "1.0.0", "gw1": "1.1.0"}, "what failed does not come back"
+    again = quay.deploy("1.1.0")
+    quay.go(5)
+    assert quay.versions() == {"gw0": "1.0.0", "gw1": "1.1.0"}
+    assert "gw0/self" in quay.rollout(again)["skipped"]
+
+
+@pytest.mark.parametrize("goes_back", [give_back, tell_of_giving_back])
+def test_a_rollout_counts_a_confirmed_device_that_goes_back_by_itself_as_failed(
+    quay: Quay, goes_back: Callable[[Quay, str], None]
 ) -> None:
     quay.enroll("gw0", "gw1")
     quay.install("1.0.0")
@@ -244,7 +283,7 @@ def test_a_rollout_counts_a_confirmed_device_that_goes_back_by_itself_as_failed(
     made = quay.deploy("1.1.0", stages=stages, gate={"require": []})
     quay.go(3)
     assert set(quay.versions().values()) == {"1.1.0"}
-    give_back(quay, "gw0")
+    goes_back(quay, "gw0")
     quay.go(3)
     assert "gw0/self" in quay.rollout(made)["failed"]
 

@@ -12,12 +12,13 @@ Rules:
 Each function is a rule of `update`: (state, input, surroundings) -> (state, effects).
 """
 
-from wherry_protocol.errors import Code
+from wherry_protocol.errors import Code, ContractError
 from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.replacing import replace
 
+from wherry_agent.core import acceptance
 from wherry_agent.core.effects import Effect, Punish, Release, Remember, Shadow
 from wherry_agent.core.inputs import Shadowed, StepFailed
 from wherry_agent.core.model import (
@@ -111,6 +112,21 @@ def let_go(record: ModelRecord, around: Surroundings) -> tuple[ModelRecord, tupl
         else ()
     )
     return without, (*shadow, *release_unless_kept(without, digest, around))
+
+
+def let_go_without_room(
+    record: ModelRecord, around: Surroundings
+) -> tuple[ModelRecord, tuple[Effect, ...]]:
+    """The way back serves now: what stands goes where the memory does not hold both."""
+    if not is_ready(record) or around.previous is None or around.candidate is None:
+        return record, ()
+    try:
+        acceptance.check_company(around.candidate, [around.previous], around.fit)
+    except ContractError as error:
+        without, gone = let_go(record, around)
+        reason = str(error)[:REASON_MAX]
+        return replace(without, outcome=Outcome.REJECTED, code=error.code, reason=reason), gone
+    return record, ()
 
 
 def release_unless_kept(

@@ -186,20 +186,20 @@ def fall_back(state: ModelState, given: StepFailed, around: Surroundings) -> Res
 
 
 def give_back(state: ModelState, given: Failing, around: Surroundings) -> Result:
-    """Rule 8. As in a trial: the way back serves, the bundle has to wait, the outcome is told."""
+    """Rule 8. As in a trial: the way back serves, and the bundle has to wait.
+
+    The outcome is told of the assignment that brought the bundle. Where another one has been
+    answered since (a candidate that stands, a bundle that was rejected), that answer stays, and
+    the event alone says what went back.
+    """
     bad, back = state.record.active, state.record.previous
     if bad is None or back is None or around.previous is None:
         return state, ()
-    record, gone = candidates.let_go(state.record, around)
-    record = replace(
-        record,
-        active=back,
-        previous=None,
-        is_previous_released=False,
-        outcome=Outcome.REVERTED,
-        code=Code.ERROR_RATE,
-        reason=given.text[:REASON_MAX],
-    )
+    record = replace(state.record, active=back, previous=None, is_previous_released=False)
+    if record.outcome is Outcome.CONFIRMED:
+        reason = given.text[:REASON_MAX]
+        record = replace(record, outcome=Outcome.REVERTED, code=Code.ERROR_RATE, reason=reason)
+    record, gone = candidates.let_go_without_room(record, around)
     text = f"{state.model}: {given.text}; {back.version} serves instead"
     return ModelState(record=record), (
         LoadCandidate(around.unit, state.model, back, around.previous, None),

@@ -151,16 +151,28 @@ class _Round:
             self.step(unit, row.model, used, now_s)
 
     def look_at_event(self, unit: WatchedUnit, event: Event, now_s: float) -> None:
-        """A crash, a load that was refused for lack of memory, or a slot that is damaged."""
+        """A crash, a load that was refused for lack of memory, a slot that is damaged, or a bundle
+        that the device gave back."""
         if not event.model:
             return
         if event.kind is Kind.STORAGE and event.code is Code.DIGEST:
             escalating.corrupted(self.org, unit.id, event.model, event.text, now_s)
+        if event.kind is Kind.REVERTED and event.code is Code.ERROR_RATE:
+            self._gave_back(unit, event, now_s)
         if event.code is Code.ENGINE_CRASH and event.manifest_digest:
             self.step(unit, event.model, EngineCrash(event.manifest_digest), now_s)
         elif event.code is Code.OVER_MEMORY:
             text = f"a load was refused for lack of memory: {event.text}"
             self.step(unit, event.model, OutOfMemory(text), now_s)
+
+    def _gave_back(self, unit: WatchedUnit, event: Event, now_s: float) -> None:
+        """What `reported` says of the assignment it had answered last may be another bundle's."""
+        digest = event.manifest_digest
+        if digest is None:
+            return
+        row = devices.unit(self.org.db, unit.connection, unit.unit)
+        assigning.remember_as_bad(self.org, row, digest, Code.ERROR_RATE, event.text, now_s)
+        rollouts.gave_back(self.org, unit.id, digest, event.text, now_s)
 
     def _profile(self, name: str) -> HardwareClass | None:
         if name not in self.profiles:

@@ -34,6 +34,7 @@ from wherry_controller.core.rollouts import (
 )
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.events import Event
+from wherry_controller.core.rollouts.members import MemberPhase, Return
 from wherry_controller.fleet import carrying, trustees
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.fleet.reports import Seen
@@ -256,3 +257,13 @@ def preempt(
             is_failure, is_isolated = rollout.digest == bad_digest, model is None
             event = told.PassedOver(unit_id, why, is_failure, is_isolated)
             tell(org, rollout.rollout_id, event, now_s)
+
+
+def gave_back(org: Organization, unit_id: str, digest: bytes, why: str, now_s: float) -> None:
+    """A unit went back by itself from a bundle that it had confirmed: its rollout counts that."""
+    for rollout in open_ones(org):
+        member = rollout.members.get(unit_id) if rollout.digest == digest else None
+        if member is None or member.phase is not MemberPhase.CONFIRMED:
+            continue
+        if member.way_back is Return.NONE:
+            tell(org, rollout.rollout_id, told.PassedOver(unit_id, why, is_failure=True), now_s)

@@ -130,6 +130,7 @@ def _observed_member(rollout: Rollout, member: Member, event: Observed, now_s: f
     if event.running == rollout.digest and not member.has_swapped:
         member.has_swapped = True
         rollout.changed.add(member.unit)
+    _gave_back(rollout, member, event)
     if signal is None:
         return
     if member.phase is MemberPhase.SILENT:
@@ -148,6 +149,15 @@ def _observed_member(rollout: Rollout, member: Member, event: Observed, now_s: f
         member.code = _number(event.code)
         if signal is Signal.REVERTS:
             _count_crash(rollout, member.unit, member.hardware_class, event.code, now_s)
+
+
+def _gave_back(rollout: Rollout, member: Member, event: Observed) -> None:
+    """A unit may go back from what it serves while our candidate stands beside it: then what it
+    serves from there on is where it belongs."""
+    is_other = event.running not in (None, rollout.digest, member.before)
+    if member.phase is MemberPhase.READY and is_other:
+        member.before = event.running
+        rollout.changed.add(member.unit)
 
 
 def may_retry(rollout: Rollout, member: Member, signal: Signal, code: Code | Unknown) -> bool:
