@@ -1,5 +1,7 @@
 """A confirmed bundle that goes on failing gives its place back by itself, in virtual time."""
 
+from dataclasses import replace
+
 import pytest
 from wherry_agent.core.acceptance import memory_bytes
 from wherry_agent.core.inputs import Ran
@@ -11,7 +13,7 @@ from wherry_protocol.messages.reported import Outcome
 
 from tests.agent.bundles import layer_image
 from tests.agent.director import hardware_class
-from tests.agent.harbour import Harbour, afloat
+from tests.agent.harbour import SETTINGS, Harbour, afloat
 
 WINDOW_S = 30
 POOR = (True, True, True, False) * 5  # 25 % of 20, never five in a row
@@ -95,6 +97,19 @@ def test_a_confirmed_bundle_that_fails_for_two_minutes_gives_its_place_back_and_
     harbour.cut().boot().connect()
     assert harbour.serving == old
     assert harbour.model.outcome is Outcome.REVERTED, "its document does not bring it again"
+
+
+def test_an_owner_without_breakers_has_the_two_minutes_nevertheless():
+    harbour = afloat(settings=replace(SETTINGS, breaker=None))
+    old, new = (harbour.director.made(f"1.{n}.0", seed=1 + n) for n in (0, 1))
+    harbour.install(old)
+    harbour.install(new)
+    serve(harbour, new.digest, (False,) * 20, 3)
+    assert harbour.serving == new.digest
+    serve(harbour, new.digest, (False,) * 20, 1)
+    assert harbour.serving == old.digest
+    assert harbour.model.code is Code.ERROR_RATE
+    assert not [e for e in harbour.events() if e.kind is Kind.BREAKER]
 
 
 def test_what_never_fails_for_two_minutes_on_end_stays(aboard):

@@ -9,6 +9,7 @@ Rules:
    still fails opens its own again.
 4. What fails for two minutes on end (core/sustained.py) goes back to `previous` for good, under the
    same conditions and never below the security floor; without one it stays, and the breaker stands.
+   That holds where the owner has switched breakers off, too.
 """
 
 from wherry_protocol.errors import Code, NotFoundError
@@ -33,7 +34,7 @@ SECOND_US = 1_000_000
 
 def ran(turn: Turn, given: Ran) -> None:
     """What a bundle's latest inferences came to, in their order."""
-    if _guarded_digest(turn, given.unit, given.model) != given.manifest_digest:
+    if _confirmed_digest(turn, given.unit, given.model) != given.manifest_digest:
         return
     for is_good in given.outcomes:
         happened = Happened.SUCCEEDED if is_good else Happened.FAILED
@@ -134,13 +135,19 @@ def reason(unit: UnitState, model: str) -> str:
 # --- one step
 
 
-def _guarded_digest(turn: Turn, unit_name: str, model: str) -> bytes | None:
-    """The bundle of the model that a breaker may guard now."""
+def _confirmed_digest(turn: Turn, unit_name: str, model: str) -> bytes | None:
+    """The bundle of the model that serves and is not on trial."""
     state = turn.unit(unit_name).models.get(model)
-    is_guarded = turn.agent.settings.breaker is not None
-    if state is None or not is_guarded or state.phase is Phase.TRIAL:
+    if state is None or state.phase is Phase.TRIAL or state.record.active is None:
         return None
-    return None if state.record.active is None else state.record.active.manifest_digest
+    return state.record.active.manifest_digest
+
+
+def _guarded_digest(turn: Turn, unit_name: str, model: str) -> bytes | None:
+    """The bundle of the model that a breaker may guard now; none where the owner wants none."""
+    if turn.agent.settings.breaker is None:
+        return None
+    return _confirmed_digest(turn, unit_name, model)
 
 
 def _breaker(turn: Turn, unit_name: str, model: str) -> Breaker:
