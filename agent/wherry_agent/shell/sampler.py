@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wherry_native.loop import Hold
 from wherry_protocol.hardware import EnergyModel, HardwareClass
 from wherry_protocol.messages.desired import TelemetryConfig
 from wherry_protocol.names import SELF
@@ -28,7 +29,17 @@ from wherry_agent.telemetry.energy import (
 from wherry_agent.telemetry.glance import counted, plain
 from wherry_agent.telemetry.pack import resources_pack, unit_base
 from wherry_agent.telemetry.sampling import ACTIVE, SHADOW, Look
-from wherry_agent.telemetry.shadow import Heat, Limits, hold
+from wherry_agent.telemetry.shadow import (
+    Cost,
+    Heat,
+    Limits,
+    Spending,
+    expected,
+    hold,
+    spending,
+)
+
+NO_COST = Unavailable("no active bundle")
 
 
 class Sampler:
@@ -52,6 +63,8 @@ class Sampler:
         self._trials: dict[str, Snapshot] = {}
         self._cpu: CpuMark | None = None
         self._resources: Mapping[str, float | Unavailable] = {}
+        self._spending: Mapping[str, Spending | None] = {}  # by model that has a shadow
+        self._holds: Mapping[str, Hold] = {}
         self._now_us = now_us
         self._metered_us = now_us
         self._closed: queue.SimpleQueue[Look] = queue.SimpleQueue()
@@ -109,20 +122,32 @@ class Sampler:
         return replace(look, counters=replace(look.counters, refused=refused))
 
     def _hold_shadows(self, looks: list[Look]) -> None:
-        """In the next interval: by the costs of this one, and by the latest temperature."""
+        """In the next interval: by what both cost when they last ran, and the temperature."""
         hardware = self.hardware()
-        shadowed = {look.model for look in looks if look.slot == SHADOW}
+        shadowed = {look.model: look for look in looks if look.slot == SHADOW}
         if hardware is None or not shadowed:
+            self._spending = {}
             return
         rail, basis = self._snapshot().rail, self._meter.basis(self._energy_model())
         costs = sampling.energy_now(self._state, self._now_us, looks, rail, basis)
+        active = {look.model: costs[look.key] for look in looks if look.slot == ACTIVE}
         heat = Heat(self._resources.get("temperature"), hardware.temperature_c_max)
         limits = Limits(hardware.energy_uj_max, hardware.power_mw_max)
-        both = [look for look in looks if look.slot in (ACTIVE, SHADOW)]
-        self._host.hold_shadows({
-            model: hold(heat, [costs[one.key] for one in both if one.model == model], limits)
-            for model in shadowed
-        })  # fmt: skip
+        known = {
+            model: self._spent(look, active.get(model, NO_COST), costs[look.key])
+            for model, look in shadowed.items()
+        }
+        self._spending = known
+        self._holds = {
+            model: hold(heat, expected(one, active.get(model, NO_COST)), limits)
+            for model, one in known.items()
+        }
+        self._host.hold_shadows(self._holds)
+
+    def _spent(self, look: Look, active: Cost, shadow: Cost) -> Spending | None:
+        was_held = self._holds.get(look.model, Hold.NONE) is not Hold.NONE
+        before = self._spending.get(look.model)
+        return spending(before, was_held, look.key, active, shadow, self._now_us)
 
     def _energy_model(self) -> EnergyModel | None:
         hardware = self.hardware()

@@ -7,7 +7,7 @@ Pure. Counts are totals since the shadow was set, under a key that is never used
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +40,7 @@ class ShadowCounts:
     primary_latency: Sketch = EMPTY
 
 
+KNOWN_US_MAX: Final = 3_600_000_000
 COUNTS: Final = tuple(one.name for one in fields(ShadowCounts) if one.name != "primary_latency")
 
 
@@ -96,8 +97,47 @@ class Limits:
     power_mw: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the bundle `key` cost as a shadow, and the active one beside it, when both last ran."""
+
+    key: str
+    at_us: int
+    active: EnergyFigure
+    shadow: EnergyFigure
+
+
+Cost = EnergyFigure | Unavailable
+
+
+def spending(
+    before: Spending | None, was_held: bool, key: str, active: Cost, shadow: Cost, now_us: int
+) -> Spending | None:
+    """After an interval. One in which the shadow was held says nothing new of it, and what is
+    older than an hour is not known any more: then one interval finds out again."""
+    if isinstance(active, EnergyFigure) and isinstance(shadow, EnergyFigure) and not was_held:
+        return Spending(key, now_us, active, shadow)
+    if before is None or before.key != key or now_us - before.at_us >= KNOWN_US_MAX:
+        return None
+    return before
+
+
+def expected(known: Spending | None, active: Cost) -> tuple[Cost, ...]:
+    """What both would cost now: a shadow runs on the active one's inputs, so its power goes with
+    the rate at which those come."""
+    if known is None or not isinstance(active, EnergyFigure):
+        return (active,)
+    before, now = _rate(known.active), _rate(active)
+    mean_mw = known.shadow.mean_mw * now / before if before else known.shadow.mean_mw
+    return active, replace(known.shadow, mean_mw=mean_mw)
+
+
+def _rate(cost: EnergyFigure) -> float:
+    return cost.mean_mw / cost.per_inference_uj if cost.per_inference_uj else 0.0
+
+
 def hold(heat: Heat, costs: Iterable[EnergyFigure | Unavailable], limits: Limits) -> Hold:
-    """Why the shadow must not run now, by the latest figures. What nobody knows holds nothing."""
+    """Why the shadow must not run now, by what both cost. What nobody knows holds nothing."""
     if isinstance(heat.now_c, float) and heat.max_c is not None and heat.now_c > heat.max_c:
         return Hold.TEMPERATURE
     known = [one for one in costs if isinstance(one, EnergyFigure)]

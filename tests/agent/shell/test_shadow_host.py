@@ -4,6 +4,7 @@ import time
 from hashlib import sha256
 
 import pytest
+from wherry_agent.config import parse_config
 from wherry_agent.core.effects import (
     Divert,
     Isolate,
@@ -13,18 +14,21 @@ from wherry_agent.core.effects import (
     Shadow,
     Swap,
 )
-from wherry_agent.core.inputs import Shadowed, StepFailed
+from wherry_agent.core.inputs import Sampled, Shadowed, StepFailed
 from wherry_agent.core.record import Slot
 from wherry_agent.shell.blob_store import BlobStore
 from wherry_agent.shell.loop_host import LoopHost
+from wherry_agent.shell.sampler import Sampler
 from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
-from wherry_agent.telemetry.shadow import Heat, Limits, hold
+from wherry_agent.telemetry.shadow import KNOWN_US_MAX, Heat, Limits, expected, hold, spending
 from wherry_native.engine import Program
 from wherry_native.loop import Hold
 from wherry_protocol.codec import decode
 from wherry_protocol.manifest import Manifest, StatePolicy
+from wherry_protocol.messages.desired import TelemetryConfig
 
 from tests.agent.bundles import layer_image, make_bundle
+from tests.agent.director import hardware_class
 from tests.agent.sim_disk import SimDisk
 from tests.engine import programs
 
@@ -75,7 +79,8 @@ class Aboard:
 
     def seen(self):
         stats = self.loop.shadow_stats()
-        return stats.compared + stats.skipped_sampling + stats.skipped_deadline
+        skipped = (stats.skipped_sampling, stats.skipped_energy, stats.skipped_deadline)
+        return stats.compared + sum(skipped)
 
     @property
     def loop(self):
@@ -172,6 +177,47 @@ def test_a_shadow_that_was_asked_for_after_its_own_switch_does_not_run(aboard):
     assert aboard.loop.shadow is None
 
 
+def energies(sent: list[Sampled]) -> dict[str, float]:
+    """µJ per inference by slot, of the latest pack of each."""
+    found = {}
+    for one in sent:
+        slot = one.pack[0].base_name.rstrip("/").rsplit("/", 1)[-1]
+        for record in one.pack:
+            if record.name == "energy.per_inference":
+                found[slot] = record.value * 1e6
+    return found
+
+
+def test_a_shadow_that_costs_too_much_is_held_in_every_interval_that_follows(aboard, tmp_path):
+    sent: list[Sampled] = []
+    config = parse_config(f'state_dir = "{tmp_path}"\n[energy]\nsource = "model"\n', tmp_path)
+    sampler = Sampler(config, "acme", "gw", aboard.host, 0, sent.append)
+    sampler.configure(TelemetryConfig(performance_s=1, resources_s=3600))
+    sampler.hardware = hardware_class
+    aboard.load("1.0.0", layer_image(1))
+    aboard.load("1.1.0", layer_image(2, ballast_rows=4_000))  # of the same inputs, and dear
+    aboard.swap("1.0.0")
+    aboard.shadow("1.1.0")
+
+    def interval(number: int) -> tuple[int, int]:
+        """(compared, skipped) so far, when another second is over."""
+        for _ in range(5):
+            aboard.infer(bytes(16))
+        sampler.tick(number * 1_000_000)
+        stats = aboard.loop.shadow_stats()
+        return stats.compared, stats.skipped_energy
+
+    assert interval(1) == (5, 0)
+    costs = energies(sent)
+    limit = (costs["active"] * costs["shadow"]) ** 0.5  # far from either
+    sampler.hardware = lambda: hardware_class(energy_uj_max=limit)
+    assert interval(2) == (10, 0)
+    assert [interval(n) for n in (3, 4, 5)] == [(10, 5), (10, 10), (10, 15)]
+    sampler.tick(3_700 * 1_000_000)  # an hour later nobody knows: one interval finds out
+    assert interval(3_701) == (15, 15)
+    assert interval(3_702) == (15, 20)
+
+
 # --- when it must not run
 
 COSTS = [
@@ -196,3 +242,32 @@ COSTS = [
 )
 def test_heat_and_energy_hold_a_shadow(now_c, max_c, costs, limits, held):
     assert hold(Heat(now_c, max_c), costs, limits) is held
+
+
+FAST = EnergyFigure(100.0, 50.0, 0.1, "measured:hwmon")
+SLOW = EnergyFigure(100.0, 5.0, 0.1, "measured:hwmon")
+DEAR = EnergyFigure(400.0, 200.0, 0.1, "measured:hwmon")
+
+
+def test_what_a_held_shadow_would_use_goes_with_the_rate_of_its_inputs():
+    known = spending(None, False, "7", FAST, DEAR, 0)
+    assert known is not None
+    assert expected(known, FAST) == (FAST, DEAR)
+    active, shadow = expected(known, SLOW)  # a tenth of the inputs
+    assert (active, shadow.per_inference_uj, shadow.mean_mw) == (SLOW, 400.0, pytest.approx(20.0))
+    assert expected(known, Unavailable("none")) == (Unavailable("none"),)
+
+
+@pytest.mark.parametrize(
+    ("was_held", "key", "shadow", "now_us", "is_known"),
+    [
+        (True, "7", Unavailable("held"), 60_000_000, True),
+        (True, "7", SLOW, 60_000_000, True),  # one that had begun before it was held
+        (True, "8", Unavailable("held"), 60_000_000, False),  # another bundle
+        (True, "7", Unavailable("held"), KNOWN_US_MAX, False),
+        (False, "7", Unavailable("no inference"), 60_000_000, True),
+    ],
+)
+def test_what_is_known_of_a_shadow_holds_while_it_is_held(was_held, key, shadow, now_us, is_known):
+    before = spending(None, False, "7", FAST, DEAR, 0)
+    assert spending(before, was_held, key, FAST, shadow, now_us) == (before if is_known else None)
