@@ -13,7 +13,6 @@ from wherry_native.program import read_program
 
 from tests.compiler.onnx_models import ModelWriter
 
-
 NONE, THREE = np.int8(0), np.int8(3)
 
 
