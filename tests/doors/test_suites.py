@@ -159,6 +159,34 @@ def test_a_rollout_that_went_back_is_verified_too(quay: Quay) -> None:
     assert (run["suite"], run["target"], run["outcome"]) == ("restored", made["id"], "passed")
 
 
+def test_a_way_back_from_which_nobody_came_is_not_verified(quay: Quay) -> None:
+    quay.enroll("gw0", "gw1")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    made = quay.deploy("1.1.0", return_after_s=60.0)
+    quay.go(3)
+    for device in quay.devices.values():
+        device.is_deaf = True
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "wrong weights"})
+    quay.go(5)
+    quay.be_quiet(85)
+    assert len(quay.rollout(made)["not_back"]) == 2
+    [run] = quay.rest("GET", "/verifications")
+    assert (run["suite"], run["outcome"]) == ("restored", "failed")
+    assert run["reason"] == "no device came back, 2 did not"
+    ends = [row for row in quay.audited() if row["action"] == "verification.end"]
+    assert [(row["subject"], row["reason"]) for row in ends] == [(run["id"], "failed")]
+
+
+def test_a_large_run_is_followed_without_its_units(quay: Quay) -> None:
+    fleet(quay)
+    quay.devices["gw2"].is_mute = True
+    run = verified(quay, suite="smoke")
+    brief = quay.rest("GET", f"/verifications/{run['id']}", is_brief=True)
+    assert brief == {key: value for key, value in run.items() if key != "units"}
+    assert brief["counts"] == {"open": 1, "passed": 2}
+
+
 def test_a_drill_swaps_rolls_back_verifies_and_says_how_long_it_took(quay: Quay) -> None:
     fleet(quay, 2)
     file = quay.data.root / "drill.toml"

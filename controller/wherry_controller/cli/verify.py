@@ -109,10 +109,12 @@ def drill(
 
 def _run(body: dict[str, Any], report: Path | None, wait: bool) -> None:
     made = ask("POST", "/verifications", body=body)
+    path, outcome = f"/verifications/{made['id']}", made["outcome"]
     with working(f"{made['id']}: {len(made['units'])} units"):
-        while wait and made["outcome"] == "running":
+        while wait and outcome == "running":
             time.sleep(LOOK_S)
-            made = ask("GET", f"/verifications/{made['id']}")
+            outcome = ask("GET", path, query={"is_brief": True})["outcome"]
+    made = ask("GET", path) if wait else made
     text = report_text(made)
     if report is not None:
         is_json = report.suffix == ".json"

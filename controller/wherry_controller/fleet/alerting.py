@@ -23,7 +23,7 @@ from wherry_controller.core import alerts as core
 from wherry_controller.core.alerts import Alert, State
 from wherry_controller.core.audit_chain import AuditRow
 from wherry_controller.core.notify import HOOKS, Cause, Kind, Matter, Route, cause_of, chosen, rank
-from wherry_controller.fleet import afterwatch, escalating, guarding
+from wherry_controller.fleet import afterwatch, escalating, guarding, verifying
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import alerts, audit, deliveries, meta
 from wherry_controller.store import rollouts as notes
@@ -168,6 +168,7 @@ def _take_audit(org: Organization, now_s: float) -> None:
             report = json.loads(row.details).get("report", {})
             afterwatch.rollout_finished(org, row.subject, row.reason, now_s)
             escalating.rollout_finished(org, row.subject, report, now_s)
+            verifying.rollout_finished(org, row.subject, row.reason, now_s)
         if row.action in OVER:
             _is_over(org, row.subject, now_s)
     if found:

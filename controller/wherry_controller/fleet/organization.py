@@ -68,7 +68,6 @@ class Organization:
     exams: dict[ExamKey, tuple[Examination, Exam]] | None = None  # open ones; None: to be read
     exams_to_resume: set[ExamKey] = field(default_factory=set)
     exam_questions: dict[bytes, ExamKey] = field(default_factory=dict)
-    reverts_looked_s: float = 0.0  # when rollouts that went back were looked for
     has_waiting: bool = True  # examinations that wait for their turn; found out at the first tick
     _keys: dict[bytes, ConnectionKeys] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ Rules:
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from wherry_controller.core.assurance.keeping import exam_from_json, exam_to_jso
 from wherry_controller.core.assurance.limits import FigureLimits
 from wherry_controller.core.assurance.suites import OF_CANDIDATE, SUITES, Exam, Step, Verdict
 from wherry_controller.core.plans.plan import parse_plan
+from wherry_controller.core.rollouts import State
 from wherry_controller.core.rollouts.members import MemberPhase, Return
 from wherry_controller.fleet import (
     asking,
@@ -53,7 +54,6 @@ SERVES_WELL: Final = (Outcome.CONFIRMED, Outcome.READY)  # a candidate leaves th
 CHECKS: Final = ("deployment", "restored")  # whether what shall serve does
 REPORTS_WAITED: Final = 3
 SHORTEST_WAIT_S: Final = 180.0  # a device may still count an interval that was longer
-LOOK_S: Final = 10.0  # between two looks for rollouts that went back
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +99,42 @@ def start_on(org: Organization, run: Run, units: Iterable[str], who: str, now_s:
 
 
 def verify_restored(
-    org: Organization, model: str, target: str, units: Iterable[str], who: str, now_s: float
+    org: Organization,
+    model: str,
+    target: str,
+    units: Collection[str],
+    who: str,
+    now_s: float,
+    lost: int = 0,
 ) -> str | None:
     """A way back is done when its devices have proved what they serve now; the run's id.
 
-    None where they serve nothing of the model any more.
+    None where they serve nothing of the model any more: with none of them `lost` that is how it
+    was before, and good.
     """
-    run = Run("restored", target, model, reason=f"after the way back: {target}")
+    away = f", {lost} did not" if lost else ""
+    run = Run("restored", target, model, reason=f"after the way back: {target}{away}")
     assurance.select_units(org.db, units)
     if kept.serving(org.db, model):
         return start_on(org, run, units, who, now_s)
-    why = "nothing served before"
-    row = Verification(f"restored-{target}", "restored", target, model, who, why, now_s)
-    kept.put(org.db, replace(row, ended_s=now_s, outcome="passed"))
+    run_id = f"restored-{target}"
+    why = f"{'nothing served before' if units else 'no device came back'}{away}"
+    outcome = "failed" if lost else "passed"
+    kept.put(org.db, Verification(run_id, "restored", target, model, who, why, now_s,
+                                  ended_s=now_s, outcome=outcome))  # fmt: skip
+    org.record(now_s, SYSTEM, "verification.end", run_id, outcome, suite="restored", model=model,
+               passed=0, failed={})  # fmt: skip
     return None
 
 
-def look_at_reverts(org: Organization, now_s: float) -> None:
-    """Rollouts that have sent their devices back: those that are back are verified."""
-    for rollout_id, model in kept.unverified_reverts(org.db):
-        members = rollouts.load(org, rollout_id).members.values()
-        units = [member.unit for member in members if member.way_back is Return.BACK]
-        verify_restored(org, model, rollout_id, units, SYSTEM, now_s)
+def rollout_finished(org: Organization, rollout_id: str, state: str, now_s: float) -> None:
+    """A rollout that has sent its devices back: those that are back are verified."""
+    if state != State.REVERTED.value:
+        return
+    rollout = rollouts.load(org, rollout_id)
+    back = [m.unit for m in rollout.members.values() if m.way_back is Return.BACK]
+    lost = rollout.returns[Return.LOST]
+    verify_restored(org, rollout.model, rollout_id, back, SYSTEM, now_s, lost)
 
 
 def _examination(org: Organization, run: Run, run_id: str, serving: Serving) -> Examination:
@@ -247,23 +261,19 @@ def _keep(
 
 def _end_run(org: Organization, run_id: str, now_s: float) -> None:
     """The verdict of the run, when nothing is left (rule 2)."""
-    if kept.left(org.db, run_id):
+    if kept.is_under_way(org.db, run_id):
         return
     run = kept.get(org.db, run_id)
     counted = kept.counts(org.db, run_id)
-    outcome = "failed" if counted.get("failed") else "passed"
+    failed = counted.get("failed", 0)
+    outcome = "failed" if failed else "passed"
     kept.put(org.db, replace(run, ended_s=now_s, outcome=outcome))
-    failed = {
-        f"{row.connection}/{row.unit}": row.failure
-        for row in kept.exams_of(org.db, run_id)
-        if row.outcome == "failed"
-    }
-    named = dict(list(failed.items())[:NAMES_MAX])
+    named = dict(kept.failed_of(org.db, run_id, NAMES_MAX))
     org.record(now_s, SYSTEM, "verification.end", run_id, outcome, suite=run.suite,
                model=run.model, passed=counted.get("passed", 0), failed=named)  # fmt: skip
     if run.suite == "restored":
         text = f"rollback of {run.model} ({run_id}): {counted.get('passed', 0)} verified"
-        text += f", {len(failed)} not: {', '.join(list(named)[:3])}" if failed else ""
+        text += f", {failed} not: {', '.join(list(named)[:3])}" if failed else ""
         _tell(org, "critical" if failed else "info", f"restored:{run_id}", text, now_s)
 
 
@@ -397,9 +407,6 @@ def watch(org: Organization, seen: Iterable[Seen], now_s: float) -> None:
 
 def tick(org: Organization, now_s: float) -> None:
     """What is late has failed; who waited may begin; what a former process asked is asked again."""
-    if not 0 <= now_s - org.reverts_looked_s < LOOK_S:
-        org.reverts_looked_s = now_s
-        look_at_reverts(org, now_s)
     exams = open_exams(org)
     if not exams:
         org.exam_questions.clear()

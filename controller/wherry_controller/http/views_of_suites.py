@@ -19,13 +19,13 @@ def about(db: Database, target: str, digest: bytes) -> list[dict[str, Any]]:
     return [_head(row) for row in kept.about(db, target, digest)]
 
 
-def verification(db: Database, run_id: str) -> dict[str, Any]:
-    """One run in full."""
+def verification(db: Database, run_id: str, *, is_brief: bool = False) -> dict[str, Any]:
+    """One run in full, or how it stands without its units."""
+    found = _head(kept.get(db, run_id)) | {"counts": kept.counts(db, run_id)}
+    if is_brief:
+        return found
     versions = {row.digest: row.version for row in registry.bundles(db)}
-    return _head(kept.get(db, run_id)) | {
-        "counts": kept.counts(db, run_id),
-        "units": [_examination(row, versions) for row in kept.exams_of(db, run_id)],
-    }
+    return found | {"units": [_examination(row, versions) for row in kept.exams_of(db, run_id)]}
 
 
 def _head(row: Verification) -> dict[str, Any]:

@@ -414,6 +414,11 @@ def units_were_released(db: Database) -> None:
     db.execute("ALTER TABLE units ADD COLUMN released_s REAL NOT NULL DEFAULT 0")
 
 
+def examinations_by_run(db: Database) -> None:
+    """What is left of a run, and who failed, without its documents."""
+    db.execute("CREATE INDEX examinations_by_run ON examinations (verification, outcome)")
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -431,6 +436,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     who_joined_is_owed,
     self_test_by_itself,
     units_were_released,
+    examinations_by_run,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -81,15 +81,6 @@ def running(db: Database) -> list[Verification]:
     return rows.many(db, Verification, "verifications", "WHERE outcome = 'running' ORDER BY rowid")
 
 
-def unverified_reverts(db: Database) -> list[tuple[str, str]]:
-    """(id, model) of rollouts that were sent back and were not looked at after that."""
-    found = db.execute(
-        "SELECT id, model FROM rollouts r WHERE state = 'reverted' AND NOT EXISTS "
-        "(SELECT 1 FROM verifications v WHERE v.suite = 'restored' AND v.target = r.id)"
-    ).fetchall()
-    return [(rollout, model) for rollout, model in found]
-
-
 def passed(db: Database, digest: bytes) -> list[tuple[str, str, str]]:
     """(suite, class, environment) in which the bundle passed, each once."""
     sql = (
@@ -139,17 +130,32 @@ def exams_in(db: Database, outcome: str, limit: int) -> list[Examination]:
     return rows.many(db, Examination, "examinations", tail, (outcome, limit))
 
 
-def left(db: Database, verification_id: str) -> int:
-    """How many of a run have no verdict yet."""
+def is_under_way(db: Database, verification_id: str) -> bool:
+    """Has any of a run no verdict yet?"""
     sql = (
-        "SELECT count(*) FROM examinations WHERE verification = ? AND outcome IN ('waiting','open')"
+        "SELECT EXISTS (SELECT 1 FROM examinations INDEXED BY examinations_by_run "
+        "WHERE verification = ? AND outcome IN ('waiting', 'open'))"
     )
-    return int(rows.scalar(db, sql, (verification_id,)))
+    return bool(rows.scalar(db, sql, (verification_id,)))
+
+
+def failed_of(db: Database, verification_id: str, limit: int) -> list[tuple[str, str]]:
+    """(unit, why) of at most `limit` of a run that failed."""
+    found = db.execute(
+        "SELECT connection || '/' || unit, failure FROM examinations "
+        "INDEXED BY examinations_by_run WHERE verification = ? AND outcome = 'failed' "
+        "ORDER BY connection, unit, model LIMIT ?",
+        (verification_id, limit),
+    ).fetchall()
+    return [(unit, why) for unit, why in found]
 
 
 def counts(db: Database, verification_id: str) -> dict[str, int]:
     """Examinations of a run by outcome."""
-    sql = "SELECT outcome, count(*) FROM examinations WHERE verification = ? GROUP BY 1"
+    sql = (
+        "SELECT outcome, count(*) FROM examinations INDEXED BY examinations_by_run "
+        "WHERE verification = ? GROUP BY 1"
+    )
     return dict(db.execute(sql, (verification_id,)).fetchall())
 
 

@@ -34,6 +34,6 @@ def everything(desk: At, limit: int = 100) -> list[dict[str, Any]]:
 
 
 @router.get("/verifications/{run_id}", operation_id="verifications.show")
-def show(run_id: str, desk: At) -> dict[str, Any]:
-    """Its outcome, and each unit's steps with what they found."""
-    return views_of_suites.verification(desk.reader, run_id)
+def show(run_id: str, desk: At, is_brief: bool = False) -> dict[str, Any]:
+    """Its outcome, and each unit's steps with what they found; brief: counts, without units."""
+    return views_of_suites.verification(desk.reader, run_id, is_brief=is_brief)
