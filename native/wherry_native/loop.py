@@ -214,7 +214,8 @@ class Loop:
 
         Outputs agree where the first one's largest element is the same, or, with `tolerance_lsb`,
         where every element is within it. `deadline_us` 0: none. Returns when the loop has let go
-        of the shadow before. Raises EngineError WH_ERR_BUSY, WH_ERR_MEMORY, WH_ERR_ARGUMENT.
+        of the shadow before, whose statistics are final then; a new one's begin anew. On an error
+        there is no shadow. Raises EngineError WH_ERR_BUSY, WH_ERR_MEMORY, WH_ERR_ARGUMENT.
         """
         config = ffi.new("wh_shadow_config *")
         config.sample_bp = sample_bp
@@ -222,9 +223,12 @@ class Loop:
         config.tolerance_lsb = tolerance_lsb or 0
         config.deadline_ns = deadline_us * _NS_PER_US
         wanted = ffi.NULL if instance is None else instance._instance
-        self._held.shadow = None
-        _check(lib.wh_loop_shadow(self._loop, wanted, config))
-        self._held.shadow = instance
+        status = lib.wh_loop_shadow(self._loop, wanted, config)
+        if status != 0:
+            lib.wh_loop_shadow(self._loop, ffi.NULL, ffi.NULL)  # whatever was refused
+        # Not before: the one that was there may run until the call returns.
+        self._held.shadow = instance if status == 0 else None
+        _check(status)
 
     @property
     def shadow(self) -> Instance | None:

@@ -1,9 +1,11 @@
 """The shadow of a loop: it runs after the answer, on a sample, and nobody who waits feels it."""
 
 import threading
+import weakref
 
 import pytest
 from wherry_agent.shell.inference_request import dequantize, quantize
+from wherry_native import loop as loops
 from wherry_native.engine import EngineError, Program
 from wherry_native.loop import Hold, Instance, Loop, in_sample
 
@@ -183,6 +185,58 @@ def test_an_instance_is_in_one_place_at_a_time(loop, two):
         loop.swap(instance)
     loop.set_shadow(None)
     loop.swap(instance)
+
+
+class Noting:
+    """The library, with a note of each return from `wh_loop_shadow`."""
+
+    def __init__(self, library, notes):
+        self._library, self._notes = library, notes
+
+    def __getattr__(self, name):
+        return getattr(self._library, name)
+
+    def wh_loop_shadow(self, *arguments):
+        status = self._library.wh_loop_shadow(*arguments)
+        self._notes.append("returned")
+        return status
+
+
+@pytest.mark.parametrize("another", [True, False])
+def test_a_shadow_lives_until_the_loop_has_let_go_of_it(loop, two, monkeypatch, another):
+    loop.swap(Instance(two[0], tag=1))
+    before = Instance(two[1], tag=2)
+    loop.set_shadow(before)
+    notes = []
+    weakref.finalize(before, notes.append, "freed")
+    del before
+    monkeypatch.setattr(loops, "lib", Noting(loops.lib, notes))
+    loop.set_shadow(Instance(two[1], tag=3) if another else None)
+    assert notes == ["returned", "freed"]
+
+
+def test_after_a_refused_shadow_there_is_none(loop, two):
+    loop.swap(Instance(two[0], tag=1))
+    before, after = (Instance(two[1], tag=tag) for tag in (2, 3))
+    loop.set_shadow(before)
+    with pytest.raises(EngineError, match="ARGUMENT"):
+        loop.set_shadow(after, sample_bp=10_001)
+    assert loop.shadow is None
+    loop.set_shadow(after)
+    loop.set_shadow(before)
+
+
+def test_the_counts_of_a_shadow_are_final_when_it_is_taken_away(loop, two):
+    loop.swap(Instance(two[0], tag=1))
+    shadow = Instance(two[1], tag=2)
+    loop.set_shadow(shadow)
+    for one in INPUTS[:50]:
+        loop.infer(one, WAIT_S)
+    loop.set_shadow(None)
+    assert _seen(loop) == 50
+    assert loop.shadow_stats().compared == shadow.stats().inferences
+    loop.set_shadow(shadow)
+    assert _seen(loop) == 0
 
 
 def test_inputs_or_outputs_of_another_length_are_never_compared(loop, two):

@@ -274,8 +274,7 @@ class LoopHost:
         """Recurrent state begins anew, unless it was warmed up as a shadow and carries over."""
         bundle = None if digest is None else model.bundles[digest]
         was_shadow = model.shadow is not None and model.shadow == digest
-        if was_shadow and bundle is not None:
-            self.closing(self._look(model, bundle))  # what it counted as a shadow
+        if was_shadow:
             self._end_shadow(model)
         if bundle is None or model.loop.active is bundle.instance:
             return
@@ -295,9 +294,19 @@ class LoopHost:
             self._point(model)
 
     def _end_shadow(self, model: ModelLoop) -> None:
+        self._stop_shadow(model)
         model.shadow = None
-        if model.loop.shadow is not None:
-            model.loop.set_shadow(None)
+
+    def _stop_shadow(self, model: ModelLoop) -> None:
+        """It runs no more, for now or for good; what it counted up to here is told."""
+        running = model.loop.shadow
+        if running is None:
+            return
+        kept = tuple(model.loop.take_disagreements())
+        model.loop.set_shadow(None)
+        bundle = None if model.shadow is None else model.bundles.get(model.shadow)
+        if bundle is not None and bundle.instance is running:
+            self.closing(replace(self._shadow_look(model, bundle), disagreements=kept))
 
     def _divert(self, effect: Divert) -> None:
         model = self._model(effect.model)
@@ -318,8 +327,8 @@ class LoopHost:
         answering = None if self.is_isolated else model.answering
         wanted = None if answering is None else answering.instance
         shadow = None if self.is_isolated else model.shadowing
-        if model.loop.shadow is not None and shadow is None:
-            model.loop.set_shadow(None)
+        if shadow is None:
+            self._stop_shadow(model)
         if model.loop.active is not wanted:
             model.loop.swap(wanted)
         if shadow is not None and model.loop.shadow is not shadow.instance:
@@ -354,9 +363,9 @@ class LoopHost:
             bundle = model.bundles.get(digest)
             if bundle is None:
                 return
-            last = self._look(model, bundle)
             if digest == model.shadow:
                 self._end_shadow(model)
+            last = self._look(model, bundle)
             del model.bundles[digest]
             self._by_number.pop(bundle.number, None)
         self.closing(last)
@@ -410,11 +419,14 @@ class LoopHost:
     def _look(self, model: ModelLoop, bundle: Bundle) -> Look:
         """Under the lock: a shadow stays one meanwhile."""
         if model.loop.shadow is bundle.instance:
-            counts = counts_of(model.loop.shadow_stats())
-            key = f"{bundle.key}.{model.session}"
-            return replace(_look(bundle, SHADOW), shadow=counts, shadow_key=key)
+            return self._shadow_look(model, bundle)
         is_active = bundle.slot.manifest_digest == model.active
         return _look(bundle, ACTIVE if is_active else PREVIOUS)
+
+    def _shadow_look(self, model: ModelLoop, bundle: Bundle) -> Look:
+        counts = counts_of(model.loop.shadow_stats())
+        key = f"{bundle.key}.{model.session}"
+        return replace(_look(bundle, SHADOW), shadow=counts, shadow_key=key)
 
     def disagreements(self) -> dict[str, tuple[Disagreement, ...]]:
         """The few that were kept since the last call, by the key of the shadow's bundle."""

@@ -126,10 +126,11 @@ def performance(
 def _everyone(
     state: Sampling, looks: Sequence[Look]
 ) -> tuple[dict[str, Look], dict[str, Counters]]:
-    """Each look of the interval and what was done up to it, in its slot: by key and slot."""
+    """Each look of the interval and what was done up to it, in its slot: by key, slot and, where a
+    shadow ended and began again, by its counts."""
     known, everyone, done = dict(state.counters), {}, {}
     for look in (*state.closed, *looks):
-        place = f"{look.key} {look.slot}"
+        place = f"{look.key} {look.slot} {look.shadow_key}"
         before = known.get(look.key, Counters())
         everyone[place], done[place] = look, since(look.counters, before)
         known[look.key] = look.counters

@@ -209,6 +209,7 @@ int wh_shadow_fill(wh_shadow *shadow, wh_instance *instance, const wh_shadow_con
     for (uint32_t i = 0; i < WH_DISAGREEMENTS_MAX; i++) {
         shadow->samples[i].bytes = bytes + (i + 1) * sample_bytes;
     }
+    memset(&shadow->stats, 0, sizeof shadow->stats);
     shadow->config = *config;
     shadow->instance = instance;
     return WH_OK;
@@ -221,7 +222,11 @@ void wh_shadow_empty(wh_shadow *shadow)
     }
     free(shadow->pair);
     free(shadow->theirs);
-    uint32_t hold = shadow->hold;
-    memset(shadow, 0, sizeof *shadow);
-    shadow->hold = hold;
+    shadow->instance = NULL;
+    shadow->pair = NULL;
+    shadow->input = NULL;
+    shadow->theirs = NULL;
+    shadow->sample_count = 0;
+    shadow->expected_ns = 0;
+    shadow->is_in_use = false;
 }

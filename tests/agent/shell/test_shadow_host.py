@@ -19,7 +19,8 @@ from wherry_agent.core.record import Slot
 from wherry_agent.shell.blob_store import BlobStore
 from wherry_agent.shell.loop_host import LoopHost
 from wherry_agent.shell.sampler import Sampler
-from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
+from wherry_agent.telemetry import sampling
+from wherry_agent.telemetry.energy import Basis, EnergyFigure, Integral, Unavailable
 from wherry_agent.telemetry.shadow import KNOWN_US_MAX, Heat, Limits, expected, hold, spending
 from wherry_native.engine import Program
 from wherry_native.loop import Hold
@@ -155,6 +156,50 @@ def test_a_shadow_does_not_run_while_another_stands_in_or_the_unit_is_isolated(a
     for is_isolated in (True, False):
         aboard.host.isolate(Isolate("self", is_isolated))
         assert (aboard.loop.shadow is None) is is_isolated
+
+
+ENDS = {
+    "another shadow": lambda a: a.shadow("1.2.0"),
+    "the same one on a smaller sample": lambda a: a.shadow("1.1.0", 10),
+    "none": lambda a: a.do(Shadow("self", "digits", None)),
+    "none, then released": lambda a: (
+        a.do(Shadow("self", "digits", None)),
+        a.do(Release("self", "digits", a.made["1.1.0"])),
+    ),
+    "released": lambda a: a.do(Release("self", "digits", a.made["1.1.0"])),
+    "switched in": lambda a: a.swap("1.1.0"),
+    "isolated": lambda a: a.host.isolate(Isolate("self", True)),
+    "another stands in": lambda a: a.do(
+        Divert("self", "digits", a.made["1.0.0"], True, a.made["1.2.0"])
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_what_a_shadow_counted_up_to_its_end_is_told_in_its_slot_once(aboard, end):
+    closed = []
+    aboard.host.closing = closed.append
+    for version, seed in (("1.0.0", 1), ("1.1.0", 2), ("1.2.0", 3)):
+        aboard.load(version, layer_image(seed))
+    aboard.swap("1.0.0")
+    aboard.shadow("1.1.0")
+    for n in range(3):
+        aboard.infer(bytes([n] * 16))
+    end(aboard)
+    [last] = [one for one in closed if one.slot == "shadow"]
+    assert (last.version, last.counters.inferences, last.shadow.compared) == ("1.1.0", 3, 3)
+    state = sampling.begin("acme/gw/self/", TelemetryConfig(), 0, Integral())
+    for one in closed:
+        state = sampling.closing(state, one)
+    basis = Basis(None, None, None)
+    _, packs = sampling.performance(state, 60_000_000, aboard.host.looks(), Integral(), basis)
+    told = {
+        pack[0].base_name.split("/")[-2]: record.value
+        for pack in packs
+        for record in pack
+        if "/1.1.0/" in pack[0].base_name and record.name == "inferences" and record.value
+    }
+    assert told == {"shadow": 3}
 
 
 def test_a_released_shadow_is_gone_and_the_kept_way_back_is_not(aboard):
