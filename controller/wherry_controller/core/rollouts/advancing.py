@@ -170,10 +170,21 @@ def _room_in_burst(progress: Progress, now_s: float) -> int:
 
 
 def may_serve_now(rollout: Rollout, now_s: float) -> bool:
-    """Is the stage one that lets devices serve outside of its window?"""
+    """May the stage do now what it does: may devices begin to serve, where they would?"""
     if stage_of(rollout).action not in SERVING:
         return True
-    return not opens_in_s(rollout.plan.schedule, now_s)
+    schedule = rollout.plan.schedule
+    return not opens_in_s(schedule, now_s) and not is_over(schedule, now_s)
+
+
+def is_anybody_left(rollout: Rollout) -> bool:
+    """Is there a device that is yet to be offered what would serve there?"""
+    progress, here = rollout.progress, stage_of(rollout).action
+    ahead = rollout.plan.stages[progress.stage_index + 1 :]
+    if here not in SERVING:
+        return serves(ahead)
+    everybody = count_of(progress.subset_bp, len(rollout.order))
+    return progress.offer_index < everybody or bool(rollout.counts[MemberPhase.HELD])
 
 
 def _treat(rollout: Rollout, member: Member, now_s: float) -> Effect | None:
@@ -271,7 +282,7 @@ def leave_stage(rollout: Rollout, who: str, why: str) -> Effects:
         )
     ]
     is_last = progress.stage_index == len(rollout.plan.stages) - 1
-    is_same = not is_last and (
+    is_same = is_last or (
         rollout.plan.stages[progress.stage_index + 1].action is stage_of(rollout).action
     )
     if is_same and progress.opened_bp < progress.subset_bp:
@@ -280,7 +291,7 @@ def leave_stage(rollout: Rollout, who: str, why: str) -> Effects:
     if stage_of(rollout).action is not Action.DECOMMISSION and _is_nobody_there(rollout):
         what = "is ready" if stage_of(rollout).action in CANDIDATE else "has confirmed"
         return effects + pause(rollout, GUARD, f"no device {what}")
-    if not is_last and not is_same:
+    if not is_same:
         reopen(rollout)
         return effects
     if progress.subset_bp < WHOLE_BP:
@@ -328,7 +339,7 @@ def _succeed(rollout: Rollout) -> Effects:
 
 
 def _watch_deadline(rollout: Rollout, now_s: float) -> Effects:
-    if is_over(rollout.plan.schedule, now_s):
+    if is_over(rollout.plan.schedule, now_s) and is_anybody_left(rollout):
         return pause(rollout, GUARD, "the time in which devices may swap is over")
     opened_s = rollout.progress.stage_opened_s
     watched_s = max(opened_s or 0.0, rollout.progress.resumed_s)
