@@ -17,9 +17,13 @@ from wherry_controller.core.gates.experiment import (
 )
 from wherry_controller.core.gates.limits import PRESETS
 from wherry_controller.core.gates.pools import Figures
+from wherry_controller.core.rollouts.events import Metric
 from wherry_controller.core.subset import count_of, ordered
 from wherry_native import sketch as packed
+from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.sketch import sketch_of
+
+from tests.rollouts.voyage import OLD, Voyage, names
 
 LIMITS = PRESETS["balanced"]
 DAY_S = LIMITS.experiment_s
@@ -121,3 +125,19 @@ def test_an_experiment_is_the_same_after_it_was_kept() -> None:
     assert (again.arms, again.watched, again.began_s) == (made.arms, made.watched, made.began_s)
     assert made.changes() == {}
     assert restored(made.all_parts()).arms == made.arms
+
+
+def test_a_result_of_a_device_that_does_not_serve_what_its_arm_serves_is_not_counted() -> None:
+    voyage = Voyage(names(4), strategy="ab", parameters={"split": 0.5}, max_failed=2).start()
+    treated, gone = voyage.in_phase("offered")
+    control = next(unit for unit in voyage.units if unit not in (treated, gone))
+
+    def counted() -> set[str]:
+        for unit in (treated, gone, control):
+            voyage.tell(Metric("success", 1.0, (unit,)))
+        return {unit for _, unit in voyage.rollout.panel.experiment.watched}
+
+    assert counted() == {control}, "not one of them serves the treatment yet"
+    voyage.confirm()
+    voyage.report(gone, Outcome.REVERTED, running=OLD)
+    assert counted() == {treated, control}

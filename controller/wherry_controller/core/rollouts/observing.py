@@ -287,7 +287,8 @@ def metric(rollout: Rollout, event: Metric, now_s: float) -> Effects:
                 rollout.panel.sample(rule, event.value, now_s)
     for unit in (units or ()) if rollout.state in ACTIVE else ():
         variant = variant_of(rollout, unit)
-        if variant is not None:
+        is_treated = variant is Variant.TREATMENT
+        if variant is not None and is_on_new(members[unit]) == is_treated:
             experiment = rollout.panel.experiment
             experiment.result(variant, unit, event.name, event.value, now_s)
     return []
