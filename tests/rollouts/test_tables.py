@@ -195,6 +195,15 @@ def switched_back() -> tuple[Voyage, State]:
     return voyage, State.RUNNING
 
 
+def switched_back_while_paused() -> tuple[Voyage, State]:
+    voyage = running(strategy="blue-green").make_ready()
+    voyage.tell(Switch("ada", "blue", "green"))
+    voyage.confirm()
+    voyage.tell(Pause("ada", "hold"))
+    voyage.tell(Switch("ada", "green", "blue", "worse"))
+    return voyage, State.PAUSED
+
+
 ARROWS: dict[tuple[State, str], Callable[[], tuple[Voyage, State]]] = {
     (State.DRAFT, "Approve"): commanded(State.DRAFT, Approve),
     (State.DRAFT, "Abort"): commanded(State.DRAFT, Abort),
@@ -207,6 +216,7 @@ ARROWS: dict[tuple[State, str], Callable[[], tuple[Voyage, State]]] = {
     (State.RUNNING, "Revert, breach, failures, excess silence"): breached(running),
     (State.PAUSED, "Revert, breach, failures, excess silence"): breached(paused),
     (State.RUNNING, "Switch back"): switched_back,
+    (State.PAUSED, "Switch back"): switched_back_while_paused,
     (State.SUCCEEDED, "Revert, Switch back"): commanded(State.SUCCEEDED, Revert),
     (State.ABORTED, "Revert"): commanded(State.ABORTED, Revert),
     (State.REVERTING, "every device is back or named"): lambda: (reverted(), State.REVERTING),
@@ -235,7 +245,7 @@ def test_every_command_that_changes_the_state_is_in_the_diagram(command: type) -
     shown = {state for state, label in LEADS if command.__name__ in label.split(", ")}
     unchanged = {
         Pause: {State.PAUSED}, Widen: {State.RUNNING}, Advance: {State.RUNNING},
-        Switch: {State.RUNNING, State.SUCCEEDED},  # forward; back is an arrow of its own
+        Switch: {State.RUNNING, State.PAUSED, State.SUCCEEDED},  # forward; back is an arrow of its own
         Decommission: {State.RUNNING, State.SUCCEEDED},  # in RUNNING it says what it waits for
     }  # fmt: skip
     assert allowed == shown | unchanged.get(command, set())

@@ -192,7 +192,7 @@ def switch(rollout: Rollout, event: Switch, now_s: float) -> Effects:
 
 
 def switch_back(rollout: Rollout, event: Switch, now_s: float) -> Effects:
-    """After its end only the way back is open."""
+    """While it is paused, and after its end, only the way back is open."""
     if slot_named(rollout, event.to_slot) == rollout.plan.slot:
         refuse(rollout, event, now_s)
     return switch(rollout, event, now_s)

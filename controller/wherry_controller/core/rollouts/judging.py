@@ -221,7 +221,7 @@ def _pause_undecided(rollout: Rollout, now_s: float) -> Effects:
 def memory_shares(rollout: Rollout, classes: Iterable[str]) -> dict[str, list[float | None]]:
     """class -> memory shares of its members on the new version; O(opened), once per interval."""
     shares: dict[str, list[float | None]] = {name: [] for name in classes}
-    for unit in rollout.order[: rollout.progress.offer_index]:
+    for unit in rollout.order[: rollout.progress.touched_index]:
         member = rollout.members[unit]
         if member.phase is MemberPhase.CONFIRMED and member.hardware_class in shares:
             shares[member.hardware_class].append(member.memory_share)

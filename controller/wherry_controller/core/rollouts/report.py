@@ -17,7 +17,7 @@ NAMES_MAX: Final = 1_000
 
 def report(rollout: Rollout) -> dict[str, Any]:
     """The rollout as JSON values; lists of names hold at most NAMES_MAX."""
-    offered = rollout.order[: rollout.progress.offer_index]
+    offered = rollout.order[: rollout.progress.touched_index]
     touched = [rollout.members[unit] for unit in offered]
     return {
         "rollout": rollout.rollout_id,
