@@ -245,7 +245,7 @@ def test_every_command_that_changes_the_state_is_in_the_diagram(command: type) -
     shown = {state for state, label in LEADS if command.__name__ in label.split(", ")}
     unchanged = {
         Pause: {State.PAUSED}, Widen: {State.RUNNING}, Advance: {State.RUNNING},
-        Switch: {State.RUNNING, State.PAUSED, State.SUCCEEDED},  # forward; back is an arrow of its own
+        Switch: {State.RUNNING, State.PAUSED, State.SUCCEEDED},  # forward only
         Decommission: {State.RUNNING, State.SUCCEEDED},  # in RUNNING it says what it waits for
     }  # fmt: skip
     assert allowed == shown | unchanged.get(command, set())
