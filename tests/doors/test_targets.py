@@ -145,3 +145,40 @@ def test_what_follows_a_rollout_that_does_not_succeed_waits_for_somebody(quay: Q
     quay.rest("POST", f"/rollouts/{queued['id']}/approve", {"reason": "still wanted"})
     quay.go(3)
     assert on(quay, "1.2.0") == {"a"}
+
+
+def queue_of_two(quay: Quay, **plan: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """1.1.0 on its way to `a`, and 1.2.0 behind it."""
+    quay.enroll("a")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    quay.push("1.2.0")
+    slow = quay.rest("POST", "/rollouts", order("a", strategy="rolling", trial=TRIAL))
+    plan = {"trial": TRIAL, "after": slow["id"]} | plan
+    return slow, quay.rest("POST", "/rollouts", order("a", "1.2.0", **plan))
+
+
+def finish(quay: Quay, made: dict[str, Any]) -> None:
+    """Its gate is not waited for."""
+    quay.go(3)
+    while quay.rollout(made)["state"] == "running":
+        quay.rest("POST", f"/rollouts/{made['id']}/advance", {"reason": "go on"})
+        quay.go(5)
+
+
+def test_a_queued_rollout_is_not_approved_past_the_one_that_it_follows(quay: Quay) -> None:
+    slow, queued = queue_of_two(quay)
+    path = f"/rollouts/{queued['id']}/approve"
+    assert f"follows {slow['id']}, which is running" in quay.refused("POST", path, {"reason": "x"})
+    assert quay.rollout(queued)["waiting_for"] == [f"{slow['id']} to succeed"]
+    finish(quay, slow)
+    assert quay.rollout(queued)["state"] == "succeeded"
+
+
+def test_who_waits_behind_the_rollout_that_brings_what_it_must_have_run_is_not_passed_over(
+    quay: Quay,
+) -> None:
+    slow, queued = queue_of_two(quay, must_pass=["1.1.0"])
+    finish(quay, slow)
+    assert quay.rollout(queued)["state"] == "succeeded"
+    assert on(quay, "1.2.0") == {"a"}

@@ -20,7 +20,7 @@ from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.keeping import all_parts
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.rollouts.slots import SLOTS, has_switch, other_slot
-from wherry_controller.core.selector import ENVIRONMENTS, Facts
+from wherry_controller.core.selector import ENVIRONMENTS
 from wherry_controller.fleet import (
     assigning,
     assuring,
@@ -167,17 +167,26 @@ def start(
 ) -> None:
     """Approve a draft and start it, whatever of `forced` fails.
 
-    Raises StateError where it is no draft, all is stopped, or a precondition does not hold.
+    Raises StateError where it is no draft, all is stopped, a precondition does not hold, or it
+    waits already for another rollout to end.
     """
     if trustees.is_stopped(org):
         raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
     rollout = rollouts.load(org, rollout_id)
+    first = rollouts.load(org, rollout.plan.after) if rollout.plan.after else None
+    has_to_wait = first is not None and first.state in OPEN
+    if first is not None and has_to_wait and rollout.state is State.APPROVED:
+        raise StateError(
+            f"rollout {rollout_id} follows {first.rollout_id}, which is {first.state.value}:"
+            " it starts when that has succeeded; await or abort that one"
+        )
     if rollout.state in assuring.UNSTARTED:
         assuring.admit(org, rollout_id, who, forced, reason, now_s)
     if rollout.state is State.DRAFT:
         rollouts.tell(org, rollout_id, told.Approve(who, reason), now_s)
-        if rollout.plan.after and rollouts.load(org, rollout.plan.after).state in OPEN:
-            return  # `start_those_after` starts it
+    if has_to_wait:
+        return  # `start_those_after` starts it
+    _pass_over_unready(org, rollouts.load(org, rollout_id), now_s)
     rollouts.tell(org, rollout_id, told.LinkChanged(org.link_is_up), now_s)
     rollouts.tell(org, rollout_id, told.Start(who, reason), now_s)
     # A member is believed to be there until somebody says otherwise.
@@ -185,6 +194,19 @@ def start(
     for name in devices.offline(org.db):
         if name in members:
             rollouts.presence(org, name, now_s)
+
+
+def _pass_over_unready(org: Organization, rollout: Rollout, now_s: float) -> None:
+    """Whoever has not run by now what the plan says that it must have run before."""
+    wanted = rollout.plan.must_pass
+    if not wanted or rollout.state is not State.APPROVED:
+        return
+    for unit in rollout.order:
+        ran = _ran(org, unit, rollout.model)
+        missed = [version for version in wanted if version not in ran]
+        if missed and rollout.members[unit].phase is MemberPhase.PENDING:
+            reason = f"it must have run {', '.join(missed)} before; bring it that first"
+            rollouts.tell(org, rollout.rollout_id, told.PassedOver(unit, reason), now_s)
 
 
 def start_those_after(org: Organization, now_s: float) -> None:
@@ -227,13 +249,12 @@ def _candidates(
         name = facts.name
         _, running = serving.get(name, (None, None))
         environment = facts.labels.get("env", "")
-        ran = _ran(org, facts, order.model) if order.plan.get("must_pass") else frozenset()
-        yield Candidate(name, facts.hardware_class, running, environment, ran)
+        yield Candidate(name, facts.hardware_class, running, environment)
 
 
-def _ran(org: Organization, facts: Facts, model: str) -> frozenset[str]:
+def _ran(org: Organization, unit: str, model: str) -> frozenset[str]:
     """The versions that a unit is known to have run: in its slots, or in figures that are kept."""
-    row = devices.find_model(org.db, facts.connection, facts.unit, model)
+    row = devices.find_model(org.db, *devices.split_id(unit), model)
     if row is None:
         return frozenset()
     reported = performance.versions_of(org.db, row.connection, row.unit, row.model)

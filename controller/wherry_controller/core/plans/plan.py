@@ -94,7 +94,7 @@ class Plan:
     schedule: Schedule = ALWAYS
     ramp: Ramp = AT_ONCE
     retries: Retries = NEVER_AGAIN
-    must_pass: tuple[str, ...] = ()  # versions that a unit must have run before
+    must_pass: tuple[str, ...] = ()  # versions that a unit must have run when it starts
     after: str = ""  # the rollout that has to succeed before it starts
     target: str = ""  # the selector that chose its units
     environment: str = ""  # the label `env` of its units, as they were selected

@@ -27,16 +27,12 @@ ENERGY_TOLERANCE: Final = 1.25
 @quick
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A selected unit (`connection/unit`), the digest that it runs now, and its label `env`.
-
-    `ran`: the versions that it is known to have run; asked only where the plan names some.
-    """
+    """A selected unit (`connection/unit`), the digest that it runs now, and its label `env`."""
 
     unit: str
     hardware_class: str
     running: bytes | None = None
     environment: str = ""
-    ran: frozenset[str] = frozenset()
 
 
 def draft(
@@ -68,7 +64,7 @@ def draft(
     )
     salt = rollout_id.encode()
     members = {
-        unit: _member(index, chosen[unit], digest, plan)
+        unit: _member(index, chosen[unit], digest)
         for index, unit in enumerate(ordered(salt, chosen))
     }
     return Rollout(
@@ -87,17 +83,10 @@ def draft(
     )
 
 
-def _member(index: int, candidate: Candidate, digest: bytes, plan: Plan) -> Member:
+def _member(index: int, candidate: Candidate, digest: bytes) -> Member:
     member = Member(index, candidate.unit, candidate.hardware_class)
     if candidate.running == digest:
         member.phase, member.reason = MemberPhase.SKIPPED, ALREADY_RUNNING
-        return member
-    if not plan.must_pass:
-        return member
-    missed = [version for version in plan.must_pass if version not in candidate.ran]
-    if missed:
-        member.phase = MemberPhase.SKIPPED
-        member.reason = f"it must have run {', '.join(missed)} before; bring it that first"
     return member
 
 

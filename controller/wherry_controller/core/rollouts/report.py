@@ -173,7 +173,8 @@ def _hand_sentence(rollout: Rollout) -> str:
 
 def _operator_sentence(rollout: Rollout) -> str:
     if rollout.state is State.APPROVED and rollout.plan.after:
-        return f"{rollout.plan.after} to succeed (or somebody to start it)"
+        goes_alone = rollout.progress.told_after  # it ended otherwise
+        return "somebody to start it" if goes_alone else f"{rollout.plan.after} to succeed"
     if rollout.state is State.REVERTING:
         left = len(rollout.return_queue) + rollout.returns[Return.SENT]
         return f"{_devices(left)} to come back"
