@@ -28,11 +28,14 @@ SAFETY_MARGIN_BYTES: Final = 256 * 1024  # of storage, for the record, the spool
 @quick
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a unit can take."""
+    """What a unit can take, and what its other models hold of its memory already: loaded now, and
+    at the least."""
 
     hardware_class: HardwareClass
     abi_min: int
     abi_max: int
+    others_bytes: int = 0
+    others_least_bytes: int = 0
 
 
 def check_manifest(
@@ -94,20 +97,36 @@ def image_bytes(manifest: Manifest) -> int:
 
 
 def do_fit(manifests: Sequence[Manifest], fit: Fit) -> bool:
-    """Can all of them be loaded at once?"""
-    return sum(map(memory_bytes, manifests)) <= fit.hardware_class.memory_budget_bytes
+    """Can all of them be loaded at once, beside the unit's other models?"""
+    need = sum(map(memory_bytes, manifests)) + fit.others_bytes
+    return need <= fit.hardware_class.memory_budget_bytes
 
 
 def check_company(manifest: Manifest, beside: Sequence[Manifest], fit: Fit) -> None:
     """Raises ContractError(OVER_MEMORY) where a candidate has no room beside what is loaded."""
     if do_fit((manifest, *beside), fit):
         return
-    held = ", ".join(f"{one.version} with {memory_bytes(one)}" for one in beside)
-    raise ContractError(
+    held = [f"{one.version} with {memory_bytes(one)}" for one in beside]
+    if fit.others_bytes:
+        held.append(f"other models with {fit.others_bytes}")
+    raise _over_memory(
+        manifest, held, fit, "release the previous version, or assign this one as active"
+    )
+
+
+def check_alone(manifest: Manifest, fit: Fit) -> None:
+    """Raises ContractError(OVER_MEMORY) where one that shall serve has no room beside what other
+    models cannot give up."""
+    if memory_bytes(manifest) + fit.others_least_bytes > fit.hardware_class.memory_budget_bytes:
+        held = [f"other models with {fit.others_least_bytes}"]
+        raise _over_memory(manifest, held, fit, "withdraw another model")
+
+
+def _over_memory(manifest: Manifest, held: list[str], fit: Fit, then: str) -> ContractError:
+    return ContractError(
         f"{manifest.model} {manifest.version} needs {memory_bytes(manifest)} bytes of memory "
-        f"beside {held}, class {fit.hardware_class.name} allows "
-        f"{fit.hardware_class.memory_budget_bytes} in all; release the previous version, or "
-        "assign this one as active",
+        f"beside {', '.join(held)}, class {fit.hardware_class.name} allows "
+        f"{fit.hardware_class.memory_budget_bytes} in all; {then}",
         Code.OVER_MEMORY,
     )
 

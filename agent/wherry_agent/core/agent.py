@@ -17,10 +17,11 @@ from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Phase
+from wherry_protocol.names import SELF
 from wherry_protocol.replacing import replace
 
 from wherry_agent.core import boot as boots
-from wherry_agent.core import candidates, guarding, inbox, installs, questions, reporting
+from wherry_agent.core import candidates, guarding, inbox, installs, memory, questions, reporting
 from wherry_agent.core import reports as spool
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.clock import FleetClock
@@ -131,6 +132,9 @@ def start(found: Found, moment: Moment) -> Stepped:
     ]
     for name, booted in starting:
         _put_booted(turn, name, booted, found.manifests)
+    if SELF in turn.agent.units:
+        budget_bytes = installs.class_of(turn, SELF).memory_budget_bytes
+        turn.put(memory.booted(turn.unit(SELF), budget_bytes))
     turn.persist()  # the start is counted before anything serves
     held, dropped = spool.trim(turn.agent.reports)
     turn.change(reports=held)
@@ -166,8 +170,8 @@ def _put_booted(
 
 def _serve_booted(turn: Turn, name: str, booted: boots.Booted) -> None:
     """Load and swap in what the boot table chose; then what stands beside it."""
-    record = booted.record
     unit = turn.unit(name)
+    record = unit.models[booted.record.model].record
     if booted.code is not Code.OK:
         kind = Kind.REVERTED if booted.code is Code.UNCONFIRMED_STARTS else Kind.STORAGE
         turn.tell(Tell(kind, Severity.ERROR, booted.reason, booted.code, record.model), name)

@@ -106,8 +106,12 @@ def check_again(state: ModelState, around: Surroundings) -> None:
 
 
 def _check_company(state: ModelState, manifest: Manifest, around: Surroundings) -> None:
-    """A candidate shares the memory with what serves, and a shadow its contract."""
-    if assignment_of(state).mode is Mode.ACTIVE or around.has_two_slots:
+    """A candidate shares the memory with what serves, and a shadow its contract. Raises
+    ContractError."""
+    if around.has_two_slots:
+        return
+    if assignment_of(state).mode is Mode.ACTIVE:
+        acceptance.check_alone(manifest, around.fit)
         return
     if assignment_of(state).mode is Mode.SHADOW and around.serving is not None:
         acceptance.check_comparable(manifest, around.serving)
@@ -158,9 +162,13 @@ def wait_for_transfer(state: ModelState, given: TransferFailed, around: Surround
 
 
 def load(state: ModelState, given: Assembled, around: Surroundings) -> Result:
-    """The bytes are whole and hashed: staged."""
+    """The bytes are whole and hashed: staged, if there is still room for them."""
     assignment = assignment_of(state)
     slot = slot_of(state)
+    try:
+        _check_company(state, manifest_of(state), around)
+    except ContractError as error:
+        return reject(state, error, around, is_punished=False)
     record, released = _with_memory(replace(state.record, candidate=slot), state, around)
     staged = replace(state, phase=Phase.STAGED, record=record)
     return staged, (

@@ -23,7 +23,7 @@ from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.names import SELF
 from wherry_protocol.replacing import replace
 
-from wherry_agent.core import guarding, penalty, update
+from wherry_agent.core import guarding, memory, penalty, update
 from wherry_agent.core import transfer as transfers
 from wherry_agent.core.acceptance import Fit
 from wherry_agent.core.effects import (
@@ -32,6 +32,7 @@ from wherry_agent.core.effects import (
     Fetch,
     FinishBlob,
     Forgive,
+    LoadCandidate,
     Punish,
     Remember,
     StopFetching,
@@ -197,6 +198,8 @@ def step_model(turn: Turn, unit_name: str, model: str, given: Input) -> None:
         return
     unit = replace(unit, models={**unit.models, model: after})
     turn.put(_with_manifests(unit, after))
+    if unit_name == SELF and any(isinstance(effect, LoadCandidate) for effect in effects):
+        _make_room(turn, model)
     for effect in effects:
         _resolve(turn, unit_name, effect)
     is_outcome = after.record.outcome is not before.record.outcome
@@ -207,21 +210,31 @@ def step_model(turn: Turn, unit_name: str, model: str, given: Input) -> None:
         _retry_later(turn, unit_name, before.assignment, given)
 
 
+def _make_room(turn: Turn, model: str) -> None:
+    """For what is loaded next: other models' ways back give way to it."""
+    budget_bytes = class_of(turn, SELF).memory_budget_bytes
+    for other, digest in memory.giving_way(turn.unit(SELF), model, budget_bytes):
+        step_model(turn, SELF, other, Released(digest, is_purged=False))
+
+
 def _surroundings(turn: Turn, unit: UnitState, model: str) -> Surroundings:
     settings = turn.agent.settings
     return Surroundings(
         unit=unit.name,
         trust=turn.agent.trust,
-        fit=Fit(_class_of(turn, unit.name), settings.abi_min, settings.abi_max),
+        fit=Fit(
+            class_of(turn, unit.name), settings.abi_min, settings.abi_max,
+            *memory.of_others(unit, model),
+        ),
         now_us=turn.now_us,
         serving=unit.serving(model),
         previous=unit.previous(model),
         candidate=unit.candidate(model),
         when=When(turn.now_s, turn.moment.local_minutes, unit.memory.deferred_s),
-    )
+    )  # fmt: skip
 
 
-def _class_of(turn: Turn, unit_name: str) -> HardwareClass:
+def class_of(turn: Turn, unit_name: str) -> HardwareClass:
     """The unit's class; on the agent itself within what its owner's config allows."""
     hardware = turn.agent.identity.classes[unit_name]
     if unit_name != SELF:

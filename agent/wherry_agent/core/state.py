@@ -59,7 +59,7 @@ class Settings:
     events_per_minute: int = 30
     revisions_per_minute: int = 60
     transfer_progress_us: int = 120_000_000
-    memory_bytes_max: int = 1 << 40  # of one model on this very device
+    memory_bytes_max: int = 1 << 40  # of all models on this very device
     breaker: BreakerLimits | None = DEFAULT_LIMITS  # None: there are none
     sustained: SustainedLimits = SUSTAINED_LIMITS
 

@@ -1,0 +1,93 @@
+"""Memory: what a unit holds loaded, of all its models together, and what gives way.
+
+Rules:
+1. What serves stays, and so does the way back of a trial.
+2. Whoever is loaded beside counts with the other models of the unit. A candidate is refused where
+   there is no room; for an active one every `previous` gives way, its own first.
+3. After a boot the budget may be another one: each `previous` gives way first, then candidates.
+
+Only of the agent itself: a microcontroller holds one image in its memory.
+"""
+
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome, Phase
+from wherry_protocol.replacing import replace
+
+from wherry_agent.core import candidates
+from wherry_agent.core.acceptance import memory_bytes
+from wherry_agent.core.model import ModelState
+from wherry_agent.core.record import Slot
+from wherry_agent.core.state import UnitState
+
+
+def _bytes(unit: UnitState, *slots: Slot | None) -> int:
+    """Of different bundles, as far as their manifests are known."""
+    digests = {slot.manifest_digest for slot in slots if slot is not None}
+    return sum(memory_bytes(unit.manifests[one]) for one in digests if one in unit.manifests)
+
+
+def _loaded(unit: UnitState, state: ModelState) -> int:
+    record = state.record
+    return _bytes(unit, record.active, candidates.loaded_previous(record), record.candidate)
+
+
+def _least(unit: UnitState, state: ModelState) -> int:
+    """Without a way back that may give way."""
+    record = state.record
+    if state.phase is Phase.TRIAL:
+        return _loaded(unit, state)
+    return _bytes(unit, record.active, record.candidate)
+
+
+def of_others(unit: UnitState, model: str) -> tuple[int, int]:
+    """(bytes that the unit's other models hold, those of them that cannot give way)."""
+    others = [state for name, state in unit.models.items() if name != model]
+    return sum(_loaded(unit, one) for one in others), sum(_least(unit, one) for one in others)
+
+
+def giving_way(unit: UnitState, model: str, budget_bytes: int) -> list[tuple[str, bytes]]:
+    """(model, digest) of each `previous` of another model that has to be unloaded for this one."""
+    over = sum(_loaded(unit, one) for one in unit.models.values()) - budget_bytes
+    found = []
+    for name, state in unit.models.items():
+        back = candidates.loaded_previous(state.record)
+        freed = _loaded(unit, state) - _least(unit, state)
+        if over > 0 and name != model and back is not None and freed and state.phase is Phase.IDLE:
+            found.append((name, back.manifest_digest))
+            over -= freed
+    return found
+
+
+def booted(unit: UnitState, budget_bytes: int) -> UnitState:
+    """Rule 3, before anything is loaded."""
+    over = sum(_loaded(unit, one) for one in unit.models.values()) - budget_bytes
+    models = dict(unit.models)
+    for give_way in (_without_previous, _without_candidate):
+        for name, state in models.items():
+            if over > 0 and state.phase is Phase.IDLE:
+                after = give_way(state)
+                over -= _loaded(unit, state) - _loaded(unit, after)
+                models[name] = after
+    return replace(unit, models=models) if models != unit.models else unit
+
+
+def _without_previous(state: ModelState) -> ModelState:
+    if candidates.loaded_previous(state.record) is None:
+        return state
+    return replace(state, record=replace(state.record, is_previous_released=True))
+
+
+def _without_candidate(state: ModelState) -> ModelState:
+    record = state.record
+    if record.candidate is None or not candidates.is_ready(record):
+        return state
+    reason = f"{record.candidate.version} has no room any more beside what serves"
+    ended = replace(
+        record,
+        candidate=None,
+        shadow_start_count=0,
+        outcome=Outcome.REJECTED,
+        code=Code.OVER_MEMORY,
+        reason=reason,
+    )
+    return replace(state, record=ended)
