@@ -3,7 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from wherry_agent.core import reporting, trying
+from wherry_agent.core.acceptance import Fit
+from wherry_agent.core.effects import MakePermanent
 from wherry_agent.core.inputs import Shadowed, StepFailed, Stopping
+from wherry_agent.core.model import Surroundings
+from wherry_agent.shell import status
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, SlotRelease
 from wherry_protocol.messages.reported import Outcome, Phase
@@ -340,3 +345,28 @@ def test_the_pointer_never_moves_for_a_candidate_whose_load_failed_after_a_boot(
     assert harbour.model.candidate is None
     assert ("digits", new.digest) not in harbour.loops.history
     assert harbour.serving == old.digest
+
+
+@pytest.mark.parametrize(("unit", "is_loaded"), [("self", True), ("mcu1", False)])
+def test_after_a_confirmation_only_the_agent_itself_keeps_the_way_back_loaded(
+    aboard, unit, is_loaded
+):
+    harbour, old, new = aboard
+    harbour.assign(new)
+    live = harbour.live.agent.units["self"]
+    around = Surroundings(
+        unit=unit, trust=harbour.live.agent.trust, fit=Fit(hardware_class(), 1, 1), now_us=0,
+        serving=new.manifest, previous=old.manifest,
+    )  # fmt: skip
+    confirmed, effects = trying.confirm(live.models["digits"], around)
+    [kept] = [one.kept for one in effects if isinstance(one, MakePermanent)]
+    assert kept == (old.digest if is_loaded else None)
+    told = replace(live, memory=replace(live.memory, unit=unit), models={"digits": confirmed})
+    agent = replace(
+        harbour.live.agent,
+        units={unit: told},
+        identity=replace(harbour.live.agent.identity, classes={unit: hardware_class()}),
+    )
+    [model] = reporting.build(agent, told, 1, 0).models
+    shown = status.describe(agent, 0, True)["units"][unit]["models"]["digits"]
+    assert model.is_previous_loaded is shown["is_previous_loaded"] is is_loaded

@@ -48,6 +48,10 @@ def shadow_records(sea: Fleet, base: str) -> dict[str, float]:
     return sums
 
 
+def slots_of(agent) -> dict[str, str]:
+    return {one["version"]: one["slot"] for one in agent.get("/status")["loaded"]}
+
+
 def test_a_shadow_runs_on_the_devices_own_inputs_and_is_told_and_switched_in(aboard):
     sea, agent, old, new = aboard
     often = TelemetryConfig(performance_s=1, resources_s=1)
@@ -79,8 +83,13 @@ def test_a_shadow_runs_on_the_devices_own_inputs_and_is_told_and_switched_in(abo
     _check_disagreements(records)
     status = json.loads(_command(agent, "status"))["units"]["self"]["models"]["digits"]
     assert status["candidate"]["mode"] == "shadow"
+    assert slots_of(agent) == {"1.0.0": "active", "1.1.0": "shadow"}
+    sea.ashore.assign(agent.device, [new], mode=Mode.WARM)
+    sea.ashore.wait_for_model(agent.device, lambda m: m.candidate_mode is Mode.WARM, "warm")
+    assert slots_of(agent) == {"1.0.0": "active", "1.1.0": "candidate"}
     sea.ashore.assign(agent.device, [new])
     feed(agent, lambda: outcome_of(sea, agent, new) is Outcome.CONFIRMED)
+    assert slots_of(agent) == {"1.0.0": "previous", "1.1.0": "active"}
     assert agent.get("/inference", {"input_q": INPUTS[0]})["version"] == "1.1.0"
     release = SlotRelease(model="digits", manifest_digest=old.digest)
     sea.ashore.assign(agent.device, [new], desired_changes={"releases": (release,)})

@@ -16,6 +16,7 @@ from wherry_protocol.errors import Code, ContractError
 from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.messages.reported import Outcome, Phase
+from wherry_protocol.names import SELF
 from wherry_protocol.replacing import replace
 
 from wherry_agent.core import acceptance
@@ -48,6 +49,11 @@ def mode_of(record: ModelRecord) -> Mode | None:
 def loaded_previous(record: ModelRecord) -> Slot | None:
     """The way back, where it is one pointer away."""
     return None if record.is_previous_released else record.previous
+
+
+def is_previous_loaded(unit: UnitState, record: ModelRecord) -> bool:
+    """As `reported` and the local status say it: a microcontroller never has it loaded."""
+    return unit.name == SELF and loaded_previous(record) is not None
 
 
 def stand(state: ModelState, around: Surroundings) -> Result:

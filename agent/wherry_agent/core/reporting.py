@@ -23,7 +23,6 @@ from wherry_protocol.messages.reported import (
     SlotReport,
 )
 from wherry_protocol.messages.trust import TrustRole
-from wherry_protocol.names import SELF
 from wherry_protocol.replacing import replace
 from wherry_protocol.sealed import seal
 
@@ -138,7 +137,7 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> ModelReport:
         good_inferences=trial.good_count if trial else _proven(record.active),
         start_count=trial.start_count if trial else 0,
         candidate_mode=candidates.mode_of(record),
-        is_previous_loaded=unit.name == SELF and candidates.loaded_previous(record) is not None,
+        is_previous_loaded=candidates.is_previous_loaded(unit, record),
     )
 
 

@@ -109,9 +109,9 @@ def confirm(state: ModelState, around: Surroundings) -> Result:
 
 
 def _kept_loaded(record: ModelRecord, manifest: Manifest, around: Surroundings) -> bytes | None:
-    """The way back, if the class has memory for it beside what serves."""
+    """The way back, if the unit can hold it loaded and has the memory beside what serves."""
     previous = candidates.loaded_previous(record)
-    if previous is None or around.previous is None:
+    if previous is None or around.previous is None or around.has_two_slots:
         return None
     is_room = acceptance.do_fit((manifest, around.previous), around.fit)
     return previous.manifest_digest if is_room else None

@@ -28,7 +28,7 @@ from wherry_agent.telemetry.energy import (
 )
 from wherry_agent.telemetry.glance import counted, plain
 from wherry_agent.telemetry.pack import resources_pack, unit_base
-from wherry_agent.telemetry.sampling import ACTIVE, SHADOW, Look
+from wherry_agent.telemetry.sampling import ACTIVE, CANDIDATE, PREVIOUS, SHADOW, Look
 from wherry_agent.telemetry.shadow import (
     Cost,
     Heat,
@@ -72,6 +72,7 @@ class Sampler:
         self._door_seen: Counter[str] = Counter()
         self.refused_at_door: Callable[[str], int] = lambda _model: 0
         self.spool: Callable[[], tuple[int, int]] = lambda: (0, 0)  # (bytes, dropped)
+        self.is_candidate: Callable[[str, bytes], bool] = lambda _model, _digest: False
         self.hardware: Callable[[], HardwareClass | None] = lambda: None
 
     def configure(self, config: TelemetryConfig) -> None:
@@ -177,7 +178,7 @@ class Sampler:
     def glance(self, now_us: int) -> Mapping[str, Any]:
         """What every loaded bundle did since it was loaded, and the latest look at the host."""
         state = self._state  # before the looks, which then cannot be older
-        looks = [self._with_refused_so_far(look) for look in self._host.looks()]
+        looks = [self._placed(self._with_refused_so_far(look)) for look in self._host.looks()]
         rail = self._meter.snapshot(now_us, {}).rail
         basis = self._meter.basis(self._energy_model())
         energy = sampling.energy_now(state, now_us, looks, rail, basis)
@@ -185,6 +186,11 @@ class Sampler:
             "loaded": [{"model": look.model, **counted(look, energy[look.key])} for look in looks],
             "resources": plain(self._resources),
         }
+
+    def _placed(self, look: Look) -> Look:
+        """The loops know what serves and what is a shadow, not what else a bundle is loaded for."""
+        is_warm = look.slot == PREVIOUS and self.is_candidate(look.model, look.manifest_digest)
+        return replace(look, slot=CANDIDATE) if is_warm else look
 
     def _with_refused_so_far(self, look: Look) -> Look:
         """As `_with_refused`, remembering nothing."""

@@ -117,6 +117,7 @@ class Station:
         )
         self._sampler.spool = self._spool_figures
         self._sampler.hardware = partial(self._class_of, SELF)
+        self._sampler.is_candidate = self._is_candidate
         self._notifier = notifier_from(os.environ)
         # `_beat` ticks it, so the event loop lives whenever it is asked at all.
         self._watchdog = Watchdog(
@@ -186,6 +187,11 @@ class Station:
 
     def _class_of(self, unit: str) -> HardwareClass | None:
         return self._runtime.agent.identity.classes.get(unit)
+
+    def _is_candidate(self, model: str, digest: bytes) -> bool:
+        unit = self._runtime.agent.units[SELF]
+        slot = unit.models[model].record.candidate if model in unit.models else None
+        return slot is not None and slot.manifest_digest == digest
 
     # --- running
 

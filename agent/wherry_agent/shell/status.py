@@ -67,7 +67,7 @@ def _model(agent: Agent, unit: UnitState, state: ModelState) -> Mapping[str, Any
         "reason": reason,
         "active": _slot(record.active),
         "previous": _slot(record.previous),
-        "is_previous_loaded": candidates.loaded_previous(record) is not None,
+        "is_previous_loaded": candidates.is_previous_loaded(unit, record),
         "candidate": _candidate(record),
         "floor": record.floor,
         "progress_permille": progress_permille(agent, unit, state),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 ACTIVE: Final = "active"
 PREVIOUS: Final = "previous"
 SHADOW: Final = "shadow"
+CANDIDATE: Final = "candidate"  # warm: it counts nothing, so only a look at the moment shows it
 SECOND_US: Final = 1_000_000
 
 
