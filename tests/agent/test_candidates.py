@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from wherry_agent.core import reporting, trying
+from wherry_agent.core import installs, reporting, trying
 from wherry_agent.core.acceptance import Fit
 from wherry_agent.core.effects import MakePermanent
 from wherry_agent.core.inputs import Shadowed, StepFailed, Stopping
-from wherry_agent.core.model import Surroundings
+from wherry_agent.core.model import Released, Surroundings
 from wherry_agent.shell import status
+from wherry_agent.shell.blob_store import BlobStore
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, SlotRelease
 from wherry_protocol.messages.reported import Outcome, Phase
@@ -345,6 +346,36 @@ def test_the_pointer_never_moves_for_a_candidate_whose_load_failed_after_a_boot(
     assert harbour.model.candidate is None
     assert ("digits", new.digest) not in harbour.loops.history
     assert harbour.serving == old.digest
+
+
+def test_each_release_is_followed_once_and_a_purge_that_is_done_scans_nothing_more(
+    aboard, monkeypatch
+):
+    harbour, old, new = aboard
+    harbour.install(new)
+    gone = [bytes([n]) * 32 for n in range(20)]
+    releases = tuple(
+        SlotRelease(model="digits", manifest_digest=digest, is_purged=True)
+        for digest in (old.digest, *gone)
+    )
+    followed, scanned = [], []
+    step_model, collect = installs.step_model, BlobStore.collect
+    monkeypatch.setattr(
+        installs, "step_model", lambda *given: (followed.append(given[-1]), step_model(*given))
+    )
+    monkeypatch.setattr(
+        BlobStore, "collect", lambda *given: (scanned.append(given), collect(*given))[1]
+    )
+    wish = [harbour.director.assignment(new)]
+    document = harbour.director.sealed(
+        harbour.director.desired(harbour.ashore, wish, releases=releases)
+    )
+    harbour.send(document)
+    assert len([one for one in followed if isinstance(one, Released)]) == len(releases)
+    assert harbour.model.previous is None
+    assert len(scanned) == 2  # for the one that was there, and for a new document
+    harbour.send(document)
+    assert len(scanned) == 2
 
 
 @pytest.mark.parametrize(("unit", "is_loaded"), [("self", True), ("mcu1", False)])

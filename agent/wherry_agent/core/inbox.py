@@ -188,8 +188,7 @@ def _follow_document(turn: Turn, unit_name: str, believed: Believed) -> None:
         _isolate(turn, unit_name, memory.is_isolated)
     for assignment in desired.assignments:
         installs.assign(turn, unit_name, assignment)
-    for one in desired.releases:
-        installs.release(turn, unit_name, one.model)
+    installs.release(turn, unit_name)
     if is_first or believed.novelty is Novelty.NEW:
         # Not before: what an earlier boot left of these bundles must not be fetched again.
         turn.do(Collect(kept_bundles(turn.agent)))

@@ -280,18 +280,20 @@ def _clean_up(turn: Turn, unit_name: str, before: ModelState, after: ModelState)
     release(turn, unit_name, after.model)
 
 
-def release(turn: Turn, unit_name: str, model: str) -> None:
-    """What the document releases of the model; what it assigns is not released by it."""
+def release(turn: Turn, unit_name: str, only: str | None = None) -> None:
+    """What the document releases, of one model or of all; what it assigns is not released by it."""
     unit = turn.unit(unit_name)
-    if unit.desired is None or model not in unit.models:
+    if unit.desired is None:
         return
     assigned = {one.manifest_digest for one in unit.desired.assignments}
     for one in unit.desired.releases:
-        if one.model == model and one.manifest_digest not in assigned:
-            given = Released(one.manifest_digest, one.is_purged)
-            step_model(turn, unit_name, model, given)
-            if one.is_purged:
-                turn.do(Collect(kept_bundles(turn.agent)))
+        is_meant = only in (None, one.model) and one.model in unit.models
+        if not is_meant or one.manifest_digest in assigned:
+            continue
+        before = turn.unit(unit_name).models[one.model].record
+        step_model(turn, unit_name, one.model, Released(one.manifest_digest, one.is_purged))
+        if one.is_purged and turn.unit(unit_name).models[one.model].record != before:
+            turn.do(Collect(kept_bundles(turn.agent)))
 
 
 def _retry_later(
