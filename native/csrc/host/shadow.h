@@ -52,8 +52,8 @@ void wh_shadow_end(wh_shadow *shadow, const wh_answer *answer, uint64_t sequence
 WH_MUST_CHECK int wh_shadow_take(wh_shadow *shadow, uint64_t *sequence, uint8_t *bytes,
                                  size_t size);
 
-/* Lock held, not in use. Fills an empty shadow, whose statistics begin anew, or empties it; they stay
- * then. WH_OK, WH_ERR_MEMORY. */
+/* Lock held, not in use. Fills an empty shadow, whose statistics begin anew, or empties it; they
+ * stay then. WH_OK, WH_ERR_MEMORY. */
 WH_MUST_CHECK int wh_shadow_fill(wh_shadow *shadow, wh_instance *instance,
                                  const wh_shadow_config *config);
 void wh_shadow_empty(wh_shadow *shadow);

@@ -198,8 +198,8 @@ typedef struct {
     wh_histogram primary_latency; /* of the active instance on the inputs that were compared */
 } wh_shadow_stats;
 
-/* NULL takes the shadow away; returns when the loop has let go of it. Its statistics are final then,
- * and stay until another one is set, whose own begin anew.
+/* NULL takes the shadow away; returns when the loop has let go of it. Its statistics are final
+ * then, and stay until another one is set, whose own begin anew.
  * WH_ERR_BUSY when the instance is in a loop already, WH_ERR_MEMORY, WH_ERR_ARGUMENT. */
 WH_MUST_CHECK int wh_loop_shadow(wh_loop *loop, wh_instance *instance,
                                  const wh_shadow_config *config);
