@@ -17,8 +17,8 @@ def compile_c(
 ) -> Path:
     """An executable of `source` and the engine; `with_host` adds csrc/host and threads."""
     csrc = root / "native" / "csrc"
-    folders = (*CORE, "host") if with_host else CORE
-    sources = sorted(str(path) for folder in folders for path in (csrc / folder).glob("*.c"))
+    folders = (*CORE, "kernels/*", "host") if with_host else CORE
+    sources = sorted(str(path) for folder in folders for path in csrc.glob(f"{folder}/*.c"))
     subprocess.run(
         ["gcc", f"-std={standard}", *FLAGS, *flags, f"-I{csrc / 'include'}", f"-I{csrc}",
          str(source), *sources, "-o", str(output), *(["-pthread"] if with_host else [])],

@@ -1,12 +1,13 @@
 """The targets: which compiler builds the engine for them, what runs it here, and which Debian
 packages have both."""
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-ENGINE = ("core", "kernels")
+ENGINE = ("core", "kernels", "kernels/*")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 RUN_S_MAX = 240
 
@@ -31,6 +32,10 @@ class Machine:
     build: Build
     command: tuple[str, ...] = ()
     package: str = ""
+    asked: str = ""
+    """The table of kernels that is asked for; empty for the processor's best."""
+    kernels: str = "portable"
+    """The table that must run."""
 
 
 def _cortex_m(name: str, board: str, *flags: str) -> Build:
@@ -48,8 +53,9 @@ def _board(name: str, build: Build, machine: str) -> Machine:
     return Machine(name, build, command, "qemu-system-arm")
 
 
-def _aarch64(cpu: str) -> Machine:
-    return Machine(f"aarch64 {cpu}", AARCH64, ("qemu-aarch64", "-cpu", cpu), "qemu-user")
+def aarch64(cpu: str, kernels: str, asked: str = "") -> Machine:
+    command = ("qemu-aarch64", "-cpu", cpu)
+    return Machine(f"aarch64 {cpu} {kernels}", AARCH64, command, "qemu-user", asked, kernels)
 
 
 HERE_O2 = Build("portable -O2", "gcc", "gcc", ("-O2",))
@@ -67,12 +73,17 @@ S390X = Build(
     "s390x", "s390x-linux-gnu-gcc", "gcc-s390x-linux-gnu libc6-dev-s390x-cross", ("-O2", "-static")
 )
 
-HERE = (Machine("here -O2", HERE_O2), Machine("here -O0", HERE_O0))
+HERE = tuple(Machine(f"here {b.name}", b, asked="portable") for b in (HERE_O2, HERE_O0))
 ELSEWHERE = (
-    *map(_aarch64, ("cortex-a53", "cortex-a76", "max")),
+    aarch64("cortex-a53", "portable", asked="portable"),
+    aarch64("cortex-a53", "neon"),
+    aarch64("cortex-a76", "neondot"),
+    aarch64("max", "neon", asked="neon"),
+    aarch64("max", "neondot"),
     _board("Cortex-M7 mps2-an500", CORTEX_M7, "mps2-an500"),
     _board("Cortex-M55 mps3-an547", CORTEX_M55, "mps3-an547"),
 )
+WITHOUT_DOT_PRODUCT = aarch64("cortex-a53", "unknown here", asked="neondot")
 BIG_ENDIAN = Machine("s390x", S390X, ("qemu-s390x",), "qemu-user")
 
 
@@ -87,7 +98,7 @@ def missing_package(machine: Machine) -> str | None:
 
 def engine_sources(root: Path) -> list[Path]:
     csrc = root / "native" / "csrc"
-    return sorted(path for folder in ENGINE for path in (csrc / folder).glob("*.c"))
+    return sorted(path for folder in ENGINE for path in csrc.glob(f"{folder}/*.c"))
 
 
 def includes(root: Path, build: Build) -> list[str]:
@@ -96,28 +107,41 @@ def includes(root: Path, build: Build) -> list[str]:
     return [f"-I{folder}" for folder in folders]
 
 
-def build_vectors(root: Path, build: Build, vectors: Path, output: Path) -> Path:
-    """An executable of the engine, of run_vectors.c and of the vectors' file, for a target."""
-    here = root / "tests" / "targets"
-    last = ["board/board.c"] if build.board else ["hosted.c"]
-    linking = (
-        ["-nostdlib", "-nostartfiles", f"-L{here / 'board'}", "-T", build.board, "-lgcc"]
-        if build.board
-        else []
-    )
-    sources = [here / name for name in ("run_vectors.c", "vectors.S", *last)]
+def compile_engine(root: Path, build: Build, output: Path, *more: str) -> Path:
+    """An executable of the engine and of `more`: the sources of a program, and flags."""
+    sources = engine_sources(root)
+    linking: tuple[str, ...] = ()
+    if build.board:
+        board = root / "tests" / "targets" / "board"
+        sources.append(board / "board.c")
+        linking = ("-nostdlib", "-nostartfiles", f"-L{board}", "-T", build.board, "-lgcc")
+    else:
+        sources.append(root / "native" / "csrc" / "host" / "kernels.c")
     subprocess.run(
         [build.compiler, "-std=gnu99", *WARNINGS, "-ffp-contract=off", *build.flags,
-         *includes(root, build), f'-DWH_VECTORS_FILE="{vectors}"', *map(str, sources),
-         *map(str, engine_sources(root)), "-o", str(output), *linking],
+         *includes(root, build), *more, *map(str, sources), "-o", str(output), *linking],
         check=True,
     )  # fmt: skip
     return output
 
 
-def run(machine: Machine, executable: Path) -> subprocess.CompletedProcess[str]:
+def build_vectors(root: Path, build: Build, vectors: Path, output: Path) -> Path:
+    """run_vectors.c with the vectors' file in it, for a target."""
+    here = root / "tests" / "targets"
+    names = ["run_vectors.c", "vectors.S", *([] if build.board else ["hosted.c"])]
+    sources = [str(here / name) for name in names]
+    return compile_engine(root, build, output, f'-DWH_VECTORS_FILE="{vectors}"', *sources)
+
+
+def build_random_layers(root: Path, build: Build, output: Path) -> Path:
+    source = root / "tests" / "targets" / "random_layers.c"
+    return compile_engine(root, build, output, str(source))
+
+
+def run(machine: Machine, executable: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What the machine writes, and the status with which it stops by itself."""
     return subprocess.run(
-        [*machine.command, str(executable)], capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL, timeout=RUN_S_MAX,
+        [*machine.command, str(executable), *arguments], capture_output=True, text=True,
+        check=False, stdin=subprocess.DEVNULL, timeout=RUN_S_MAX,
+        env={**os.environ, "WHERRY_ENGINE_KERNELS": machine.asked},
     )  # fmt: skip

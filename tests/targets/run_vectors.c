@@ -1,5 +1,5 @@
 /* Loads each program of the vectors, runs its samples, prints `NAME CRC32` of all its outputs, or
- * `NAME STATUS` where the engine refuses it; at last `end`.
+ * `NAME STATUS` where the engine refuses it; first `kernels NAME`, at last `end`.
  *
  * Freestanding: no allocation, nothing from libc but memcpy and memset. The vectors are records in
  * memory, each part padded to 16 (tests/targets/vectors.py writes them):
@@ -13,7 +13,7 @@
 #include "target.h"
 #include "wherry/engine.h"
 
-#define ARENA_BYTES (160u * 1024)
+#define ARENA_BYTES (256u * 1024) /* tensors and the kernels' scratch */
 #define CRC_POLYNOMIAL 0xEDB88320u
 
 typedef struct {
@@ -109,11 +109,20 @@ static void write_hex(uint32_t value)
     wh_write(digits);
 }
 
-static void run_record(const record *r)
+static int load(wh_program *program, const record *r, const wh_preparation *with)
+{
+    int status = wh_program_load(program, r->image, r->image_size, NULL);
+    if (status == WH_OK && with->memory != NULL) {
+        status = wh_prepare(program, with->kernels, with->memory, with->size);
+    }
+    return status;
+}
+
+static void run_record(const record *r, const wh_preparation *with)
 {
     wh_program program;
     uint32_t crc = 0;
-    int status = wh_program_load(&program, r->image, r->image_size, NULL);
+    int status = load(&program, r, with);
     if (status == WH_OK) {
         status = run_samples(&program, r, &crc);
     }
@@ -129,8 +138,16 @@ static void run_record(const record *r)
 
 void wh_run_vectors(void)
 {
+    wh_preparation with = wh_target_preparation();
+    wh_write("kernels ");
+    if (with.kernels == NULL) {
+        wh_write("unknown here\n");
+        return;
+    }
+    wh_write(wh_kernels_name(with.kernels));
+    wh_write("\n");
     for (record r = record_at(wh_vectors); r.name_size != 0; r = record_at(r.end)) {
-        run_record(&r);
+        run_record(&r, &with);
     }
     wh_write("end\n");
 }

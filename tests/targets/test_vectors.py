@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.operator_cases import DRAWS
 from tests.targets.conftest import REAL_SAMPLES, Builder, VectorsFile
-from tests.targets.machines import BIG_ENDIAN, ELSEWHERE, HERE, Machine, run
+from tests.targets.machines import BIG_ENDIAN, ELSEWHERE, HERE, WITHOUT_DOT_PRODUCT, Machine, run
 
 MACHINES = [
     *(pytest.param(machine, id=machine.name) for machine in HERE),
@@ -16,10 +16,10 @@ MACHINES = [
 ]
 
 
-def results(text: str) -> dict[str, str]:
+def results(text: str, kernels: str) -> dict[str, str]:
     """CRC or status by program; that the last line says `end` shows that none is missing."""
-    *lines, last = text.splitlines()
-    assert last == "end"
+    first, *lines, last = text.splitlines()
+    assert (first, last) == (f"kernels {kernels}", "end")
     return dict(line.rsplit(" ", 1) for line in lines)
 
 
@@ -36,8 +36,16 @@ def test_a_target_gives_the_same_bytes(
     machine: Machine, executable: Builder, vectors_file: VectorsFile
 ) -> None:
     done = run(machine, executable(machine))
-    assert results(done.stdout) == vectors_file.results, done.stderr
+    assert results(done.stdout, machine.kernels) == vectors_file.results, done.stderr
     assert done.returncode == 0
+
+
+@pytest.mark.targets
+def test_kernels_that_the_processor_lacks_are_not_chosen_even_when_asked_for(
+    executable: Builder,
+) -> None:
+    done = run(WITHOUT_DOT_PRODUCT, executable(WITHOUT_DOT_PRODUCT))
+    assert done.stdout == "kernels unknown here\n"
 
 
 @pytest.mark.targets
@@ -45,7 +53,9 @@ def test_a_big_endian_machine_refuses_every_program_by_name(
     executable: Builder, vectors_file: VectorsFile
 ) -> None:
     done = run(BIG_ENDIAN, executable(BIG_ENDIAN))
-    assert results(done.stdout) == dict.fromkeys(vectors_file.results, "WH_ERR_BYTE_ORDER")
+    assert results(done.stdout, "portable") == dict.fromkeys(
+        vectors_file.results, "WH_ERR_BYTE_ORDER"
+    )
     assert done.returncode == 0
 
 

@@ -3,7 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/arm/tables.h"
 #include "wherry/host.h"
+
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 typedef struct {
     const struct wh_kernels *(*table)(void);
@@ -15,8 +21,19 @@ static int always(void)
     return 1;
 }
 
+#if defined(__aarch64__)
+static int has_dot_product(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
+#endif
+
 /* The fastest first. */
 static const candidate candidates[] = {
+#if defined(__aarch64__)
+    {wh_neondot_kernels, has_dot_product},
+    {wh_neon_kernels, always},
+#endif
     {wh_portable_kernels, always},
 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../target.h"
+#include "wherry/engine.h"
 
 #define CPACR (*(volatile uint32_t *)0xE000ED88u)
 #define UART_IS_FULL 1u
@@ -52,6 +53,12 @@ void wh_write(const char *text)
         }
         wh_uart0.data = (uint8_t)*text;
     }
+}
+
+/* As a microcontroller runs it: weights stay in flash, in their one form. */
+wh_preparation wh_target_preparation(void)
+{
+    return (wh_preparation){wh_portable_kernels(), NULL, 0};
 }
 
 static void end(uint32_t status)
