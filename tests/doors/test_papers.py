@@ -52,8 +52,40 @@ def test_the_checklist_fills_in_itself_what_it_can_and_asks_for_the_rest(quay: Q
         "procedure": None, "documents": None, "steps": True, "alerts": None, "issues": None,
         "performance": False, "series": True, "documents_after": None, "lessons": None,
     }  # fmt: skip
+    passes(quay, "all", "deployment")  # without limits it held nothing to anything
+    assert standing(quay, rollout_id)["performance"] is False
     passes(quay, "all", "deployment", limits={"error_rate_max": 0.01})
     assert standing(quay, rollout_id)["performance"] is True
+
+
+def test_performance_is_verified_on_the_rollouts_own_devices_after_it_and_its_newest_check_counts(
+    quay: Quay,
+) -> None:
+    fleet(quay)
+    others_off(quay)
+    quay.enroll("stage", labels={"env": "staging"})
+    quay.deploy("1.1.0", "stage")
+    quay.go(3)
+    limits = {"error_rate_max": 0.01}
+
+    def checked(target: str, **figures: Any) -> None:
+        quay.report(list(quay.devices), 5.0, **({"inferences": 100} | figures))
+        body = {"suite": "deployment", "model": "digits", "target": target, "limits": limits}
+        quay.rest("POST", "/verifications", body)
+        quay.go(3)
+
+    checked("stage")
+    plan = quick(stages=[{"share": "100%"}])
+    made = quay.rest("POST", "/rollouts", order(plan=plan, target="env=production"))
+    quay.go(5)
+    quay.sail(3)
+    assert quay.rollout(made)["state"] == "succeeded"
+    checked("stage")  # it serves the version, and is none of the rollout's
+    assert standing(quay, made["id"])["performance"] is False
+    checked("gw0")
+    assert standing(quay, made["id"])["performance"] is True
+    checked("gw0", inferences=1000, errors=500)
+    assert standing(quay, made["id"])["performance"] is False
 
 
 def test_what_nobody_can_measure_is_ticked_by_name_and_time_and_nothing_else_is(

@@ -1,6 +1,7 @@
 """What the API shows beside a rollout: its checklist, and the report at its end."""
 
 import json
+from math import inf
 from typing import Any
 
 from sqlite_utils import Database
@@ -9,7 +10,7 @@ from wherry_controller.core.assurance.checklist import Known, Tick, filled
 from wherry_controller.core.audit_chain import AuditRow
 from wherry_controller.core.notify import Kind
 from wherry_controller.core.plans.stages import SERVING
-from wherry_controller.core.rollouts import restore
+from wherry_controller.core.rollouts import Rollout, restore
 from wherry_controller.fleet import assuring
 from wherry_controller.http import views, views_of_suites
 from wherry_controller.store import assurance, audit, deliveries, performance, verifications
@@ -43,10 +44,11 @@ def _known(db: Database, rollout_id: str) -> Known:
     history = audit.newest(db, HISTORY_MAX, subject=rollout_id)
     findings = json.loads(assurance.papers(db, rollout_id).findings)
     done = [_details(a) for a in history if a.action == "rollout.stage-done"]
-    plan = restore(kept.parts(db, rollout_id)).plan
+    rollout = restore(kept.parts(db, rollout_id))
+    plan = rollout.plan
     required = plan.gate.require
     first = next((stage for stage in plan.stages if stage.action in SERVING), None)
-    suites = {suite for suite, _, _ in verifications.passed(db, row.bundle_digest)}
+    ended_s = max((a.at_s for a in history if a.action == "rollout.finished"), default=inf)
     return Known(
         row.state,
         {f["item"]: (f["verdict"] == "passed" or f["is_forced"], f["text"]) for f in findings},
@@ -54,7 +56,7 @@ def _known(db: Database, rollout_id: str) -> Known:
         green_stages=sum(_is_green(left["checks"], required) for left in done),
         notes=sum(a.action == "rollout.note" for a in history),
         has_figures=performance.has_digest(db, row.bundle_digest),
-        figures_passed="deployment" in suites,
+        figures_passed=_figures_passed(db, rollout, ended_s),
         told={kind.value: deliveries.is_delivered(db, kind.value, rollout_id) for kind in TOLD},
         first_share_bp=0 if first is None else min(first.share_bp, plan.subset_bp),
         is_experiment=plan.strategy == EXPERIMENT,
@@ -63,6 +65,18 @@ def _known(db: Database, rollout_id: str) -> Known:
             for a in history
             if a.action == "rollout.tick"
         },
+    )
+
+
+def _figures_passed(db: Database, rollout: Rollout, ended_s: float) -> bool:
+    """Did the newest check against limits, after its end and on devices of its own, pass?"""
+    found = [
+        one
+        for one in verifications.held_to_limits(db, rollout.digest, ended_s)
+        if one[1] in rollout.members
+    ]
+    return bool(found) and all(
+        outcome == "passed" for run, _, outcome in found if run == found[0][0]
     )
 
 

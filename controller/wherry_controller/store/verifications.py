@@ -99,6 +99,20 @@ def about(db: Database, target: str, digest: bytes) -> list[Verification]:
     return rows.many(db, Verification, "verifications", tail, (target, digest))
 
 
+def held_to_limits(db: Database, digest: bytes, since_s: float) -> list[tuple[str, str, str]]:
+    """(run, unit, outcome) of deployments of the bundle that had limits and began since then;
+    the newest run first."""
+    sql = (
+        "SELECT v.id, e.connection || '/' || e.unit, e.outcome FROM examinations e "
+        "JOIN verifications v ON v.id = e.verification WHERE e.digest = ? "
+        "AND e.suite = 'deployment' AND v.began_s >= ? "
+        "AND EXISTS (SELECT 1 FROM json_each(e.document, '$.limits') l "
+        "WHERE l.key GLOB '*_max' AND l.value IS NOT NULL) ORDER BY v.rowid DESC"
+    )
+    return [(run, unit, outcome)
+            for run, unit, outcome in db.execute(sql, (digest, since_s)).fetchall()]  # fmt: skip
+
+
 def newest_drill(db: Database, model: str) -> tuple[float, float, str] | None:
     """(ended_s, duration_s, unit) of the newest drill of the model that passed."""
     found: tuple[float, float, str] | None = db.execute(

@@ -45,7 +45,7 @@ class Known:
     green_stages: int = 0  # left with every check passed
     notes: int = 0
     has_figures: bool = False  # telemetry of the new digest has arrived
-    figures_passed: bool = False  # a deployment's figures were inside their limits
+    figures_passed: bool = False  # after its end its devices' figures were inside their limits
     told: Mapping[str, bool | None] = field(default_factory=dict)  # kind of message -> arrived
     first_share_bp: int = 0  # of the first stage that serves; 0: none does
     is_experiment: bool = False
@@ -94,7 +94,8 @@ def _figures(known: Known) -> Answer:
         return None, f"the rollout is {known.state}"
     text = "its figures were held to limits and passed"
     return known.figures_passed, text if known.figures_passed else (
-        "no deployment of this version passed: run wherry verify deployment --config FILE"
+        "its devices passed no check against limits after it: run wherry verify deployment"
+        " --config FILE"
     )
 
 
