@@ -17,6 +17,7 @@ from wherry_protocol.errors import WherryError
 from tests.doors.post import SECRET, PostOffice, Wired, open_post_office, webhook, wire
 from tests.doors.quay import Quay
 from tests.doors.test_alerts import GOOD, alerts
+from tests.doors.test_evidence import shadowed, tell
 from tests.doors.test_watching import resources, serving
 
 Opener = Callable[[Callable[[str], str]], Wired]
@@ -264,6 +265,58 @@ def test_an_emergency_stop_is_told_to_the_incident_team(wired: Opener, office: P
     assert "wrong model is spreading" in office.told[0]["text"]
     failed = quay.wherry("alerts", "test")  # no route takes alerts
     assert (failed.status, "no route" in failed.err) == (18, True)
+
+
+def test_an_emergency_is_told_by_its_cause_and_to_the_incident_team(
+    wired: Opener, office: PostOffice
+) -> None:
+    one = wired(
+        lambda url: (
+            webhook("incident", url, events=["emergency"])
+            + webhook("on-call", url, causes=["emergency"])
+        )
+    )
+    quay = one.quay
+    quay.enroll("gw0")
+    quay.install("1.0.0")
+    quay.install("1.1.0")
+    quay.cli("rollback", "digits", "--target", "all", "--to-previous", "--emergency",
+             "--reason", "pumps run dry")  # fmt: skip
+    quay.go(2)
+    one.deliver()
+    told = {message["kind"]: message for message in office.told}
+    assert set(told) == {"emergency.declared", "alert.raised"}
+    assert told["alert.raised"]["cause"] == "emergency"
+    assert "rollback of digits on 1 units" in told["emergency.declared"]["text"]
+    assert (told["emergency.declared"]["severity"], told["emergency.declared"]["who"]) == (
+        "critical", "ada")  # fmt: skip
+
+
+def test_a_shadow_that_disagrees_and_a_metric_called_accuracy_are_told_to_the_ml_team(
+    wired: Opener, office: PostOffice
+) -> None:
+    causes = ["accuracy", "drift", "disagreement"]
+    one = wired(lambda url: webhook("ml", url, causes=causes))
+    quay = one.quay
+    shadow = shadowed(quay)
+    for name in ("gw0", "gw1", "gw2"):
+        tell(quay, name, 100)
+    quay.jump(80)
+    one.deliver()
+    assert [message["cause"] for message in office.told] == ["disagreement"]
+    quay.rest("POST", f"/rollouts/{shadow['id']}/abort", {"reason": "it disagrees"})
+    rule = {"name": "accuracy", "operator": "<", "limit": 0.8, "samples_min": 1,
+            "consequence": "pause"}  # fmt: skip
+    stages = [{"share": "50%", "soak_s": 600.0}, {"share": "100%"}]
+    quay.push("1.2.0")
+    gate = {"interval_s": 1.0, "custom": [rule, rule | {"name": "revenue"}]}
+    quay.deploy("1.2.0", "gw0 or gw1", stages=stages, gate=gate)
+    quay.go(3)
+    for name in ("accuracy", "revenue"):
+        quay.cli("metric", "push", name, "0.7", "--unit", "gw0/self")
+    quay.go(3)
+    one.deliver()
+    assert [message["cause"] for message in office.told] == ["disagreement", "accuracy"]
 
 
 def test_the_self_test_goes_through_guard_and_routes_and_fails_where_it_does_not_arrive(

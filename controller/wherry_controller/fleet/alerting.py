@@ -37,6 +37,7 @@ AUDIT_MARK: Final = "alerts.audit_id"
 TAKEN_MAX: Final = 500  # rows looked at per tick
 WAITING_MAX: Final = 1000  # messages that wait for one route; more are dead at once
 ALERTING: Final = rank("warning")
+GRAVE: Final = frozenset((Kind.STOP, Kind.ISOLATED, Kind.DECLARED))
 OVER: Final = frozenset(("rollout.resume", "rollout.finished"))
 
 
@@ -79,7 +80,7 @@ def _raise(org: Organization, notice: Notice, now_s: float) -> None:
             None,
             notice.rollout,
             notice.topic,
-            cause_of(notice.cause, notice.rollout),
+            cause_of(notice.cause, notice.rollout, notice.topic),
             notice.severity,
             State.OPEN.value,
             notice.unit,
@@ -181,7 +182,7 @@ def _tell_what_happened(org: Organization, row: AuditRow, kind: Kind, now_s: flo
     text = f"{row.subject}: {kind.value.partition('.')[2]} by {row.who}"
     body = {"text": f"{text} ({row.reason})" if row.reason else text,
             "details": json.loads(row.details)} | who  # fmt: skip
-    severity = "critical" if kind in (Kind.STOP, Kind.ISOLATED) else "info"
+    severity = "critical" if kind in GRAVE else "info"
     for route in chosen(org.routes, Matter(kind.value, severity, Cause.ROLLOUT.value)):
         queue(org, route, kind, body | {"severity": severity}, now_s, rollout=rollout)
 

@@ -26,7 +26,7 @@ from wherry_controller.core.assurance import (
     policy_for,
 )
 from wherry_controller.core.assurance.facts import Drill, Passed, Power, Shadowed
-from wherry_controller.core.notify import Kind
+from wherry_controller.core.notify import Cause, Kind
 from wherry_controller.core.plans.stages import serves
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
@@ -210,7 +210,8 @@ def tell_of_emergency(
     """An emergency is audited by itself, and everybody is told."""
     org.record(now_s, who, "emergency", subject, reason)
     text = f"EMERGENCY: {subject} by {who}: {reason}"
-    notice = notes.Notice(None, now_s, "critical", f"emergency:{subject}", rollout_id, text)
+    notice = notes.Notice(None, now_s, "critical", f"emergency:{subject}", rollout_id, text,
+                          Cause.EMERGENCY.value)  # fmt: skip
     notes.put_notice(org.db, notice)
 
 

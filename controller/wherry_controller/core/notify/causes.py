@@ -3,6 +3,8 @@
 from enum import Enum
 from typing import Final
 
+from wherry_controller.core.gates.custom import CUSTOM
+
 
 class Cause(Enum):
     """What kind of trouble it is; it decides who is asked."""
@@ -17,9 +19,9 @@ class Cause(Enum):
     STORAGE = "storage"  # of a device
     STALE = "stale"  # trust, time or telemetry that is too old
     CORRUPTION = "corruption"
-    ACCURACY = "accuracy"
-    DRIFT = "drift"
-    DISAGREEMENT = "disagreement"
+    ACCURACY = "accuracy"  # a rule about a custom metric of that name
+    DRIFT = "drift"  # the same
+    DISAGREEMENT = "disagreement"  # a shadow that is not like its primary
     ROLLOUT = "rollout"
     ROLLBACK = "rollback"
     SUITE = "suite"
@@ -40,8 +42,16 @@ def rank(severity: str) -> int:
     return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES) - 1
 
 
-def cause_of(text: str, rollout: str) -> str:
+# What a check of a gate is a matter of, by its name; others are the rollout's.
+CHECKS: Final = {
+    "shadow": Cause.DISAGREEMENT,
+    f"{CUSTOM} {Cause.ACCURACY.value}": Cause.ACCURACY,
+    f"{CUSTOM} {Cause.DRIFT.value}": Cause.DRIFT,
+}
+
+
+def cause_of(text: str, rollout: str, topic: str) -> str:
     """The cause that a notice names; where it names none, its rollout's matter or another."""
     if text in CAUSES:
         return text
-    return Cause.ROLLOUT.value if rollout else Cause.OTHER.value
+    return CHECKS.get(topic, Cause.ROLLOUT).value if rollout else Cause.OTHER.value

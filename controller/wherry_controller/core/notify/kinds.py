@@ -21,6 +21,7 @@ class Kind(Enum):
     STOP = "emergency.stop"
     GO = "emergency.go"
     ISOLATED = "emergency.isolated"
+    DECLARED = "emergency.declared"
     REPORT = "report.fleet"
     TEST = "test"
 
@@ -34,4 +35,5 @@ HOOKS: Final = {
     "stop": Kind.STOP,
     "stop.release": Kind.GO,
     "device.isolate": Kind.ISOLATED,
+    "emergency": Kind.DECLARED,
 }
