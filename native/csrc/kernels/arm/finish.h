@@ -1,7 +1,7 @@
 /* Rounding rule D on four accumulators at once: as rescale.h, byte for byte.
  *
- * vqrdmulh is wh_multiply_high: it would differ for two operands of INT32_MIN only, and a multiplier
- * is never negative. vrshl rounds ties up and rule D away from zero, so a negative value that is
+ * vqrdmulh is wh_multiply_high: it would differ for two operands of INT32_MIN only, and multipliers
+ * are not negative. vrshl rounds ties up and rule D away from zero, so a negative value that is
  * shifted gets -1 first; that sum saturates where rule D has a wider one, with the same result. */
 
 #ifndef WHERRY_KERNELS_ARM_FINISH_H
