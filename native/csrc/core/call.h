@@ -82,6 +82,31 @@ static inline int8_t *wh_result_int8(const wh_call *call)
     return (int8_t *)(call->arena + wh_result(call)->offset);
 }
 
+static inline int16_t *wh_result_int16(const wh_call *call)
+{
+    return (void *)wh_result_int8(call);
+}
+
+static inline int32_t wh_element_bytes(const wh_tensor *tensor)
+{
+    return 1 << (tensor->dtype - WH_INT8);
+}
+
+/* Element `at` of int8 or int16 elements; compilers take the choice out of loops. */
+static inline int32_t wh_element(const void *x, int is_wide, intptr_t at)
+{
+    return is_wide ? ((const int16_t *)x)[at] : ((const int8_t *)x)[at];
+}
+
+static inline void wh_store(void *y, int is_wide, intptr_t at, int32_t value)
+{
+    if (is_wide) {
+        ((int16_t *)y)[at] = (int16_t)value;
+    } else {
+        ((int8_t *)y)[at] = (int8_t)value;
+    }
+}
+
 static inline int32_t wh_dim(const wh_tensor *tensor, uint32_t axis)
 {
     return (int32_t)tensor->dims[axis];

@@ -19,7 +19,7 @@ static int is_in_arena(const wh_tensor *t)
 static int writes_in_place(uint32_t op)
 {
     return op == WH_RESHAPE || op == WH_LOGISTIC || op == WH_TANH || op == WH_RELU ||
-           op == WH_RELU6 || op == WH_QUANTIZE;
+           op == WH_RELU6 || op == WH_QUANTIZE || op == WH_LOOKUP;
 }
 
 /* A RESHAPE onto its own bytes changes none of them. */

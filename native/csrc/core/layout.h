@@ -52,6 +52,9 @@ enum {
     WH_RESCALE_ACT_MAX = 3
 };
 
+/* LOGISTIC and TANH of 16 bits; 0 for 8 bits, where the table says all. */
+enum { WH_SIGMOID_MULTIPLIER = 0, WH_SIGMOID_SHIFT = 1 };
+
 enum { WH_CONCATENATION_AXIS = 0 };
 
 enum { WH_PAD_BEFORE = 0, WH_PAD_VALUE = 5 };

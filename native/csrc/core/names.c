@@ -65,6 +65,7 @@ static const char *const op_names[WH_OP_COUNT] = {
     [WH_RELU] = "RELU",
     [WH_RELU6] = "RELU6",
     [WH_QUANTIZE] = "QUANTIZE",
+    [WH_LOOKUP] = "LOOKUP",
 };
 
 const char *wh_op_name(uint32_t op)

@@ -19,13 +19,20 @@ static int is_within_limits(const wh_needs *needs)
     return needs->prepared <= NEEDS_MAX && needs->scratch <= NEEDS_MAX;
 }
 
+/* Tables for particular processors have kernels for 8-bit activations only. */
+static int is_narrow(const wh_program *program, const wh_node *node)
+{
+    return program->tensors[node->output].dtype == WH_INT8 &&
+           wh_operand_of(program, node, 0)->dtype == WH_INT8;
+}
+
 /* The kernel for a node, and what it asks for. */
 static const wh_kernel *choose(const wh_program *program, const wh_kernels *kernels,
                                const wh_node *node, wh_needs *needs)
 {
     const wh_kernel *kernel = &kernels->of[node->op];
     *needs = (wh_needs){0, 0};
-    if (kernel->run != NULL &&
+    if (kernel->run != NULL && is_narrow(program, node) &&
         (kernel->needs == NULL ||
          (kernel->needs(program, node, needs) && is_within_limits(needs)))) {
         return kernel;

@@ -5,11 +5,11 @@
 #include "rescale.h"
 #include "shape.h"
 
-/* One row of outputs; a stride is 1 or 0. */
+/* One row of outputs; a stride is 1 or 0, in elements. */
 typedef struct {
-    const int8_t *a, *b;
+    const void *a, *b;
     intptr_t stride_a, stride_b;
-    int8_t *y;
+    void *y;
     int32_t count;
 } row;
 
@@ -26,44 +26,44 @@ static int32_t scaled(const binary *op, int32_t centred, uint32_t multiplier, ui
     return wh_rescale(shifted, op->params[multiplier], op->params[shift]);
 }
 
-static int8_t finish_sum(const binary *op, int32_t sum)
+/* The operands at one place, at their common scale. */
+static int32_t scaled_a(const binary *op, int32_t a)
+{
+    return scaled(op, a - op->zero_a, WH_SUM_MULTIPLIER_A, WH_SUM_SHIFT_A);
+}
+
+static int32_t scaled_b(const binary *op, int32_t b)
+{
+    return scaled(op, b - op->zero_b, WH_SUM_MULTIPLIER_B, WH_SUM_SHIFT_B);
+}
+
+static int32_t finish_sum(const binary *op, int32_t sum)
+{
+    return wh_rescale(sum, op->params[WH_SUM_MULTIPLIER], op->params[WH_SUM_SHIFT]);
+}
+
+static int32_t product(const binary *op, int32_t a, int32_t b)
 {
     const int32_t *p = op->params;
-    int32_t value = wh_rescale(sum, p[WH_SUM_MULTIPLIER], p[WH_SUM_SHIFT]);
-    return wh_to_int8(value, op->zero_y, p[WH_SUM_ACT_MIN], p[WH_SUM_ACT_MAX]);
+    return wh_rescale((a - op->zero_a) * (b - op->zero_b), p[WH_RESCALE_MULTIPLIER],
+                      p[WH_RESCALE_SHIFT]);
 }
 
-static void add_row(const binary *op, row r)
-{
-    for (int32_t i = 0; i < r.count; i++) {
-        int32_t a = scaled(op, r.a[i * r.stride_a] - op->zero_a, WH_SUM_MULTIPLIER_A,
-                           WH_SUM_SHIFT_A);
-        int32_t b = scaled(op, r.b[i * r.stride_b] - op->zero_b, WH_SUM_MULTIPLIER_B,
-                           WH_SUM_SHIFT_B);
-        r.y[i] = finish_sum(op, a + b);
-    }
-}
+#define ELEMENT int8_t
+#define OF_WIDTH(name) name##_8
+#define TO_ELEMENT wh_to_int8
+#include "elementwise_rows.h"
+#undef ELEMENT
+#undef OF_WIDTH
+#undef TO_ELEMENT
 
-static void sub_row(const binary *op, row r)
-{
-    for (int32_t i = 0; i < r.count; i++) {
-        int32_t a = scaled(op, r.a[i * r.stride_a] - op->zero_a, WH_SUM_MULTIPLIER_A,
-                           WH_SUM_SHIFT_A);
-        int32_t b = scaled(op, r.b[i * r.stride_b] - op->zero_b, WH_SUM_MULTIPLIER_B,
-                           WH_SUM_SHIFT_B);
-        r.y[i] = finish_sum(op, a - b);
-    }
-}
-
-static void mul_row(const binary *op, row r)
-{
-    const int32_t *p = op->params;
-    for (int32_t i = 0; i < r.count; i++) {
-        int32_t product = (r.a[i * r.stride_a] - op->zero_a) * (r.b[i * r.stride_b] - op->zero_b);
-        int32_t value = wh_rescale(product, p[WH_RESCALE_MULTIPLIER], p[WH_RESCALE_SHIFT]);
-        r.y[i] = wh_to_int8(value, op->zero_y, p[WH_RESCALE_ACT_MIN], p[WH_RESCALE_ACT_MAX]);
-    }
-}
+#define ELEMENT int16_t
+#define OF_WIDTH(name) name##_16
+#define TO_ELEMENT wh_to_int16
+#include "elementwise_rows.h"
+#undef ELEMENT
+#undef OF_WIDTH
+#undef TO_ELEMENT
 
 static void broadcast(const wh_call *call, row_kernel kernel)
 {
@@ -74,33 +74,39 @@ static void broadcast(const wh_call *call, row_kernel kernel)
     wh_shape shape_a = wh_broadcast_shape_of(a);
     wh_shape shape_b = wh_broadcast_shape_of(b);
     wh_shape shape_y = wh_shape_of(y);
+    const intptr_t width = wh_element_bytes(y);
     const uint32_t outer = WH_RANK_MAX - 1;
     int32_t position[WH_RANK_MAX] = {0};
     do {
         kernel(&op, (row){
-            .a = wh_operand_int8(call, 0) + wh_offset(&shape_a, outer, position),
-            .b = wh_operand_int8(call, 1) + wh_offset(&shape_b, outer, position),
+            .a = wh_operand_int8(call, 0) + wh_offset(&shape_a, outer, position) * width,
+            .b = wh_operand_int8(call, 1) + wh_offset(&shape_b, outer, position) * width,
             .stride_a = shape_a.strides[outer],
             .stride_b = shape_b.strides[outer],
-            .y = wh_result_int8(call) + wh_offset(&shape_y, outer, position),
+            .y = wh_result_int8(call) + wh_offset(&shape_y, outer, position) * width,
             .count = shape_y.dims[outer],
         });
     } while (wh_next(shape_y.dims, outer, position));
 }
 
+static void by_width(const wh_call *call, row_kernel narrow, row_kernel wide)
+{
+    broadcast(call, wh_result(call)->dtype == WH_INT16 ? wide : narrow);
+}
+
 void wh_add(const wh_call *call)
 {
-    broadcast(call, add_row);
+    by_width(call, add_row_8, add_row_16);
 }
 
 void wh_sub(const wh_call *call)
 {
-    broadcast(call, sub_row);
+    by_width(call, sub_row_8, sub_row_16);
 }
 
 void wh_mul(const wh_call *call)
 {
-    broadcast(call, mul_row);
+    by_width(call, mul_row_8, mul_row_16);
 }
 
 void wh_lookup(const wh_call *call)
@@ -114,16 +120,41 @@ void wh_lookup(const wh_call *call)
     }
 }
 
+typedef struct {
+    const int32_t *params;
+    int32_t zero_x, zero_y;
+} requantization;
+
+static int32_t requantized(const requantization *r, int32_t x)
+{
+    return wh_rescale(x - r->zero_x, r->params[WH_RESCALE_MULTIPLIER], r->params[WH_RESCALE_SHIFT]);
+}
+
+#define REQUANTIZE(from, to, to_element)                                                       \
+    do {                                                                                       \
+        const from *x = wh_bytes(call, wh_operand(call, 0));                                   \
+        to *y = (void *)wh_result_int8(call);                                                  \
+        for (uint32_t i = 0; i < count; i++) {                                                 \
+            y[i] = to_element(requantized(&r, x[i]), r.zero_y, p[WH_RESCALE_ACT_MIN],          \
+                              p[WH_RESCALE_ACT_MAX]);                                          \
+        }                                                                                      \
+    } while (0)
+
 void wh_requantize(const wh_call *call)
 {
-    const int8_t *x = wh_operand_int8(call, 0);
-    int8_t *y = wh_result_int8(call);
     const int32_t *p = call->node->params;
-    int32_t zero_x = wh_operand(call, 0)->zero_point;
-    int32_t zero_y = wh_result(call)->zero_point;
-    uint32_t count = wh_result(call)->size;
-    for (uint32_t i = 0; i < count; i++) {
-        int32_t value = wh_rescale(x[i] - zero_x, p[WH_RESCALE_MULTIPLIER], p[WH_RESCALE_SHIFT]);
-        y[i] = wh_to_int8(value, zero_y, p[WH_RESCALE_ACT_MIN], p[WH_RESCALE_ACT_MAX]);
+    const wh_tensor *out = wh_result(call);
+    requantization r = {p, wh_operand(call, 0)->zero_point, out->zero_point};
+    uint32_t count = out->size / (uint32_t)wh_element_bytes(out);
+    int is_from_wide = wh_operand(call, 0)->dtype == WH_INT16;
+    int is_to_wide = out->dtype == WH_INT16;
+    if (is_from_wide && is_to_wide) {
+        REQUANTIZE(int16_t, int16_t, wh_to_int16);
+    } else if (is_from_wide) {
+        REQUANTIZE(int16_t, int8_t, wh_to_int8);
+    } else if (is_to_wide) {
+        REQUANTIZE(int8_t, int16_t, wh_to_int16);
+    } else {
+        REQUANTIZE(int8_t, int8_t, wh_to_int8);
     }
 }

@@ -21,4 +21,13 @@ void wh_softmax(const wh_call *call);
 void wh_lookup(const wh_call *call);
 void wh_requantize(const wh_call *call);
 
+/* Of 16-bit activations. The others take both widths. */
+void wh_fully_connected_16(const wh_call *call);
+void wh_conv_2d_16(const wh_call *call);
+void wh_depthwise_conv_2d_16(const wh_call *call);
+void wh_softmax_16(const wh_call *call);
+void wh_lookup_16(const wh_call *call);
+void wh_logistic_16(const wh_call *call);
+void wh_tanh_16(const wh_call *call);
+
 #endif

@@ -11,12 +11,13 @@ static uint32_t extended_mask(const wh_tensor *x, int32_t mask)
     return (uint32_t)mask << (WH_RANK_MAX - x->rank);
 }
 
-static int32_t sum_at(const int8_t *x, const wh_shape *shape, const int32_t *reduced_dims)
+static int32_t sum_at(const void *x, int is_wide, intptr_t corner, const wh_shape *shape,
+                      const int32_t *reduced_dims)
 {
     int32_t sum = 0;
     int32_t position[WH_RANK_MAX] = {0};
     do {
-        sum += x[wh_offset(shape, WH_RANK_MAX, position)];
+        sum += wh_element(x, is_wide, corner + wh_offset(shape, WH_RANK_MAX, position));
     } while (wh_next(reduced_dims, WH_RANK_MAX, position));
     return sum;
 }
@@ -37,13 +38,17 @@ void wh_mean(const wh_call *call)
         reduced[i] = is_reduced ? shape.dims[i] : 1;
         count *= reduced[i];
     }
-    const int8_t *in = wh_operand_int8(call, 0);
-    int8_t *out = wh_result_int8(call);
+    const void *in = wh_bytes(call, x);
+    const int is_wide = x->dtype == WH_INT16;
+    const int32_t low = is_wide ? INT16_MIN : INT8_MIN;
+    const int32_t high = is_wide ? INT16_MAX : INT8_MAX;
+    intptr_t out = 0;
     int32_t position[WH_RANK_MAX] = {0};
     do {
-        const int8_t *corner = in + wh_offset(&shape, WH_RANK_MAX, position);
-        int32_t sum = sum_at(corner, &shape, reduced) - count * x->zero_point;
+        intptr_t corner = wh_offset(&shape, WH_RANK_MAX, position);
+        int32_t sum = sum_at(in, is_wide, corner, &shape, reduced) - count * x->zero_point;
         int32_t value = wh_rescale(sum, p[WH_MEAN_MULTIPLIER], p[WH_MEAN_SHIFT]);
-        *out++ = wh_to_int8(value, y->zero_point, INT8_MIN, INT8_MAX);
+        wh_store(wh_result_int8(call), is_wide, out++,
+                 wh_to_int16(value, y->zero_point, low, high));
     } while (wh_next(kept, WH_RANK_MAX, position));
 }

@@ -9,7 +9,7 @@
 /* Bytes from `axis` on: what is contiguous when everything in front of it is fixed. */
 static size_t bytes_from(const wh_tensor *tensor, uint32_t axis)
 {
-    size_t bytes = 1;
+    size_t bytes = (size_t)wh_element_bytes(tensor);
     for (uint32_t i = axis; i < tensor->rank; i++) {
         bytes *= tensor->dims[i];
     }
@@ -33,6 +33,19 @@ void wh_concatenation(const wh_call *call)
     }
 }
 
+static void fill(const wh_call *call, int32_t value)
+{
+    const wh_tensor *y = wh_result(call);
+    if (y->dtype == WH_INT8) {
+        memset(wh_result_int8(call), (int)(uint8_t)value, y->size);
+        return;
+    }
+    int16_t *to = wh_result_int16(call);
+    for (uint32_t i = 0; i < y->size / sizeof *to; i++) {
+        to[i] = (int16_t)value;
+    }
+}
+
 void wh_pad(const wh_call *call)
 {
     const wh_tensor *x = wh_operand(call, 0);
@@ -41,16 +54,18 @@ void wh_pad(const wh_call *call)
     wh_shape out = wh_shape_of(wh_result(call));
     const uint32_t outer = WH_RANK_MAX - 1;
     const uint32_t missing = WH_RANK_MAX - x->rank;
+    const intptr_t width = wh_element_bytes(x);
     int8_t *corner = wh_result_int8(call);
-    memset(corner, (int)(uint8_t)p[WH_PAD_VALUE], wh_result(call)->size);
+    fill(call, p[WH_PAD_VALUE]);
     for (uint32_t i = missing; i < WH_RANK_MAX; i++) {
-        corner += out.strides[i] * p[WH_PAD_BEFORE + i - missing];
+        corner += out.strides[i] * p[WH_PAD_BEFORE + i - missing] * width;
     }
     const int8_t *from = wh_operand_int8(call, 0);
+    const intptr_t row = in.dims[outer] * width;
     int32_t position[WH_RANK_MAX] = {0};
     do {
-        memcpy(corner + wh_offset(&out, outer, position), from, (size_t)in.dims[outer]);
-        from += in.dims[outer];
+        memcpy(corner + wh_offset(&out, outer, position) * width, from, (size_t)row);
+        from += row;
     } while (wh_next(in.dims, outer, position));
 }
 

@@ -49,6 +49,21 @@ static inline int8_t wh_to_int8(int32_t v, int32_t zero_point, int32_t low, int3
     return (int8_t)wh_clamp(bounded + zero_point, low, high);
 }
 
+/* The same for a 16-bit output; its zero point is 0. */
+static inline int16_t wh_to_int16(int32_t v, int32_t zero_point, int32_t low, int32_t high)
+{
+    return (int16_t)wh_clamp(wh_clamp(v, -(1 << 24), 1 << 24) + zero_point, low, high);
+}
+
+/* Rule W: round(acc m 2^shift / 2^31) with the upper 16 bits of m; acc in [-2^47, 2^47], shift in
+ * [-31, 7]. */
+static inline int64_t wh_rescale_wide(int64_t acc, int32_t m, int32_t shift)
+{
+    int64_t reduced = m < 0x7FFF0000 ? (m + (1 << 15)) >> 16 : 0x7FFF;
+    int32_t right = 15 - shift;
+    return (acc * reduced + ((int64_t)1 << (right - 1))) >> right;
+}
+
 /* Accumulators wrap at 32 bits, whatever the bias is. */
 static inline int32_t wh_wrapping_add(int32_t a, int32_t b)
 {

@@ -65,7 +65,7 @@ def dequantized(graph: Graph) -> Graph:
     """The float graph of an int8 graph: the same nodes, constants in real units."""
     tensors = {name: _as_float(tensor) for name, tensor in graph.tensors.items()}
     for node in graph.nodes:
-        if len(node.inputs) == 3 and graph.tensors[node.inputs[2]].dtype == "int32":
+        if len(node.inputs) == 3 and (graph.tensors[node.inputs[2]].dtype in ("int32", "int64")):
             bias, x, weights = (graph.tensors[node.inputs[i]] for i in (2, 0, 1))
             if bias.data is not None and x.quantization and weights.quantization:
                 scales = np.asarray(weights.quantization.scales) * x.quantization.scale
@@ -131,6 +131,8 @@ def _real_values(description: ProgramDescription, data: bytes) -> Iterator[tuple
     position = 0
     for index in description.outputs:
         tensor = description.tensors[index]
-        codes = np.frombuffer(data, np.int8, tensor.size_bytes, position).astype(np.float64)
+        dtype = np.dtype(f"<i{tensor.dtype.size_bytes}")
+        count = tensor.size_bytes // dtype.itemsize
+        codes = np.frombuffer(data, dtype, count, position).astype(np.float64)
         yield tensor.name, (codes - tensor.zero_point) * tensor.scale
         position += tensor.size_bytes

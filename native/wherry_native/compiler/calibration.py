@@ -17,6 +17,7 @@ import numpy as np
 from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.ir import Array, Graph, Shape, Tensor
 from wherry_native.compiler.reference import Floats
+from wherry_native.compiler.requantize import level_range
 
 Samples = list[dict[str, Floats]]
 
@@ -64,7 +65,9 @@ def _codes(tensor: Tensor, values: Floats) -> bytes:
     if tensor.quantization is None:
         raise RuntimeError(f"input {tensor.name!r} is not quantized")
     steps = np.round(values.astype(np.float64) / tensor.quantization.scale)
-    return np.clip(steps + tensor.quantization.zero_point, -128, 127).astype(np.int8).tobytes()
+    low, high = level_range(tensor.dtype)
+    levels = np.clip(steps + tensor.quantization.zero_point, low, high)
+    return levels.astype(np.dtype(tensor.dtype).newbyteorder("<")).tobytes()
 
 
 def _loaded(path: Path) -> dict[str, Array]:
@@ -97,7 +100,7 @@ def _in_program_shape(graph: Graph, name: str, array: Array, path: Path) -> Floa
     axes = graph.source_axes.get(name, tuple(range(len(tensor.shape))))
     in_file = _file_shape(tensor.shape, axes)
     real = array.astype(np.float32)
-    if tensor.quantization is not None and array.dtype == np.int8:
+    if tensor.quantization is not None and array.dtype == np.dtype(tensor.dtype):
         real = (real - tensor.quantization.zero_point) * np.float32(tensor.quantization.scale)
     sample = array.shape[1:]
     if sample in (*_without_batch(in_file), (math.prod(in_file),)):

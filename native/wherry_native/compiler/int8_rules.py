@@ -1,9 +1,9 @@
-"""What an int8 graph must keep so that the engine computes it exactly.
+"""What a quantized graph must keep so that the engine computes it exactly.
 
 Rules, in order:
-1. Activations are int8 with one scale and one zero point.
+1. Activations are int8 with one scale and one zero point, or int16 with one scale and zero point 0.
 2. Weights are constant int8 with zero point 0, with one scale or one per output channel; a bias
-   is a constant of int32.
+   is a constant of int32, or of int64 where the activations are int16.
 3. Operators that only move or compare bytes have the same scale and zero point on both sides.
 4. SOFTMAX, LOGISTIC and TANH have the output scales that TFLite fixes.
 
@@ -17,14 +17,18 @@ from typing import Final
 from wherry_native.compiler.ir import WEIGHTED, Graph, Node, Quantization, Tensor
 from wherry_native.program import Op
 
+ACTIVATIONS: Final = ("int8", "int16")
 FIXED_OUTPUTS: Final = {
     Op.SOFTMAX: Quantization((1 / 256,), (-128,)),
     Op.LOGISTIC: Quantization((1 / 256,), (-128,)),
     Op.TANH: Quantization((1 / 128,), (0,)),
 }
+FIXED_OUTPUT_16: Final = Quantization((1 / 32768,), (0,))
+"""Of the same operators, where they give int16."""
 SAME_SCALE: Final = (
     Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD, Op.CONCATENATION,
 )  # fmt: skip
+WIDTH_CHANGES: Final = (Op.QUANTIZE, Op.RELU, Op.RELU6)
 CHANNEL_AXIS: Final = {Op.FULLY_CONNECTED: 0, Op.CONV_2D: 0, Op.DEPTHWISE_CONV_2D: 3}
 
 
@@ -37,15 +41,15 @@ def without_shell(graph: Graph) -> Graph:
         source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
         if not _same_values(source, target):
             continue
-        if source.name in inputs and target.dtype == "int8":
+        if source.name in inputs and target.dtype in ACTIVATIONS:
             inputs[inputs.index(source.name)] = target.name
-        elif target.name in outputs and source.dtype == "int8":
+        elif target.name in outputs and source.dtype in ACTIVATIONS:
             outputs[outputs.index(target.name)] = source.name
         else:
             continue
         dropped.append(node)
     notes = tuple(
-        f"{node.name}: left out, inputs and outputs of the program are int8" for node in dropped
+        f"{node.name}: left out, inputs and outputs of the program are integers" for node in dropped
     )
     used = {name for node in graph.nodes if node not in dropped for name in node.inputs}
     used.update(inputs, outputs, (node.output for node in graph.nodes if node not in dropped))
@@ -62,7 +66,7 @@ def without_shell(graph: Graph) -> Graph:
 def _same_values(source: Tensor, target: Tensor) -> bool:
     """Whether a conversion only renames values: float on one side, or uint8 shifted by 128."""
     dtypes = {source.dtype, target.dtype}
-    if dtypes == {"float32", "int8"}:
+    if "float32" in dtypes and dtypes & set(ACTIVATIONS):
         return True
     if dtypes != {"uint8", "int8"} or not source.quantization or not target.quantization:
         return False
@@ -88,13 +92,16 @@ def int8_problems(graph: Graph) -> list[str]:
 
 
 def _activation_problems(tensor: Tensor) -> list[str]:
-    if tensor.dtype != "int8":
+    if tensor.dtype not in ACTIVATIONS:
         return [
-            f"tensor {tensor.name!r} is {tensor.dtype}; only int8 TFLite models can be compiled"
+            f"tensor {tensor.name!r} is {tensor.dtype}; only int8 and int16x8 TFLite models can be "
+            "compiled"
         ]
     quantization = tensor.quantization
     if quantization is None or len(quantization.scales) != 1:
         return [f"tensor {tensor.name!r} must have exactly one scale and zero point"]
+    if tensor.dtype == "int16" and quantization.zero_point != 0:
+        return [f"tensor {tensor.name!r} is int16 with zero point {quantization.zero_point}, not 0"]
     if not -128 <= quantization.zero_point <= 127:
         return [f"tensor {tensor.name!r} has zero point {quantization.zero_point}, not in int8"]
     return []
@@ -102,9 +109,13 @@ def _activation_problems(tensor: Tensor) -> list[str]:
 
 def _node_problems(graph: Graph, node: Node) -> Iterator[str]:
     output = graph.tensors[node.output]
-    if output.quantization is None or output.dtype != "int8":
-        yield f"output {output.name!r} must be int8 with a scale"
+    if output.quantization is None or output.dtype not in ACTIVATIONS:
+        yield f"output {output.name!r} must be int8 or int16 with a scale"
         return
+    if node.op not in WIDTH_CHANGES:
+        for name in node.inputs[:1] if node.op in WEIGHTED else node.inputs:
+            if graph.tensors[name].dtype != output.dtype:
+                yield f"operand {name!r} is {graph.tensors[name].dtype}, the output {output.dtype}"
     if node.op in WEIGHTED:
         yield from _weight_problems(graph, node)
     if node.op in SAME_SCALE:
@@ -112,6 +123,8 @@ def _node_problems(graph: Graph, node: Node) -> Iterator[str]:
             if not _same_quantization(graph.tensors[name], output):
                 yield f"operand {name!r} and output {output.name!r} differ in scale or zero point"
     fixed = FIXED_OUTPUTS.get(node.op)
+    if fixed and output.dtype == "int16":
+        fixed = FIXED_OUTPUT_16
     if fixed and (output.quantization.scales, output.quantization.zero_points) != (
         fixed.scales,
         fixed.zero_points,
@@ -146,5 +159,7 @@ def _weight_problems(graph: Graph, node: Node) -> Iterator[str]:
         )
     for name in node.inputs[2:]:
         bias = graph.tensors[name]
-        if bias.data is None or bias.dtype != "int32":
-            yield f"bias {name!r} must be an int32 constant, is {bias.dtype}"
+        is_wide = graph.tensors[node.output].dtype == "int16"
+        allowed = ("int64", "int32") if is_wide else ("int32",)
+        if bias.data is None or bias.dtype not in allowed:
+            yield f"bias {name!r} must be a constant of {' or '.join(allowed)}, is {bias.dtype}"

@@ -1,4 +1,4 @@
-"""An int8 graph as a program: every scale becomes the integers that the engine computes with.
+"""A quantized graph as a program: every scale becomes the integers that the engine computes with.
 
 Rules, in order:
 1. The graph keeps shapes.py and int8_rules.py; that is checked first, all breaches at once.
@@ -15,15 +15,25 @@ import numpy as np
 
 from wherry_native.compiler import requantize
 from wherry_native.compiler.errors import CompileError
-from wherry_native.compiler.int8_rules import int8_problems
+from wherry_native.compiler.int8_rules import ACTIVATIONS, int8_problems
 from wherry_native.compiler.ir import WEIGHTED, Array, Graph, Node, Quantization, Tensor
 from wherry_native.compiler.shapes import shape_problems
-from wherry_native.compiler.tables import logistic_table, tanh_table
-from wherry_native.program import RANK_MAX, DType, Kind, Op, ProgramDescription
+from wherry_native.compiler.tables import (
+    logistic_table,
+    sigmoid_table_16,
+    softmax_tables_16,
+    tanh_table,
+)
+from wherry_native.program import RANK_MAX, DType, Kind, Op, ProgramDescription, Rounding
 from wherry_native.program import Node as ProgramNode
 from wherry_native.program import Tensor as ProgramTensor
 
-_DTYPES: Final = {"int8": DType.INT8, "int16": DType.INT16, "int32": DType.INT32}
+_DTYPES: Final = {
+    "int8": DType.INT8,
+    "int16": DType.INT16,
+    "int32": DType.INT32,
+    "int64": DType.INT64,
+}
 _TABLES: Final = {Op.LOGISTIC: logistic_table, Op.TANH: tanh_table}
 
 
@@ -100,18 +110,25 @@ class _Lowering:
         operands = [self._operand(name, piece) for name in node.inputs]
         for suffix, data in _extra_constants(self.graph, node):
             operands.append(self._add_constant(f"{node.name}/{suffix}", data, piece))
+        for name, data in _shared_constants(self.graph, node):
+            if name not in self.index:
+                self.index[name] = self._add_constant(name, data, piece)
+            operands.append(self.index[name])
         if any(self.tensors[i].piece == piece for i in operands):
             self.layer_count += 1
         output = self._add_activation(self.graph.tensors[node.output])
         params = _PARAMETERS[node.op](self.graph, node)
-        self.nodes.append(ProgramNode(node.op, node.name, tuple(operands), output, params))
+        rounding = _rounding(self.graph, node)
+        self.nodes.append(
+            ProgramNode(node.op, node.name, tuple(operands), output, params, rounding)
+        )
 
     def _operand(self, name: str, piece: str) -> int:
         if name not in self.index:
             tensor = self.graph.tensors[name]
             self.index[name] = self._add_constant(
                 name, self.graph.constant(name), piece,
-                tensor.quantization if tensor.dtype == "int8" else None,
+                tensor.quantization if tensor.dtype in ACTIVATIONS else None,
             )  # fmt: skip
         return self.index[name]
 
@@ -120,8 +137,8 @@ class _Lowering:
         self.index[tensor.name] = len(self.tensors)
         self.tensors.append(
             ProgramTensor(
-                tensor.name, DType.INT8, _shape(tensor), Kind.ARENA, quantization.zero_point,
-                quantization.scale,
+                tensor.name, _DTYPES[tensor.dtype], _shape(tensor), Kind.ARENA,
+                quantization.zero_point, quantization.scale,
             )
         )  # fmt: skip
         return self.index[tensor.name]
@@ -156,7 +173,7 @@ def _quantization(tensor: Tensor) -> Quantization:
 
 def _extra_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
     """Constants that the file does not have: absent bias, multipliers and shifts, tables."""
-    if node.op in _TABLES:
+    if node.op in _TABLES and not _is_wide(graph, node):
         x = _quantization(graph.tensors[node.inputs[0]])
         table = np.frombuffer(_TABLES[node.op](x.scale, x.zero_point), np.int8)
         return [("table", table)]
@@ -164,7 +181,36 @@ def _extra_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
         return []
     pairs = np.array(_weight_multipliers(graph, node), np.int32)
     extra = [("multipliers", pairs[:, 0]), ("shifts", pairs[:, 1])]
-    return extra if len(node.inputs) == 3 else [("bias", np.zeros(len(pairs), np.int32)), *extra]
+    if len(node.inputs) == 3:
+        return extra
+    dtype = np.int64 if _rounding(graph, node) is Rounding.W else np.int32
+    return [("bias", np.zeros(len(pairs), dtype)), *extra]
+
+
+def _shared_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
+    """Tables that every node of their kind has in common; they travel with the first one."""
+    if not _is_wide(graph, node):
+        return []
+    if node.op in (Op.LOGISTIC, Op.TANH):
+        return [("sigmoid_table", sigmoid_table_16())]
+    if node.op is Op.SOFTMAX:
+        exponentials, reciprocals = softmax_tables_16()
+        return [("softmax_exponentials", exponentials), ("softmax_reciprocals", reciprocals)]
+    return []
+
+
+def _is_wide(graph: Graph, node: Node) -> bool:
+    return graph.tensors[node.output].dtype == "int16"
+
+
+def _rounding(graph: Graph, node: Node) -> Rounding:
+    """W where TFLite accumulates in 64 bits: layers of 16-bit activations, unless their bias has
+    32 bits; its CONV_2D without any bias accumulates in 32 as well."""
+    if node.op not in WEIGHTED or not _is_wide(graph, node):
+        return Rounding.D
+    if len(node.inputs) == 3:
+        return Rounding.D if graph.tensors[node.inputs[2]].dtype == "int32" else Rounding.W
+    return Rounding.D if node.op is Op.CONV_2D else Rounding.W
 
 
 def _weight_multipliers(graph: Graph, node: Node) -> list[tuple[int, int]]:
@@ -184,8 +230,9 @@ T = TypeVar("T")
 
 
 def _act(graph: Graph, node: Node) -> Parameters:
-    y = _quantization(graph.tensors[node.output])
-    low, high = requantize.clamp_range(node.clamp, y.scale, y.zero_point)
+    output = graph.tensors[node.output]
+    y = _quantization(output)
+    low, high = requantize.clamp_range(node.clamp, y.scale, y.zero_point, output.dtype)
     return {"act_min": low, "act_max": high}
 
 
@@ -218,7 +265,9 @@ def _scales(graph: Graph, node: Node) -> list[float]:
 
 def _sum(graph: Graph, node: Node) -> Parameters:
     a, b, y = _scales(graph, node)
-    return {**_checked(node, requantize.sum_multipliers, a, b, y), **_act(graph, node)}
+    is_wide = _is_wide(graph, node)
+    left = requantize.SUM_LEFT_SHIFT_16 if is_wide else requantize.SUM_LEFT_SHIFT
+    return {**_checked(node, requantize.sum_multipliers, a, b, y, left), **_act(graph, node)}
 
 
 def _product(graph: Graph, node: Node) -> Parameters:
@@ -260,11 +309,22 @@ def _pad(graph: Graph, node: Node) -> Parameters:
     y = _quantization(graph.tensors[node.output])
     before = {f"before_{i}": node.pads[i][0] if i < len(node.pads) else 0 for i in range(RANK_MAX)}
     value = y.zero_point + requantize.round_half_away(node.pad_value / y.scale)
-    return {**before, "value": min(max(value, -128), 127)}
+    low, high = requantize.level_range(graph.tensors[node.output].dtype)
+    return {**before, "value": min(max(value, low), high)}
 
 
 def _softmax(graph: Graph, node: Node) -> Parameters:
-    return _checked(node, requantize.softmax_multiplier, _scales(graph, node)[0], node.beta)
+    rule = (
+        requantize.softmax_multiplier_16 if _is_wide(graph, node) else requantize.softmax_multiplier
+    )
+    return _checked(node, rule, _scales(graph, node)[0], node.beta)
+
+
+def _sigmoid(graph: Graph, node: Node) -> Parameters:
+    if not _is_wide(graph, node):
+        return {"multiplier": 0, "shift": 0}
+    scale, keeps_double = _scales(graph, node)[0], node.op is Op.TANH
+    return _checked(node, requantize.sigmoid_multiplier_16, scale, keeps_double)
 
 
 def _nothing(graph: Graph, node: Node) -> Parameters:
@@ -286,8 +346,8 @@ _PARAMETERS: Final[dict[Op, Callable[[Graph, Node], Parameters]]] = {
     Op.PAD: _pad,
     Op.RESHAPE: _nothing,
     Op.SOFTMAX: _softmax,
-    Op.LOGISTIC: _nothing,
-    Op.TANH: _nothing,
+    Op.LOGISTIC: _sigmoid,
+    Op.TANH: _sigmoid,
     Op.RELU: _rescale,
     Op.RELU6: _rescale,
     Op.QUANTIZE: _rescale,

@@ -20,7 +20,10 @@ INT8_MIN: Final = -128
 INT8_MAX: Final = 127
 SHIFT_MIN: Final = -31
 SHIFT_MAX: Final = 30
+INT16_MIN: Final = -32768
+INT16_MAX: Final = 32767
 SUM_LEFT_SHIFT: Final = 20
+SUM_LEFT_SHIFT_16: Final = 15
 SOFTMAX_INTEGER_BITS: Final = 5
 
 
@@ -48,19 +51,27 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     return multiplier, shift
 
 
-def clamp_range(clamp: Clamp, scale: float, zero_point: int) -> tuple[int, int]:
-    """The clamp as int8 bounds (float32 division, ties away from zero, as TFLite does)."""
+def level_range(dtype: str) -> tuple[int, int]:
+    """The least and the largest level of an activation's type."""
+    return (INT16_MIN, INT16_MAX) if dtype == "int16" else (INT8_MIN, INT8_MAX)
+
+
+def clamp_range(
+    clamp: Clamp, scale: float, zero_point: int, dtype: str = "int8"
+) -> tuple[int, int]:
+    """The clamp as bounds of the type (float32 division, ties away from zero, as TFLite does)."""
+    low, high = level_range(dtype)
     return (
-        INT8_MIN if clamp.low == -math.inf else _clamped_quant(clamp.low, scale, zero_point),
-        INT8_MAX if clamp.high == math.inf else _clamped_quant(clamp.high, scale, zero_point),
+        low if clamp.low == -math.inf else _level(clamp.low, scale, zero_point, low, high),
+        high if clamp.high == math.inf else _level(clamp.high, scale, zero_point, low, high),
     )
 
 
-def _clamped_quant(real: float, scale: float, zero_point: int) -> int:
+def _level(real: float, scale: float, zero_point: int, low: int, high: int) -> int:
     with np.errstate(over="ignore"):
         steps = float(np.float32(real) / np.float32(scale))
     steps = min(max(steps, -1e6), 1e6)
-    return min(max(zero_point + round_half_away(steps), INT8_MIN), INT8_MAX)
+    return min(max(zero_point + round_half_away(steps), low), high)
 
 
 def channel_multipliers(
@@ -83,14 +94,16 @@ def tensor_multiplier(
     return quantize_multiplier(product / output_scale)
 
 
-def sum_multipliers(scale_a: float, scale_b: float, output_scale: float) -> dict[str, int]:
-    """ADD and SUB: both operands are shifted left by 20 and scaled to twice the larger scale."""
+def sum_multipliers(
+    scale_a: float, scale_b: float, output_scale: float, left_shift: int = SUM_LEFT_SHIFT
+) -> dict[str, int]:
+    """ADD and SUB: both operands are shifted left and scaled to twice the larger scale."""
     twice_max = 2 * max(scale_a, scale_b)
     multiplier_a, shift_a = quantize_multiplier(scale_a / twice_max)
     multiplier_b, shift_b = quantize_multiplier(scale_b / twice_max)
-    multiplier, shift = quantize_multiplier(twice_max / ((1 << SUM_LEFT_SHIFT) * output_scale))
+    multiplier, shift = quantize_multiplier(twice_max / ((1 << left_shift) * output_scale))
     return {
-        "left_shift": SUM_LEFT_SHIFT,
+        "left_shift": left_shift,
         "multiplier_a": multiplier_a, "shift_a": shift_a,
         "multiplier_b": multiplier_b, "shift_b": shift_b,
         "multiplier": multiplier, "shift": shift,
@@ -120,6 +133,29 @@ def softmax_multiplier(input_scale: float, beta: float) -> dict[str, int]:
         "left_shift": min(left_shift, SHIFT_MAX),
         "diff_min": -input_radius(SOFTMAX_INTEGER_BITS, left_shift),
     }
+
+
+def softmax_multiplier_16(input_scale: float, beta: float) -> dict[str, int]:
+    """SOFTMAX of int16: differences from the maximum, [-65535, 0] for [-10, 0]."""
+    multiplier, shift = quantize_multiplier(input_scale * beta / (10.0 / 65535.0))
+    return {"multiplier": multiplier, "left_shift": shift, "diff_min": 0}
+
+
+def sigmoid_multiplier_16(input_scale: float, keeps_double: bool) -> dict[str, int]:
+    """LOGISTIC and TANH of int16: x in steps of 1/12288, as 15 bits and a shift to the right.
+    What TFLite takes for 2^-12 (and 2^-11, with `keeps_double`) is that. Raises ValueError above
+    2.66."""
+    logarithm = math.log2(input_scale)
+    exponent = 12 + round(logarithm)
+    if abs(logarithm - round(logarithm)) < 1e-3 and exponent in ((0, 1) if keeps_double else (0,)):
+        return {"multiplier": 3 << exponent, "shift": 0}
+    real, shift = input_scale * 4096.0 * 3.0, 0
+    while real <= 32767.0 / 2.0 and shift <= 30:
+        real *= 2.0
+        shift += 1
+    if real > 32767.0:
+        raise ValueError(f"input scale {input_scale} is too large, limit {32767 / 12288:.2f}")
+    return {"multiplier": int(real), "shift": shift}
 
 
 def quantize_multiplier_wide(real: float) -> tuple[int, int]:

@@ -187,4 +187,5 @@ _RULES: Final[dict[Op, Callable[[Node, Sequence[Shape], Shape], Shape]]] = {
     Op.RELU: _same,
     Op.RELU6: _same,
     Op.QUANTIZE: _same,
+    Op.LOOKUP: _same,
 }

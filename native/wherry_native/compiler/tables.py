@@ -1,4 +1,5 @@
-"""LOGISTIC and TANH of int8 as tables of 256 bytes, bit for bit what TFLite Micro computes.
+"""Functions as tables, bit for bit what TFLite Micro computes: LOGISTIC and TANH of int8 as 256
+bytes; what LOGISTIC, TANH and SOFTMAX of int16 interpolate between.
 
 Everything here is integer arithmetic on 32-bit fixed-point numbers, held in Python ints. `q0` has
 31 fractional bits and lies in [-1, 1); `q2` has 29.
@@ -9,8 +10,11 @@ one_minus_x_over_one_plus_x_for_x_in_0_1) and TFLite's reference integer LOGISTI
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+
+from wherry_native.compiler.ir import Array
 from wherry_native.compiler.requantize import input_radius, round_half_away
 
 _INTEGER_BITS: Final = 4
@@ -32,6 +36,51 @@ def logistic_table(scale: float, zero_point: int) -> bytes:
 def tanh_table(scale: float, zero_point: int) -> bytes:
     """256 int8 values, entry x + 128 for input x; output scale 1/128, zero point 0."""
     return _table(scale, zero_point, _tanh, fractional_bits=7, output_zero_point=0)
+
+
+def sigmoid_table_16() -> Array:
+    """256 values sigmoid(i / 24) - 1/2 in 16 fractional bits: LOGISTIC and TANH of int16. Half of
+    what the straight line between two entries misses in the middle is added to the first."""
+    at, middle, after = (
+        65536.0 / (1.0 + np.exp(-(np.arange(256) + shift) / 24.0)) for shift in (0.0, 0.5, 1.0)
+    )
+    levels = np.floor(at + (middle - (at + after) / 2.0) / 2.0 + 0.5)
+    levels[255] = 65535.0  # TFLite's table ends at the largest level
+    entries: Array = (levels - 32768).astype(np.int16)
+    return entries
+
+
+def softmax_tables_16() -> tuple[Array, Array]:
+    """exp(x) from -10 to 0, and 1 / (1 + x) from 0 to 1, each in 15 fractional bits."""
+    return (
+        interpolation_table(np.exp, np.float32(-10), np.float32(0)),
+        interpolation_table(lambda x: np.float32(1) / (np.float32(1) + x), np.float32(0),
+                            np.float32(1)),
+    )  # fmt: skip
+
+
+def interpolation_table(
+    function: Callable[[Any], Any], low: Any, high: Any, levels_per_unit: float = 32768.0
+) -> Array:
+    """513 values between which an int16 is interpolated; each interval's ends are moved by half of
+    the error in its middle, as TFLite does. Computes in the type of `low` and `high`."""
+    kind = type(low)
+    step = kind((high - low) / kind(512))
+    at = (low + np.arange(512).astype(kind) * step).astype(kind)
+    after = (low + np.arange(1, 513).astype(kind) * step).astype(kind)
+    scale = kind(levels_per_unit)
+    sample = _rounded(function(at) * scale)
+    between = _rounded((function(after) * scale + sample) / kind(2))
+    middle = _rounded(function(at + step / kind(2)) * scale)
+    values = np.append(sample - _rounded((between - middle) / kind(2)),
+                       _rounded(function(np.asarray([high])) * scale))  # fmt: skip
+    entries: Array = np.clip(values, -32768, 32767).astype(np.int16)
+    return entries
+
+
+def _rounded(values: Any) -> Any:
+    """Nearest integers, ties away from zero, in the same type."""
+    return np.copysign(np.floor(np.abs(values) + values.dtype.type(0.5)), values)
 
 
 def _table(

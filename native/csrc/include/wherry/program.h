@@ -122,16 +122,21 @@ typedef enum {
     WH_PAD = 11,
     /* x → y, same bytes */
     WH_RESHAPE = 12,
-    /* x → y over the last axis; m, left_shift, diff_min (gemmlowp Q5.26 exponential) */
+    /* x → y over the last axis; m, left_shift, diff_min (gemmlowp Q5.26 exponential).
+     * int16: x, exponentials[513], reciprocals[513] → y; diff_min is 0 */
     WH_SOFTMAX = 13,
-    /* x, table[256] → y = table[x + 128] */
+    /* x, table[256] → y = table[x + 128].
+     * int16: table is sigmoid(i / 24) - 1/2, interpolated; m, s bring x to steps of 1/12288 */
     WH_LOGISTIC = 14,
     WH_TANH = 15,
     /* x → y = clamp(rescale(x - zero_x) + zero_y); m, s, act_min, act_max */
     WH_RELU = 16,
     WH_RELU6 = 17,
-    WH_QUANTIZE = 18
+    WH_QUANTIZE = 18,
+    /* ABI 2 from here on. */
+    /* x, table → y: int8 by table[256], int16 interpolated between table[513] */
+    WH_LOOKUP = 19
 } wh_op;
-#define WH_OP_COUNT 19u
+#define WH_OP_COUNT 20u
 
 #endif
