@@ -100,7 +100,7 @@ def _in_program_shape(graph: Graph, name: str, array: Array, path: Path) -> Floa
     axes = graph.source_axes.get(name, tuple(range(len(tensor.shape))))
     in_file = _file_shape(tensor.shape, axes)
     real = array.astype(np.float32)
-    if tensor.quantization is not None and array.dtype == np.dtype(tensor.dtype):
+    if tensor.quantization is not None and array.dtype.name in ("int8", "int16"):
         real = (real - tensor.quantization.zero_point) * np.float32(tensor.quantization.scale)
     sample = array.shape[1:]
     if sample in (*_without_batch(in_file), (math.prod(in_file),)):
