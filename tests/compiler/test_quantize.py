@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wherry_native.compiler import CompiledModel, CompileError, compile_model
-from wherry_native.compiler.quantize import Range, weight_scales
+from wherry_native.compiler.quantize import weight_scales
+from wherry_native.compiler.ranges import Range
 from wherry_native.engine import Program
 from wherry_native.program import Op, read_program
 

@@ -367,3 +367,36 @@ def test_path_tricks_in_a_bundle_write_nothing_anywhere(
         assert wherry("model", *command).status == 10
     assert [path.name for path in tmp_path.rglob("*")] == ["in", "trick.wherry"]
     assert not Path("/tmp/wherry-outside").exists()
+
+
+def test_a_float_model_is_quantized_as_asked_and_the_report_says_what_it_cost(
+    digits: Path, tmp_path: Path
+) -> None:
+    plain = packaged(digits, tmp_path, "--json")
+    asked = packaged(
+        digits, tmp_path, "--ranges", "percentile", "--percentile", "99.9", "--equalize",
+        "--correct-bias", "--json",
+    )  # fmt: skip
+    assert plain.status == asked.status == 0, asked
+    assert plain.json["digest"] != asked.json["digest"]
+    report = asked.json["report"]
+    assert any("equalized" in note for note in report["notes"])
+    assert all(0 <= layer["noise_share"] <= 1 for layer in report["layers"])
+    assert all(layer["relative_rms"] < 0.2 for layer in report["layers"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--ranges", "widest"), "--ranges is 'widest', must be one of min-max, percentile, mse"),
+        (("--percentile", "99"), "--percentile needs --ranges percentile, --ranges is min-max"),
+        (("--ranges", "percentile", "--percentile", "30"), "30.0 must be above 50"),
+    ],
+)
+def test_a_way_of_quantizing_that_is_none_is_one_sentence(
+    options: tuple[str, ...], words: str, digits: Path, tmp_path: Path
+) -> None:
+    refused = packaged(digits, tmp_path, *options)
+    assert refused.status != 0
+    assert words in refused.err
+    assert not (tmp_path / "digits.wherry").exists()

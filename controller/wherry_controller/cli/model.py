@@ -24,7 +24,8 @@ from wherry_controller.cli.files import (
     write_directory,
     write_file,
 )
-from wherry_controller.cli.model_package import compiler_extra, package
+from wherry_controller.cli.model_compile import compiler_extra
+from wherry_controller.cli.model_package import package
 from wherry_controller.cli.output import JsonOption, show, working
 from wherry_controller.modelkit.inspection import described
 from wherry_controller.modelkit.running import run_bundle

@@ -1,19 +1,27 @@
 """`wherry model package`: a model file, or an extracted folder, becomes an unsigned bundle."""
 
 import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from wherry_protocol.bundle import Bundle, write_bundle
-from wherry_protocol.errors import Code, DecodeError, MissingExtraError, NotFoundError, WherryError
+from wherry_protocol.errors import WherryError
 from wherry_protocol.names import MODEL, check_name
 from wherry_protocol.version import Version
 
 from wherry_controller.cli.files import read_directory, read_file, read_text, write_file
+from wherry_controller.cli.model_compile import (
+    Asked,
+    CalibrationOption,
+    CorrectBiasOption,
+    EqualizeOption,
+    PercentileOption,
+    RangesOption,
+    compiled,
+    compiler_extra,
+)
 from wherry_controller.cli.output import JsonOption, show, working
 from wherry_controller.modelkit.host_tests import tested
 from wherry_controller.modelkit.packaging import (
@@ -27,28 +35,16 @@ from wherry_controller.modelkit.packaging import (
 from wherry_controller.modelkit.recipe import Recipe, read_recipe
 
 
-@contextmanager
-def compiler_extra() -> Iterator[None]:
-    """Where the compiler is imported: on a machine without it, the error names the extra."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("wherry"):
-            raise
-        library = (error.name or str(error)).partition(".")[0]
-        raise MissingExtraError(
-            f"{library} is not installed; `pip install 'wherry[compiler]'` adds the compiler"
-        ) from error
-
-
 def package(
     input: Annotated[Path, typer.Option(help="MODEL.tflite, MODEL.onnx, or an extracted folder.")],
     output: Annotated[Path, typer.Option(help="The bundle to write, NAME-VERSION.wherry.")],
     name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
     version: Annotated[str | None, typer.Option(help="MAJOR.MINOR.PATCH.")] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Samples (.npz or .npy); a float model needs them.")
-    ] = None,
+    calibration: CalibrationOption = None,
+    ranges: RangesOption = None,
+    percentile: PercentileOption = None,
+    equalize: EqualizeOption = False,
+    correct_bias: CorrectBiasOption = False,
     manifest: Annotated[
         Path | None, typer.Option(help="What the model file cannot say (TOML).")
     ] = None,
@@ -66,11 +62,13 @@ def package(
     wherry model package --input pump.onnx --name pump-anomaly --version 1.0.0
     --calibration samples.npz --manifest pump.toml --output pump-anomaly-1.0.0.wherry
     """
+    asked = Asked(ranges, percentile, equalize, correct_bias)
     if input.is_dir():
-        if calibration is not None or any((manifest, author, tests)):
+        if calibration is not None or any((manifest, author, tests)) or asked != Asked():
             raise WherryError(
                 f"{input} is an extracted bundle: its manifest.json and its assets/ say what "
-                "--manifest, --calibration, --tests and --author would, edit those"
+                "--manifest, --calibration, --tests and --author would, edit those; it is "
+                "quantized already"
             )
         bundle, report = _from_directory(input, name, version), None
     else:
@@ -82,7 +80,7 @@ def package(
         if tests is not None:
             provenance = tested(recipe.provenance, read_file(tests, "test report"), str(tests))
             recipe = replace(recipe, provenance=provenance)
-        bundle, report = _from_file(input, name, version, calibration, recipe)
+        bundle, report = _from_file(input, name, version, calibration, recipe, asked)
     write_file(output, write_bundle(bundle))
     signers = "signatures restored" if bundle.signatures else "unsigned"
     result = {"output": str(output), "digest": bundle.digest.hex()}
@@ -101,46 +99,36 @@ def _from_directory(path: Path, name: str | None, version: str | None) -> Bundle
 
 
 def _from_file(
-    path: Path, name: str | None, version: str | None, calibration: Path | None, recipe: Recipe
+    path: Path,
+    name: str | None,
+    version: str | None,
+    calibration: Path | None,
+    recipe: Recipe,
+    asked: Asked,
 ) -> tuple[Bundle, Any]:
     if name is None or version is None:
         raise WherryError("a model file needs --name and --version")
     check_name("model", MODEL, name)
     number = str(Version.parse(version))
     with working(f"compiling {path}"):
-        compiled = _compiled(path, name, calibration)
+        made = compiled(path, name, calibration, asked)
     labels = "".join(f"{label}\n" for label in recipe.labels).encode()
     parts = Parts(
         manifest=draft(
-            recipe, name=name, version=number, author=getpass.getuser(), image=compiled.image
+            recipe, name=name, version=number, author=getpass.getuser(), image=made.image
         ),
-        image=compiled.image,
-        golden_inputs=_golden_inputs(compiled, recipe.golden_count),
+        image=made.image,
+        golden_inputs=_golden_inputs(made, recipe.golden_count),
         assets={LABELS: labels} if labels else {},
         microcontroller=recipe.microcontroller,
     )
-    return assemble(parts), compiled.report
+    return assemble(parts), made.report
 
 
-def _compiled(path: Path, name: str, calibration: Path | None) -> Any:
-    """The compiler's result. Raises DecodeError with every problem of the file at once."""
-    with compiler_extra():
-        from wherry_native.compiler import CompileError, compile_model
-    try:
-        return compile_model(path, calibration=calibration, name=name)
-    except CompileError as error:
-        text = str(error).removeprefix(f"{name} is ")
-        raise DecodeError(f"{path}: {text}", Code.PROGRAM) from error
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{error.filename or path} does not exist") from error
-    except OSError as error:
-        raise WherryError(f"{error.filename or path} cannot be read: {error.strerror}") from error
-
-
-def _golden_inputs(compiled: Any, count: int) -> bytes:
+def _golden_inputs(made: Any, count: int) -> bytes:
     """Evenly spaced samples, or seeded noise where there are none."""
-    samples: tuple[bytes, ...] = compiled.sample_inputs
+    samples: tuple[bytes, ...] = made.sample_inputs
     if not samples:
-        return seeded_inputs(load_program(compiled.image), count)
+        return seeded_inputs(load_program(made.image), count)
     chosen = min(count, len(samples))
     return b"".join(samples[i * len(samples) // chosen] for i in range(chosen))

@@ -13,7 +13,7 @@ from wherry_protocol.version import Version
 from wherry_controller.cli.client import ask, download
 from wherry_controller.cli.files import read_bundle_file, read_directory, write_file
 from wherry_controller.cli.hardware_class import read_class
-from wherry_controller.cli.model_package import compiler_extra
+from wherry_controller.cli.model_compile import compiler_extra
 from wherry_controller.cli.output import JsonOption, show
 from wherry_controller.core.profiles import DEFAULT_CLASSES
 from wherry_controller.core.registry.bumps import Bump, bumped, check_bump

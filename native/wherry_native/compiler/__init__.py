@@ -3,17 +3,21 @@
 Needs the extra `compiler` (numpy, tflite, flatbuffers, onnx); never imported on a device.
 """
 
-from wherry_native.compiler.api import CompiledModel, compile_model
+from wherry_native.compiler.api import CompiledModel, Quantizing, compile_model
 from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.parts import Parts, from_parts, to_parts
-from wherry_native.compiler.report import Agreement, LayerError, Report
+from wherry_native.compiler.ranges import Method
+from wherry_native.compiler.report import Advice, Agreement, LayerError, Report
 
 __all__ = [
+    "Advice",
     "Agreement",
     "CompileError",
     "CompiledModel",
     "LayerError",
+    "Method",
     "Parts",
+    "Quantizing",
     "Report",
     "compile_model",
     "from_parts",

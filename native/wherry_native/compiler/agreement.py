@@ -75,15 +75,7 @@ def dequantized(graph: Graph) -> Graph:
 
 
 def _as_float(tensor: Tensor) -> Tensor:
-    data = tensor.data
-    if data is not None and tensor.quantization is not None:
-        quantization = tensor.quantization
-        column = [1] * data.ndim
-        if len(quantization.scales) > 1:
-            column[quantization.axis] = -1
-        scales = np.asarray(quantization.scales).reshape(column or [1])
-        zeros = np.asarray(quantization.zero_points).reshape(column or [1])
-        data = ((data.astype(np.float64) - zeros) * scales).astype(np.float32).reshape(data.shape)
+    data = None if tensor.data is None else tensor.real_data
     return replace(tensor, dtype="float32", quantization=None, data=data)
 
 

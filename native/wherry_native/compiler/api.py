@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wherry_native.compiler.agreement import dequantized, measured
+from wherry_native.compiler.bias_correction import bias_corrected
 from wherry_native.compiler.calibration import Samples, coarse_inputs, program_input, read_samples
+from wherry_native.compiler.equalize import equalized
 from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.fold import folded
 from wherry_native.compiler.int8_rules import without_shell
@@ -17,8 +19,10 @@ from wherry_native.compiler.ir import Graph
 from wherry_native.compiler.lower import lower
 from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.plan import plan
-from wherry_native.compiler.quantize import is_prescribed, observed_ranges, quantized
+from wherry_native.compiler.quantize import is_prescribed, quantized
+from wherry_native.compiler.ranges import Method, observed_ranges
 from wherry_native.compiler.report import Report
+from wherry_native.compiler.sensitivity import Costs, advice, costs
 from wherry_native.compiler.tflite_reader import IDENTIFIER, read_tflite
 from wherry_native.program import (
     Piece,
@@ -44,23 +48,43 @@ class CompiledModel:
     sample_inputs: tuple[bytes, ...] = field(default=(), repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Quantizing:
+    """How a float model is quantized. `percentile` counts for that method only."""
+
+    method: Method = Method.MIN_MAX
+    percentile: float = 99.99
+    is_equalized: bool = False
+    is_bias_corrected: bool = False
+
+
 def compile_model(
-    path: Path | str, *, calibration: Path | str | None = None, name: str | None = None
+    path: Path | str,
+    *,
+    calibration: Path | str | None = None,
+    name: str | None = None,
+    quantizing: Quantizing | None = None,
 ) -> CompiledModel:
     """The program of a TFLite int8, ONNX QDQ or float ONNX file.
 
     `calibration` is a .npy array (first axis the sample) or a .npz with one array per input; a
     float model needs it, for an int8 or QDQ model it only feeds the report. `name` is the
-    program's name, by default the file's without suffix. The same files give the same bytes.
-    Raises CompileError when they cannot be compiled, OSError when they cannot be read.
+    program's name, by default the file's without suffix. `quantizing` is for what the file leaves
+    in float. The same files give the same bytes. Raises CompileError when they cannot be compiled,
+    OSError when they cannot be read.
     """
     path = Path(path)
     data = path.read_bytes()
     name = (name or path.stem).encode(errors="replace").decode().replace("\0", "")
     samples = None if calibration is None else Path(calibration)
     if data[4:8] == IDENTIFIER or path.suffix == ".tflite":
+        if quantizing is not None:
+            raise CompileError(
+                f"{name} is int8 already: nothing is left to quantize in another way"
+            )
         return _compile_tflite(data, name, samples)
-    return _compile_onnx(read_onnx(data, name, path.parent), samples)
+    graph = folded(read_onnx(data, name, path.parent))
+    return _compile_onnx(graph, samples, quantizing or Quantizing())
 
 
 def _compile_tflite(data: bytes, name: str, calibration: Path | None) -> CompiledModel:
@@ -71,20 +95,40 @@ def _compile_tflite(data: bytes, name: str, calibration: Path | None) -> Compile
     return _measured(model, dequantized(graph), graph, read_samples(calibration, graph))
 
 
-def _compile_onnx(read: Graph, calibration: Path | None) -> CompiledModel:
-    float_graph = folded(read)
-    source = "ONNX QDQ" if is_prescribed(float_graph) else "ONNX float"
+def _compile_onnx(graph: Graph, calibration: Path | None, how: Quantizing) -> CompiledModel:
+    source = "ONNX QDQ" if is_prescribed(graph) else "ONNX float"
+    if is_prescribed(graph) and (how.is_equalized or how.is_bias_corrected):
+        raise CompileError(
+            f"{graph.name} says itself how it is quantized (QDQ): its weights and biases stay as "
+            "they are, without equalization and bias correction"
+        )
     if calibration is None:
-        if not is_prescribed(float_graph):
+        if not is_prescribed(graph):
             raise CompileError(
-                f"{read.name} is a float model: calibration samples are needed to quantize it, "
+                f"{graph.name} is a float model: calibration samples are needed to quantize it, "
                 "give a .npy or .npz file with representative inputs"
             )
-        return _finished(quantized(float_graph, {}), source)
-    samples = read_samples(calibration, float_graph)
-    graph = quantized(float_graph, observed_ranges(float_graph, samples))
-    graph = replace(graph, notes=(*graph.notes, *coarse_inputs(graph, samples)))
-    return _measured(_finished(graph, source), float_graph, graph, samples)
+        return _finished(quantized(graph, {}), source)
+    samples = read_samples(calibration, graph)
+    if how.is_equalized:
+        graph = equalized(graph, samples)
+    ranges = observed_ranges(graph, samples, how.method, how.percentile)
+    int8_graph = quantized(graph, ranges)
+    if how.is_bias_corrected:
+        int8_graph = bias_corrected(graph, int8_graph, samples)
+    notes = (*int8_graph.notes, *coarse_inputs(int8_graph, samples))
+    int8_graph = replace(int8_graph, notes=notes)
+    model = _measured(_finished(int8_graph, source), graph, int8_graph, samples)
+    return _advised(model, costs(graph, int8_graph, samples))
+
+
+def _advised(model: CompiledModel, found: Costs) -> CompiledModel:
+    total = sum(found.values())
+    layers = tuple(
+        replace(layer, noise_share=found[layer.node] / total if total > 0 else 0.0)
+        for layer in model.report.layers
+    )
+    return replace(model, report=replace(model.report, layers=layers, advice=advice(found)))
 
 
 def _measured(

@@ -60,6 +60,21 @@ class Tensor:
         return self.data is not None
 
     @property
+    def real_data(self) -> Array:
+        """A constant in real units, float32. Raises RuntimeError when the tensor is none."""
+        if self.data is None:
+            raise RuntimeError(f"tensor {self.name!r} is no constant")
+        if self.quantization is None:
+            return self.data.astype(np.float32)
+        column = [1] * self.data.ndim
+        if len(self.quantization.scales) > 1:
+            column[self.quantization.axis] = -1
+        scales = np.asarray(self.quantization.scales).reshape(column or [1])
+        zeros = np.asarray(self.quantization.zero_points).reshape(column or [1])
+        real = (self.data.astype(np.float64) - zeros) * scales
+        return np.asarray(real.astype(np.float32).reshape(self.data.shape))
+
+    @property
     def real_range(self) -> tuple[float, float]:
         """The least and the largest value that an activation can hold: those of its int8 codes,
         or no bounds where it is not quantized."""

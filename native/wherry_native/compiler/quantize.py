@@ -14,8 +14,8 @@ Source: the TFLite 8-bit quantization specification; Jacob et al., "Quantization
 Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018).
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -32,53 +32,14 @@ from wherry_native.compiler.ir import (
     Tensor,
     unique_name,
 )
-from wherry_native.compiler.reference import Floats, run_float
+from wherry_native.compiler.ranges import Range
 from wherry_native.program import Op
 
 BIAS_MAX: Final = 2**30
-SCALE_MIN: Final = 2.0**-26
-"""Of an activation; SOFTMAX takes none smaller."""
 WEIGHT_SCALE_MIN: Final = 1e-12
-SCALE_OF_NOTHING: Final = 1 / 256
-"""Of an activation that is 0 in every sample."""
 _KEEPS_SCALE: Final = (Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD)
 _RESCALES: Final = (*WEIGHTED, Op.ADD, Op.SUB, Op.MUL, Op.MEAN, Op.RELU, Op.RELU6, Op.QUANTIZE)
 """Operators that can write any scale."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Real values of one tensor; always holds 0."""
-
-    low: float = 0.0
-    high: float = 0.0
-
-    def widened(self, values: Array) -> "Range":
-        return Range(min(self.low, float(values.min())), max(self.high, float(values.max())))
-
-    def joined(self, other: "Range") -> "Range":
-        return Range(min(self.low, other.low), max(self.high, other.high))
-
-    def quantization(self) -> Quantization:
-        """int8 steps from low to high, 0 on a step."""
-        span = self.high - self.low
-        scale = float(np.float32(max(span / 255, SCALE_MIN) if span > 0 else SCALE_OF_NOTHING))
-        zero_point = int(np.clip(np.round(-128 - self.low / scale), -128, 127))
-        return Quantization((scale,), (zero_point,))
-
-
-def observed_ranges(graph: Graph, samples: Iterable[Mapping[str, Floats]]) -> dict[str, Range]:
-    """The range of every activation over the samples. Raises CompileError when a value is not
-    finite."""
-    ranges: dict[str, Range] = {}
-    for number, sample in enumerate(samples):
-        for name, values in run_float(graph, sample).items():
-            if not np.isfinite(values).all():
-                raise CompileError(
-                    f"calibration sample {number} gives values that are not finite in {name!r}"
-                )
-            ranges[name] = ranges.get(name, Range()).widened(values)
-    return ranges
 
 
 def quantized(graph: Graph, ranges: Mapping[str, Range]) -> Graph:

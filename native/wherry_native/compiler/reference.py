@@ -33,12 +33,17 @@ def run_float(graph: Graph, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
         results[name] = np.asarray(inputs[name], np.float32).reshape(shape)
     for node in graph.nodes:
         operands = [results[name] if name in results else values[name] for name in node.inputs]
-        shape = graph.tensors[node.output].shape
-        with np.errstate(all="ignore"):  # what is not finite stays so, callers look at the values
-            output = np.asarray(_RULES[node.op](node, operands), np.float32).reshape(shape)
-        low, high = graph.tensors[node.output].real_range
-        results[node.output] = output.clip(node.clamp.low, node.clamp.high).clip(low, high)
+        results[node.output] = run_node(graph, node, operands)
     return results
+
+
+def run_node(graph: Graph, node: Node, operands: Sequence[Floats]) -> Floats:
+    """One node's output for these operands."""
+    shape = graph.tensors[node.output].shape
+    with np.errstate(all="ignore"):  # what is not finite stays so, callers look at the values
+        output = np.asarray(_RULES[node.op](node, operands), np.float32).reshape(shape)
+    low, high = graph.tensors[node.output].real_range
+    return output.clip(node.clamp.low, node.clamp.high).clip(low, high)
 
 
 def _patches(node: Node, x: Floats, fill: float, size: tuple[int, int]) -> Floats:

@@ -9,13 +9,25 @@ from typing import Any
 class LayerError:
     """One node's int8 output against the float reference, over all calibration samples.
     `sqnr_db` is the signal-to-noise ratio in dB, None where there is no error at all;
-    `relative_rms` is the error's root mean square over the signal's."""
+    `relative_rms` is the error's root mean square over the signal's. `noise_share` is the part of
+    all noise at the outputs that this layer alone makes; None where that was not measured."""
 
     node: str
     op: str
     sqnr_db: float | None
     relative_rms: float
     max_abs_error: float
+    noise_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Layers (and inputs) to keep in 16 bits, costliest first: the outputs' signal-to-noise ratio,
+    from the costs of single layers, is `sqnr_db` now and `sqnr_db_then` with them in 16 bits."""
+
+    layers: tuple[str, ...]
+    sqnr_db: float
+    sqnr_db_then: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class Report:
     notes: tuple[str, ...] = ()
     agreement: Agreement | None = None
     layers: tuple[LayerError, ...] = ()
+    advice: Advice | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: plain dicts, lists, strings and numbers."""
@@ -64,12 +77,22 @@ class Report:
             *(f"note: {note}" for note in self.notes),
             *_agreement_lines(self.agreement),
         ]
-        lines += [
-            f"  {layer.node} ({layer.op}): {_decibels(layer.sqnr_db)}, relative error "
-            f"{layer.relative_rms:.4f}, at most {layer.max_abs_error:.4g}"
-            for layer in self.layers
-        ]
+        lines += [_layer_line(layer) for layer in self.layers]
+        if self.advice is not None:
+            lines.append(
+                f"keep in 16 bits: {', '.join(self.advice.layers)} (about "
+                f"{self.advice.sqnr_db_then:.1f} dB at the outputs instead of "
+                f"{self.advice.sqnr_db:.1f})"
+            )
         return "\n".join(lines)
+
+
+def _layer_line(layer: LayerError) -> str:
+    share = "" if layer.noise_share is None else f", {layer.noise_share:.1%} of the outputs' noise"
+    return (
+        f"  {layer.node} ({layer.op}): {_decibels(layer.sqnr_db)}, relative error "
+        f"{layer.relative_rms:.4f}, at most {layer.max_abs_error:.4g}{share}"
+    )
 
 
 def _agreement_lines(agreement: Agreement | None) -> list[str]:

@@ -1,0 +1,161 @@
+"""Ranges, equalization, bias correction and the advice on 16 bits: each earns its place by what it
+does to a measured error."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wherry_native.compiler import CompiledModel, CompileError, Method, Quantizing, compile_model
+from wherry_native.compiler.ranges import BINS, Range, of_least_error, within_percentile
+
+from tests.compiler.onnx_models import ModelWriter
+
+RANDOM = np.random.default_rng(23)
+
+
+def compiled(
+    folder: Path, model: onnx.ModelProto, samples: np.ndarray, how: Quantizing | None = None
+) -> CompiledModel:
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    np.save(folder / "samples.npy", samples.astype(np.float32))
+    return compile_model(folder / "m.onnx", calibration=folder / "samples.npy", quantizing=how)
+
+
+def mean_error(model: CompiledModel) -> float:
+    agreement = model.report.agreement
+    assert agreement is not None
+    return agreement.mean_abs_error
+
+
+def histogram(values: np.ndarray) -> tuple[Range, np.ndarray]:
+    whole = Range().widened(values)
+    return whole, np.histogram(values, BINS, (whole.low, whole.high))[0]
+
+
+def test_a_percentile_cuts_off_what_lies_beyond_it() -> None:
+    values = np.concatenate([np.linspace(-1, 1, 10_000), [50.0]])
+    cut = within_percentile(*histogram(values), 99.9)
+    assert cut.high < 1.1
+    assert cut.low == pytest.approx(-1, abs=0.06)
+    assert within_percentile(*histogram(values), 100.0).high == 50
+
+
+@given(st.integers(0, 1000), st.floats(1, 100))
+@settings(max_examples=20)
+def test_the_range_of_least_error_is_no_worse_than_the_whole_one(seed: int, outlier: float) -> None:
+    values = np.append(np.random.default_rng(seed).normal(0, 1, 500), outlier)
+    whole, counts = histogram(values)
+
+    def error(tried: Range) -> float:
+        q = tried.quantization()
+        codes = np.clip(np.round(values / q.scale) + q.zero_point, -128, 127)
+        return float(np.square((codes - q.zero_point) * q.scale - values).mean())
+
+    bin_width = (whole.high - whole.low) / BINS
+    assert error(of_least_error(whole, counts)) <= error(whole) + bin_width**2
+
+
+def test_a_rare_outlier_is_cut_off_where_that_costs_less_than_coarser_steps() -> None:
+    whole, counts = histogram(np.append(RANDOM.normal(0, 1, 10_000), 20.0))
+    counts[:-1] *= 10_000
+    assert of_least_error(whole, counts).high < 8
+    counts[-1] = 1_000_000
+    assert of_least_error(whole, counts).high == 20
+
+
+@pytest.mark.parametrize("method", [Method.PERCENTILE, Method.MSE])
+def test_the_method_reaches_the_programs_scales(method: Method, tmp_path: Path) -> None:
+    w = ModelWriter(seed=3)
+    model = w.model({"x": [1, 16]}, [w.node("Gemm", "x", w.weights(16, 4))])
+    samples = RANDOM.standard_t(3, (400, 16))
+    whole = compiled(tmp_path, model, samples).inputs[0].scale
+    assert compiled(tmp_path, model, samples, Quantizing(method, 99.9)).inputs[0].scale < whole
+
+
+def uneven_network() -> onnx.ModelProto:
+    """Channels whose ranges are a hundredfold apart, and whose readers make up for it."""
+    w = ModelWriter(seed=9)
+    spread = np.logspace(-2, 2, 8)
+    first = w.random.normal(0, 0.5, (8, 3, 3, 3)) * spread[:, None, None, None]
+    middle = w.random.normal(0, 0.5, (8, 1, 3, 3))
+    second = w.random.normal(0, 0.5, (4, 8 * 2 * 2)) / np.repeat(spread, 4)
+    x = w.node("Conv", "image", w.constant(first.astype(np.float32)), pads=[1, 1, 1, 1])
+    x = w.node("Relu", x)
+    x = w.node("Conv", x, w.constant(middle.astype(np.float32)), group=8, strides=[2, 2])
+    x = w.node("MaxPool", x, kernel_shape=[2, 2], strides=[1, 1])
+    x = w.node("Flatten", x)
+    x = w.node("Gemm", x, w.constant(second.astype(np.float32)), transB=1)
+    return w.model({"image": [1, 3, 7, 7]}, [x])
+
+
+def test_equalization_saves_the_small_channels(tmp_path: Path) -> None:
+    samples = RANDOM.normal(0, 1, (40, 3, 7, 7))
+    plain = compiled(tmp_path, uneven_network(), samples)
+    even = compiled(tmp_path, uneven_network(), samples, Quantizing(is_equalized=True))
+    assert mean_error(even) < mean_error(plain) / 4
+    assert "equalized 2 pairs of layers: conv0 → conv2, conv2 → gemm5" in even.report.notes
+
+
+def test_equalization_changes_nothing_in_real_numbers(tmp_path: Path) -> None:
+    """The report's float side is the equalized graph: it must give what the file gives."""
+    from wherry_native.compiler.equalize import equalized
+    from wherry_native.compiler.fold import folded
+    from wherry_native.compiler.onnx_reader import read_onnx
+    from wherry_native.compiler.reference import run_float
+
+    graph = folded(read_onnx(uneven_network().SerializeToString(), "uneven", tmp_path))
+    samples = [{"image": RANDOM.normal(0, 1, (1, 7, 7, 3)).astype(np.float32)} for _ in range(4)]
+    even = equalized(graph, samples)
+    for sample in samples:
+        wanted = run_float(graph, sample)[graph.outputs[0]]
+        found = run_float(even, sample)[even.outputs[0]]
+        assert np.allclose(wanted, found, rtol=1e-4, atol=1e-4)
+
+
+def test_bias_correction_takes_back_the_mean_error_of_rounded_weights(tmp_path: Path) -> None:
+    """Inputs with a mean make the errors of many weights add up instead of cancelling."""
+    w = ModelWriter(seed=5)
+    weights = w.random.normal(0, 0.02, (6, 64)).astype(np.float32)
+    weights[:, 0] = 3.0  # one large weight per channel makes coarse steps for all others
+    model = w.model({"x": [1, 64]}, [w.node("Gemm", "x", w.constant(weights), transB=1)])
+    samples = RANDOM.normal(5, 0.1, (60, 64))
+    samples[:, 0] = RANDOM.normal(0, 0.1, 60)
+    plain = mean_error(compiled(tmp_path, model, samples))
+    corrected = compiled(tmp_path, model, samples, Quantizing(is_bias_corrected=True))
+    assert mean_error(corrected) < plain / 2
+
+
+def test_the_layer_that_ruins_the_output_is_advised_for_16_bits(tmp_path: Path) -> None:
+    w = ModelWriter(seed=6)
+    x = w.node("Relu", w.node("Gemm", "x", w.weights(12, 10)))
+    ruin = np.full((10, 10), 1e-3, np.float32)
+    ruin[0] = np.eye(10)[0] * 300  # its range leaves the other channels less than a step
+    x = w.node("Gemm", x, w.constant(ruin))
+    readout = np.ones((10, 3), np.float32)
+    readout[0] = 1e-6
+    model = w.model({"x": [1, 12]}, [w.node("Gemm", x, w.constant(readout))])
+    report = compiled(tmp_path, model, RANDOM.normal(0, 1, (30, 12))).report
+    assert report.advice is not None
+    assert report.advice.layers[0] == "gemm2"
+    assert report.advice.sqnr_db_then > report.advice.sqnr_db + 3
+    shares = {layer.node: layer.noise_share for layer in report.layers}
+    assert max(shares, key=lambda node: shares[node] or 0) == "gemm2"
+    assert "keep in 16 bits: gemm2" in report.as_text()
+
+
+def test_a_model_that_int8_serves_well_needs_no_advice(tmp_path: Path) -> None:
+    w = ModelWriter()
+    model = w.model({"x": [1, 4]}, [w.node("Gemm", "x", w.weights(4, 2))])
+    assert compiled(tmp_path, model, RANDOM.normal(0, 1, (30, 4))).report.advice is None
+
+
+@pytest.mark.parametrize("percentile", [50.0, 100.5, -1.0])
+def test_a_percentile_out_of_bounds_is_refused(percentile: float, tmp_path: Path) -> None:
+    w = ModelWriter()
+    model = w.model({"x": [1, 4]}, [w.node("Gemm", "x", w.weights(4, 2))])
+    how = Quantizing(Method.PERCENTILE, percentile)
+    with pytest.raises(CompileError, match="must be above 50 and at most 100"):
+        compiled(tmp_path, model, RANDOM.normal(0, 1, (5, 4)), how)
