@@ -151,7 +151,8 @@ C_STRICT := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pr
 check-c: setup
 	@for source in $(WHERRY_ENGINE_SOURCES); do \
 	  $(or $(CC),cc) $(WHERRY_ENGINE_CFLAGS) -ffreestanding $(C_STRICT) native/csrc/$$source; done
-	@for source in native/csrc/host/*.c; do $(or $(CC),cc) -std=c11 $(C_STRICT) $$source; done
+	@for source in native/csrc/host/*.c native/csrc/kernels/*/*.c; do \
+	  $(or $(CC),cc) -std=c11 $(C_STRICT) $$source; done
 	@python_h=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
 	for source in protocol/csrc/*.c; do \
 	  $(or $(CC),cc) -std=c11 $(C_STRICT) -isystem $$python_h $$source; done

@@ -15,7 +15,8 @@ def compile_c(
     standard: str = "c11",
     with_host: bool = False,
 ) -> Path:
-    """An executable of `source` and the engine; `with_host` adds csrc/host and threads."""
+    """An executable of `source` and the engine; `with_host` adds csrc/host, threads and the kernels
+    of every processor."""
     csrc = root / "native" / "csrc"
     folders = (*CORE, "kernels/*", "host") if with_host else CORE
     sources = sorted(str(path) for folder in folders for path in csrc.glob(f"{folder}/*.c"))

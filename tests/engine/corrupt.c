@@ -5,7 +5,9 @@
  * With --each, FILE has many images, each after its size (u32); they are loaded as they are.
  * Every byte of the image gets each of its eight bits flipped and three other values; every aligned
  * 32-bit word of the structure gets values at the edges. Whatever loads is run on an arena of
- * exactly the size asked for. Prints how many loaded and how many were refused. */
+ * exactly the size asked for, as it was loaded and prepared by all kernels of this processor, in
+ * memory of exactly the size asked for; all must give the same outputs. Prints how many loaded and
+ * how many were refused. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -14,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wherry/engine.h"
+#include "wherry/host.h"
 
 /* Arenas beyond this are not allocated: what is tested is the engine, not the machine. */
 #define ARENA_MAX (1u << 22)
@@ -31,25 +33,59 @@ static uint8_t *exactly(size_t size)
     return memory;
 }
 
-static void run(const wh_program *program)
+static void must(int status)
 {
-    size_t size = program->header->arena_size;
-    if (size > ARENA_MAX) {
-        return;
+    if (status != WH_OK) {
+        fprintf(stderr, "a loaded program did not run: %s\n", wh_error_name(status));
+        abort();
     }
-    uint8_t *arena = exactly(size);
-    memset(arena, 0x5A, size);
+}
+
+/* The arena after two inferences, its tensors at least; the caller frees it. */
+static uint8_t *run(const wh_program *program)
+{
+    uint8_t *arena = exactly(program->arena_size);
+    memset(arena, 0x5A, program->arena_size);
     for (int pass = 0; pass < 2; pass++) {
-        int status = wh_reset(program, arena, size);
-        if (status == WH_OK) {
-            status = wh_run(program, arena, size);
-        }
-        if (status != WH_OK) {
-            fprintf(stderr, "a loaded program did not run: %s\n", wh_error_name(status));
+        must(wh_reset(program, arena, program->arena_size));
+        must(wh_run(program, arena, program->arena_size));
+    }
+    return arena;
+}
+
+static void compare_outputs(const wh_program *program, const uint8_t *one, const uint8_t *other)
+{
+    const wh_tensor *output;
+    for (uint32_t i = 0; (output = wh_output(program, i)) != NULL; i++) {
+        if (memcmp(one + output->offset, other + output->offset, output->size) != 0) {
+            fprintf(stderr, "%s differ from the portable kernels\n",
+                    wh_kernels_name(program->kernels));
             abort();
         }
     }
-    free(arena);
+}
+
+static void run_by_all(const wh_program *program)
+{
+    if (program->arena_size > ARENA_MAX) {
+        return;
+    }
+    uint8_t *expected = run(program);
+    const struct wh_kernels *kernels;
+    for (uint32_t i = 0; (kernels = wh_kernels_at(i)) != NULL; i++) {
+        wh_program prepared = *program;
+        size_t size = wh_prepare_size(program, kernels);
+        void *memory = NULL;
+        if (posix_memalign(&memory, WH_PREPARED_ALIGNMENT, size) != 0) {
+            abort();
+        }
+        must(wh_prepare(&prepared, kernels, memory, size));
+        uint8_t *arena = run(&prepared);
+        compare_outputs(&prepared, arena, expected);
+        free(arena);
+        free(memory);
+    }
+    free(expected);
 }
 
 /* In memory of exactly its size, so that a byte read beyond it is seen. */
@@ -61,7 +97,7 @@ static void load(const uint8_t *image, size_t size)
     memcpy(copy, image, size);
     if (wh_program_load(&program, copy, size, &where) == WH_OK) {
         loaded++;
-        run(&program);
+        run_by_all(&program);
     } else {
         refused++;
     }

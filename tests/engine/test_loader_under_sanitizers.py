@@ -26,7 +26,8 @@ SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 @pytest.fixture(scope="module")
 def corrupt(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corrupt")
-    return compile_c(root, folder / "corrupt", root / "tests/engine/corrupt.c", *SANITIZE)
+    source = root / "tests/engine/corrupt.c"
+    return compile_c(root, folder / "corrupt", source, *SANITIZE, with_host=True)
 
 
 IMAGES = {

@@ -6,17 +6,24 @@
 
 #include "call.h"
 
-/* Beyond this a kernel's wish is not met, and the portable one runs. */
-#define NEEDS_MAX ((uint64_t)0x7FFFFFF0u)
+/* A wish beyond these is not met, and the portable kernel runs: a small image whose nodes share
+ * their weights must not take all memory. */
+#define SCRATCH_MAX ((uint64_t)0x7FFFFFF0u)
+#define PREPARED_MODEST ((uint64_t)1 << 20)
+#define PREPARED_PER_IMAGE 64u
 
 static size_t rounded_up(size_t size)
 {
     return (size + WH_PREPARED_ALIGNMENT - 1) / WH_PREPARED_ALIGNMENT * WH_PREPARED_ALIGNMENT;
 }
 
-static int is_within_limits(const wh_needs *needs)
+/* `prepared` bytes went to the nodes before. */
+static int is_within_limits(const wh_program *program, const wh_needs *needs, uint64_t prepared)
 {
-    return needs->prepared <= NEEDS_MAX && needs->scratch <= NEEDS_MAX;
+    uint64_t granted =
+        PREPARED_MODEST + (uint64_t)PREPARED_PER_IMAGE * program->header->image_size;
+    return needs->scratch <= SCRATCH_MAX && needs->prepared <= granted &&
+           needs->prepared + prepared <= granted;
 }
 
 /* Tables for particular processors have kernels for 8-bit activations only. */
@@ -28,13 +35,13 @@ static int is_narrow(const wh_program *program, const wh_node *node)
 
 /* The kernel for a node, and what it asks for. */
 static const wh_kernel *choose(const wh_program *program, const wh_kernels *kernels,
-                               const wh_node *node, wh_needs *needs)
+                               const wh_node *node, uint64_t prepared, wh_needs *needs)
 {
     const wh_kernel *kernel = &kernels->of[node->op];
     *needs = (wh_needs){0, 0};
     if (kernel->run != NULL && is_narrow(program, node) &&
-        (kernel->needs == NULL ||
-         (kernel->needs(program, node, needs) && is_within_limits(needs)))) {
+        (kernel->needs == NULL || (kernel->needs(program, node, needs) &&
+                                   is_within_limits(program, needs, prepared)))) {
         return kernel;
     }
     *needs = (wh_needs){0, 0};
@@ -51,7 +58,7 @@ size_t wh_prepare_size(const wh_program *program, const wh_kernels *kernels)
     size_t size = steps_size(program);
     for (uint32_t i = 0; i < program->header->node_count; i++) {
         wh_needs needs;
-        (void)choose(program, kernels, &program->nodes[i], &needs);
+        (void)choose(program, kernels, &program->nodes[i], size, &needs);
         size += rounded_up(needs.prepared);
     }
     return size;
@@ -61,17 +68,17 @@ size_t wh_prepare_size(const wh_program *program, const wh_kernels *kernels)
 static size_t prepare_nodes(const wh_program *program, const wh_kernels *kernels, uint8_t *memory)
 {
     wh_step *steps = (void *)memory;
-    uint8_t *free_memory = memory + steps_size(program);
+    size_t used = steps_size(program);
     size_t scratch = 0;
     for (uint32_t i = 0; i < program->header->node_count; i++) {
         const wh_node *node = &program->nodes[i];
         wh_needs needs;
-        const wh_kernel *kernel = choose(program, kernels, node, &needs);
-        steps[i] = (wh_step){kernel->run, needs.prepared != 0 ? free_memory : NULL};
+        const wh_kernel *kernel = choose(program, kernels, node, used, &needs);
+        steps[i] = (wh_step){kernel->run, needs.prepared != 0 ? memory + used : NULL};
         if (needs.prepared != 0) {
-            kernel->prepare(program, node, free_memory);
+            kernel->prepare(program, node, memory + used);
         }
-        free_memory += rounded_up(needs.prepared);
+        used += rounded_up(needs.prepared);
         scratch = needs.scratch > scratch ? needs.scratch : scratch;
     }
     return scratch;

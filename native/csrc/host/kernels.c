@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../kernels/arm/tables.h"
+#include "../kernels/x86/tables.h"
 #include "wherry/host.h"
 
 #if defined(__aarch64__)
@@ -28,11 +29,21 @@ static int has_dot_product(void)
 }
 #endif
 
+#if defined(__x86_64__)
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") != 0;
+}
+#endif
+
 /* The fastest first. */
 static const candidate candidates[] = {
 #if defined(__aarch64__)
     {wh_neondot_kernels, has_dot_product},
     {wh_neon_kernels, always},
+#endif
+#if defined(__x86_64__)
+    {wh_avx2_kernels, has_avx2},
 #endif
     {wh_portable_kernels, always},
 };

@@ -1,0 +1,21 @@
+/* The kernel table of x86-64 with AVX2. */
+
+#include "kernels_avx2.h"
+#include "tables.h"
+
+#if defined(__x86_64__)
+
+static const wh_kernels avx2 = {"avx2", {
+    [WH_FULLY_CONNECTED] = {wh_fully_connected_avx2, wh_fully_connected_needs_avx2,
+                            wh_fully_connected_prepare_avx2},
+    [WH_CONV_2D] = {wh_conv_2d_avx2, wh_conv_2d_needs_avx2, wh_conv_2d_prepare_avx2},
+    [WH_DEPTHWISE_CONV_2D] = {wh_depthwise_conv_2d_avx2, wh_depthwise_conv_2d_needs_avx2,
+                              wh_depthwise_conv_2d_prepare_avx2},
+}};
+
+const wh_kernels *wh_avx2_kernels(void)
+{
+    return &avx2;
+}
+
+#endif
