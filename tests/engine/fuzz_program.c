@@ -1,7 +1,8 @@
-/* libFuzzer on the loader, and on running whatever it lets through; sanitizers judge.
+/* libFuzzer on the loader, and on running whatever it lets through with the portable kernels and with
+ * every other table that this processor has; sanitizers judge.
  *
- * Image and arena lie in memory of exactly their sizes, so that one byte beyond is seen, and the
- * image is compared after a run: nobody may write to it. Mutations that know the format keep
+ * Image, arena and prepared memory have exactly their sizes, so that one byte beyond is seen. The
+ * image is compared after a run: nobody may write to it. All tables must leave the same arena. Mutations that know the format keep
  * tables consistent enough to get past the first checks; libFuzzer's own do the rest. At the end a
  * line says how many images were refused, run, or left out because they would take too long. */
 
@@ -12,7 +13,7 @@
 #include <string.h>
 
 #include "core/layout.h"
-#include "wherry/engine.h"
+#include "wherry/host.h"
 
 /* Beyond these a program is loaded and not run: what is tested is the engine, not patience. */
 #define ARENA_MAX (1u << 18)
@@ -29,7 +30,7 @@ static unsigned long refused, ran, too_long;
 static uint8_t *exactly(size_t size)
 {
     void *memory = NULL;
-    if (posix_memalign(&memory, WH_ALIGNMENT, size) != 0) {
+    if (posix_memalign(&memory, WH_PREPARED_ALIGNMENT, size) != 0) {
         abort();
     }
     return memory;
@@ -64,20 +65,46 @@ static int is_short(const wh_program *p)
     return p->header->arena_size <= ARENA_MAX && steps <= STEPS_MAX;
 }
 
-static void run(const wh_program *p)
+static void hold(int is_true, const char *what, const char *kernels)
 {
-    size_t size = p->header->arena_size;
-    uint8_t *arena = exactly(size);
-    memset(arena, 0x5A, size);
-    int status = wh_reset(p, arena, size);
-    if (status == WH_OK) {
-        status = wh_run(p, arena, size);
-    }
-    if (status != WH_OK) {
-        fprintf(stderr, "a loaded program did not run: %s\n", wh_error_name(status));
+    if (!is_true) {
+        fprintf(stderr, "%s: %s\n", kernels, what);
         abort();
     }
+}
+
+/* The arena after a run on 0x5A everywhere; the caller's to free. */
+static uint8_t *arena_after(const wh_program *p, const char *kernels)
+{
+    uint8_t *arena = exactly(p->arena_size);
+    memset(arena, 0x5A, p->arena_size);
+    hold(wh_reset(p, arena, p->arena_size) == WH_OK, "no reset", kernels);
+    hold(wh_run(p, arena, p->arena_size) == WH_OK, "did not run", kernels);
+    return arena;
+}
+
+static void run_with(const wh_program *loaded, const struct wh_kernels *kernels,
+                     const uint8_t *expected)
+{
+    const char *name = wh_kernels_name(kernels);
+    wh_program program = *loaded;
+    size_t size = wh_prepare_size(&program, kernels);
+    uint8_t *prepared = exactly(size);
+    hold(wh_prepare(&program, kernels, prepared, size) == WH_OK, "not prepared", name);
+    uint8_t *arena = arena_after(&program, name);
+    hold(memcmp(arena, expected, loaded->header->arena_size) == 0, "differs", name);
     free(arena);
+    free(prepared);
+}
+
+static void run(const wh_program *loaded)
+{
+    const struct wh_kernels *kernels;
+    uint8_t *expected = arena_after(loaded, "as loaded");
+    for (uint32_t i = 0; (kernels = wh_kernels_at(i)) != NULL; i++) {
+        run_with(loaded, kernels, expected);
+    }
+    free(expected);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -40,7 +40,9 @@ def is_possible() -> bool:
 
 def build(root: Path, output: Path) -> Path:
     csrc = root / "native" / "csrc"
-    sources = sorted(str(path) for folder in CORE for path in (csrc / folder).glob("*.c"))
+    folders = (*CORE, "kernels/*")
+    sources = sorted(str(path) for folder in folders for path in csrc.glob(f"{folder}/*.c"))
+    sources.append(str(csrc / "host" / "kernels.c"))
     subprocess.run(
         ["clang", *FLAGS, f"-I{csrc / 'include'}", f"-I{csrc}",
          str(root / "tests/engine/fuzz_program.c"), *sources, "-o", str(output)],
