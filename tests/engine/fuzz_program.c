@@ -176,7 +176,7 @@ static void mutate_tensor(wh_tensor *t, uint32_t *state)
         t->offset += 16 * draw(state, 9) - 64;
         break;
     case 2:
-        t->zero_point = (int32_t)draw(state, 256) - 128;
+        t->zero_point = (int32_t)(draw(state, 2) != 0 ? interesting(state) : draw(state, 256) - 128);
         break;
     case 3:
         t->dtype = (uint8_t)(1 + draw(state, 4));

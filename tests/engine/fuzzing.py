@@ -8,12 +8,12 @@ from pathlib import Path
 
 from wherry_native.compiler import compile_model
 
-from tests.engine import programs
+from tests.engine import programs, programs_16
 from tests.engine.build import CORE
 from tests.engine.operator_cases import DRAWS, cases
 
 PACKAGES = "clang libclang-rt-14-dev"
-IMAGE_BYTES_MAX = 4096
+IMAGE_BYTES_MAX = 8192
 MODELS_PER_OPERATOR = 4
 FLAGS = (
     "-std=c11", "-O1", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all",
@@ -54,7 +54,7 @@ def build(root: Path, output: Path) -> Path:
 def write_corpus(folder: Path) -> int:
     """Valid programs: small ones by hand, small models of every operator. How many they are."""
     images = [programs.fully_connected(), programs.identity(), programs.counter()]
-    images.append(programs.every_operator())
+    images.extend((programs.every_operator(), programs_16.every_operator_16()))
     model = folder / "model.tflite"
     for case in (case for operator in DRAWS for case in cases(operator, MODELS_PER_OPERATOR)):
         model.write_bytes(case.model)

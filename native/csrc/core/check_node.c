@@ -159,8 +159,8 @@ static int is_window(int32_t stride, int32_t dilation, int32_t pad, uint32_t tap
     }
     int64_t reach = (int64_t)(taps - 1) * dilation;
     int64_t last = ((int64_t)out - 1) * stride - pad;
-    return pad >= 0 && pad <= reach && reach <= COORDINATE_MAX && last < (int64_t)in &&
-           last + reach <= COORDINATE_MAX;
+    return pad >= 0 && pad <= reach && reach <= COORDINATE_MAX && in <= COORDINATE_MAX &&
+           last < (int64_t)in && last + reach <= COORDINATE_MAX;
 }
 
 static int check_windows(const subject *s, uint32_t taps_h, uint32_t taps_w)
