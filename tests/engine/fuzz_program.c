@@ -1,10 +1,11 @@
-/* libFuzzer on the loader, and on running whatever it lets through with the portable kernels and with
- * every other table that this processor has; sanitizers judge.
+/* libFuzzer on the loader, and on running whatever it lets through, with the portable kernels and
+ * with every other table that this processor has; sanitizers judge.
  *
  * Image, arena and prepared memory have exactly their sizes, so that one byte beyond is seen. The
- * image is compared after a run: nobody may write to it. All tables must leave the same arena. Mutations that know the format keep
- * tables consistent enough to get past the first checks; libFuzzer's own do the rest. At the end a
- * line says how many images were refused, run, or left out because they would take too long. */
+ * image is compared after a run: nobody may write to it. All tables must leave the same arena.
+ * Mutations that know the format keep tables consistent enough to get past the first checks;
+ * libFuzzer's own do the rest. At the end a line says how many images were refused, run, or left
+ * out because they would take too long. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -176,7 +177,8 @@ static void mutate_tensor(wh_tensor *t, uint32_t *state)
         t->offset += 16 * draw(state, 9) - 64;
         break;
     case 2:
-        t->zero_point = (int32_t)(draw(state, 2) != 0 ? interesting(state) : draw(state, 256) - 128);
+        t->zero_point = (int32_t)(draw(state, 2) != 0 ? interesting(state)
+                                                      : draw(state, 256) - 128);
         break;
     case 3:
         t->dtype = (uint8_t)(1 + draw(state, 4));
