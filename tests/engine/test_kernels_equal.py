@@ -127,10 +127,62 @@ def _depthwise_conv_2d(rng: random.Random) -> bytes:
     return build.image("one layer", (x,), (y,))
 
 
+def _sum(op: Op) -> Callable[[random.Random], bytes]:
+    def layer(rng: random.Random) -> bytes:
+        build = Builder(rng)
+        shape = (rng.randrange(1, 8), rng.randrange(1, 20))
+        a, b, y = (build.activation(name, shape, _zero(rng)) for name in "aby")
+        params = {"left_shift": rng.choice((20, 20, rng.randrange(23)))}
+        for which in ("_a", "_b"):
+            params[f"multiplier{which}"] = rng.choice((2**30, 0, 2**31 - 1, rng.randrange(2**31)))
+            params[f"shift{which}"] = rng.choice((0, -1, rng.randrange(-31, 1)))
+        params["multiplier"], params["shift"] = (
+            rng.choice((2**30, 2**31 - 1, rng.randrange(2**31))),
+            rng.choice((-19, -18, rng.randrange(-31, 31))),
+        )
+        build.node(op, "layer", (a, b), y, **params, **_activation(rng))
+        return build.image("one layer", (a, b), (y,))
+
+    return layer
+
+
+def _pool(op: Op) -> Callable[[random.Random], bytes]:
+    def layer(rng: random.Random) -> bytes:
+        rows, columns = _pooled_axis(rng), _pooled_axis(rng)
+        build = Builder(rng)
+        channels, zero = rng.choice((1, 5, 16, 33, 64)), _zero(rng)
+        x = build.activation("x", (2, rows[0], columns[0], channels), zero)
+        y = build.activation("y", (2, rows[1], columns[1], channels), zero)
+        params = {
+            f"{name}_{axis}": values[2 + i]
+            for i, name in enumerate(("filter", "stride"))
+            for axis, values in (("h", rows), ("w", columns))
+        }
+        pads = {"pad_top": rows[5], "pad_left": columns[5]}
+        build.node(op, "layer", (x,), y, **params, **pads, **_activation(rng))
+        return build.image("one layer", (x,), (y,))
+
+    return layer
+
+
+def _pooled_axis(rng: random.Random) -> tuple[int, int, int, int, int, int]:
+    """As `_axis`, without dilation; now and then one window over more than 256 taps."""
+    if rng.random() < 0.2:
+        return 21, 1, 21, 1, 1, 0
+    while True:
+        axis = _axis(rng)
+        if axis[4] == 1:
+            return axis
+
+
 LAYERS = {
     "FULLY_CONNECTED": _fully_connected,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
+    "ADD": _sum(Op.ADD),
+    "SUB": _sum(Op.SUB),
+    "AVERAGE_POOL_2D": _pool(Op.AVERAGE_POOL_2D),
+    "MAX_POOL_2D": _pool(Op.MAX_POOL_2D),
 }
 
 

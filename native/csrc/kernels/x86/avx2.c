@@ -11,6 +11,10 @@ static const wh_kernels avx2 = {"avx2", {
     [WH_CONV_2D] = {wh_conv_2d_avx2, wh_conv_2d_needs_avx2, wh_conv_2d_prepare_avx2},
     [WH_DEPTHWISE_CONV_2D] = {wh_depthwise_conv_2d_avx2, wh_depthwise_conv_2d_needs_avx2,
                               wh_depthwise_conv_2d_prepare_avx2},
+    [WH_ADD] = {wh_sum_avx2, wh_sum_needs_avx2, wh_sum_prepare_avx2},
+    [WH_SUB] = {wh_sum_avx2, wh_sum_needs_avx2, wh_sum_prepare_avx2},
+    [WH_AVERAGE_POOL_2D] = {.run = wh_average_pool_2d_avx2},
+    [WH_MAX_POOL_2D] = {.run = wh_max_pool_2d_avx2},
 }};
 
 const wh_kernels *wh_avx2_kernels(void)

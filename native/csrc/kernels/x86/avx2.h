@@ -3,6 +3,8 @@
 #ifndef WHERRY_KERNELS_AVX2_H
 #define WHERRY_KERNELS_AVX2_H
 
+#include <stdint.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #else

@@ -20,4 +20,11 @@ void wh_depthwise_conv_2d_prepare_avx2(const wh_program *program, const wh_node 
                                        void *prepared);
 void wh_depthwise_conv_2d_avx2(const wh_call *call);
 
+int wh_sum_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs);
+void wh_sum_prepare_avx2(const wh_program *program, const wh_node *node, void *prepared);
+void wh_sum_avx2(const wh_call *call);
+
+void wh_average_pool_2d_avx2(const wh_call *call);
+void wh_max_pool_2d_avx2(const wh_call *call);
+
 #endif
