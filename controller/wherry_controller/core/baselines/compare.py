@@ -5,13 +5,13 @@ Rules:
 2. Worse (better) is what is significant at `ALPHA` on windows (Welch, anytime bounds) and more
    than the tolerance. What could not be more than the tolerance is the same. The rest is
    inconclusive: more windows would tell.
-3. Energy is compared only where both sides have it, and from the same kind of source.
+3. Energy is compared only where both sides have it, and all of it from one kind of source.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from wherry_controller.core.baselines.summary import Summary
+from wherry_controller.core.baselines.summary import UNKNOWN, Summary
 from wherry_controller.core.statistics import Moments, compare_means
 
 ALPHA: Final = 0.05
@@ -44,7 +44,7 @@ def compare(current: Summary, baseline: Summary) -> list[Verdict]:
 def _compare(name: str, current: Summary, baseline: Summary) -> Verdict:
     now, then = current.spread[name], baseline.spread[name]
     if name == "energy_uj" and now.count and then.count:
-        sources = {_kind(current.energy_source), _kind(baseline.energy_source)}
+        sources = _kinds(current.energy_source) | _kinds(baseline.energy_source)
         if len(sources) > 1:
             text = f"from different sources: {' and '.join(sorted(sources))}"
             return _verdict(name, "inconclusive", now, then, None, None, text)
@@ -65,8 +65,9 @@ def _compare(name: str, current: Summary, baseline: Summary) -> Verdict:
     return _verdict(name, verdict, now, then, lift.low, lift.high, text)
 
 
-def _kind(source: str) -> str:
-    return source.partition(":")[0] or "unknown"
+def _kinds(sources: str) -> set[str]:
+    """`measured` of `measured:hwmon`, of each source that is named."""
+    return {source.partition(":")[0] or UNKNOWN for source in sources.split(", ")}
 
 
 def _verdict(

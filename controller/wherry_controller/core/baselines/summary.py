@@ -14,12 +14,17 @@ from wherry_protocol.sketch import EMPTY, Sketch
 from wherry_controller.core.statistics import Moments
 from wherry_controller.core.windows import Window
 
+UNKNOWN = "unknown"  # a source of energy that nobody named
 FIGURES = ("error_rate", "latency_us_mean", "latency_us_p95", "energy_uj")
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`spread` has the moments of each figure over `windows`; energy None: nobody measured it."""
+    """`spread` has the moments of each figure over `windows`; energy None: nobody measured it.
+
+    `energy_source` names every source, with commas; `energy_uncertainty` is the largest, None
+    where one is not known.
+    """
 
     from_s: int
     to_s: int
@@ -68,8 +73,10 @@ def summarize(windows: Sequence[Window], window_s: int) -> Summary:
         latencies.append(one)
         for name, value in _figures(row, one).items():
             spread[name].add(value)
-    energy_count = sum(row.energy_count for row in windows)
-    energy_uj = sum(row.energy_sum_uj for row in windows)
+    powered = [row for row in windows if row.energy_count]
+    known = [row.energy_uncertainty for row in powered if row.energy_uncertainty is not None]
+    energy_count = sum(row.energy_count for row in powered)
+    energy_uj = sum(row.energy_sum_uj for row in powered)
     return Summary(
         min(row.window_s for row in windows),
         max(row.window_s for row in windows) + window_s,
@@ -80,8 +87,8 @@ def summarize(windows: Sequence[Window], window_s: int) -> Summary:
         sketch.merge(latencies) if latencies else EMPTY,
         energy_uj / energy_count if energy_count else None,
         energy_count,
-        ", ".join(sorted({row.energy_source for row in windows if row.energy_source})),
-        max((row.energy_uncertainty or 0.0 for row in windows), default=None),
+        ", ".join(sorted({row.energy_source or UNKNOWN for row in powered})),
+        max(known, default=None) if len(known) == len(powered) else None,
         tuple(sorted({row.version for row in windows})),
         spread,
     )
