@@ -152,6 +152,31 @@ def test_stale_trust_and_an_unknown_time_alert_and_recover(quay: Quay) -> None:
     assert {a["state"] for a in alerts(quay) if a["cause"] == "stale"} == {"resolved"}
 
 
+def test_what_befalls_many_devices_at_once_is_one_alert(quay: Quay) -> None:
+    names = [f"gw{n:02}" for n in range(12)]
+    quay.enroll(*names)
+    quay.push("1.0.0")
+
+    def stale(count: int) -> dict[str, str]:
+        """That many devices have stale trust; the alerts that stand of it, by unit."""
+        for name in names:
+            quay.devices[name].is_trust_stale = name in names[:count]
+        quay.hear(*(device.reported() for device in quay.devices.values()))
+        quay.be_quiet(140)
+        return {a["unit"]: a["text"] for a in alerts(quay, limit=100)
+                if a["cause"] == "stale" and a["state"] == "open"}  # fmt: skip
+
+    assert stale(12) == {
+        "": "12 units have stale trust (gw00/self, gw01/self, gw02/self, ...): they take no update"
+        " until they have heard of us"
+    }
+    assert set(stale(2)) == {"gw00/self", "gw01/self"}
+    assert set(stale(12)) == {""}
+    told = [text for text in quay.notices() if "stale trust" in text]
+    assert len(told) == 1 + 1 + 2 + 2 + 1  # raised and over, two and over, raised again
+    assert stale(0) == {}
+
+
 def test_the_controllers_own_disk_and_database_alert(tmp_path: Path) -> None:
     def edit(text: str) -> str:
         text = text.replace(f"disk_free_bytes_min = {1 << 30}", f"disk_free_bytes_min = {1 << 62}")

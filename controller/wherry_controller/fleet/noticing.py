@@ -21,6 +21,8 @@ from wherry_controller.store.rollouts import Notice
 LOOK_S: Final = 60.0
 PREFIX: Final = "seen:"
 MIB: Final = 1 << 20
+ALONE_MAX: Final = 10  # with more, what befalls a device is a matter of the fleet
+NAMES_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,21 @@ def _room(org: Organization) -> Iterator[Wrong]:
 
 def _stale(org: Organization) -> Iterator[Wrong]:
     """Devices that believe nothing new, because their root chain or their clock is out of date."""
-    codes = (int(Code.STALE_TRUST), int(Code.TIME_UNKNOWN))
-    for unit in devices.stale_units(org.db, codes):
-        what = "does not know the time" if unit.refusal_code == codes[1] else "has stale trust"
-        text = f"{unit.id} {what}: it takes no update until it has heard of us"
-        yield Wrong(f"{PREFIX}stale:{unit.id}", Cause.STALE, "warning", text, unit.id)
+    clock = int(Code.TIME_UNKNOWN)
+    found = devices.stale_units(org.db, (int(Code.STALE_TRUST), clock))
+    unsure = [unit for unit, code in found if code == clock]
+    stale = [unit for unit, code in found if code != clock]
+    yield from _of_each("time", unsure, "does not know the time", "do not know the time")
+    yield from _of_each("trust", stale, "has stale trust", "have stale trust")
+
+
+def _of_each(kind: str, units: list[str], one: str, many: str) -> Iterator[Wrong]:
+    """An alert of each unit; of many at once a single one, since they have one cause."""
+    if len(units) > ALONE_MAX:
+        names = ", ".join(units[:NAMES_MAX])
+        text = f"{len(units)} units {many} ({names}, ...): they take no update until they"
+        yield Wrong(f"{PREFIX}stale:{kind}", Cause.STALE, "warning", f"{text} have heard of us")
+        return
+    for unit in units:
+        text = f"{unit} {one}: it takes no update until it has heard of us"
+        yield Wrong(f"{PREFIX}stale:{unit}", Cause.STALE, "warning", text, unit)

@@ -265,13 +265,15 @@ def units_to_refresh(db: Database, before_s: float, limit: int) -> list[Unit]:
     return rows.many(db, Unit, "units", tail, (before_s, limit))
 
 
-def stale_units(db: Database, codes: Iterable[int]) -> list[Unit]:
-    """Units whose trust is out of date, or that refused their document for one of these reasons."""
-    where = (
-        "WHERE is_trust_stale = 1 OR refusal_code IN (SELECT value FROM json_each(?)) "
-        "ORDER BY connection, unit"
+def stale_units(db: Database, codes: Iterable[int]) -> list[tuple[str, int]]:
+    """(unit, why it refused) of units whose trust is out of date, or that refused for one of these
+    reasons."""
+    sql = (
+        "SELECT connection || '/' || unit, refusal_code FROM units WHERE is_trust_stale = 1 "
+        "OR refusal_code IN (SELECT value FROM json_each(?)) ORDER BY connection, unit"
     )
-    return rows.many(db, Unit, "units", where, (json.dumps(list(codes)),))
+    found = db.execute(sql, (json.dumps(list(codes)),)).fetchall()
+    return [(unit, code) for unit, code in found]
 
 
 def in_trouble(db: Database) -> list[Unit]:
