@@ -1,5 +1,6 @@
 """A version's life in the registry: stages with four eyes, history, pins, retention."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,25 @@ def test_what_is_pushed_again_before_its_file_left_stays_whole(quay: Quay) -> No
     quay.at_sea(prune)
     assert blobs(quay, "1.0.0") <= vault_files(quay)
     assert quay.call("GET", "/bundles/digits/1.0.0/file").status_code == 200
+
+
+def test_a_dry_run_is_answered_while_the_writer_is_busy_and_knows_what_is_under_way(
+    quay: Quay,
+) -> None:
+    quay.enroll("pump-1", "pump-2")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    made = quay.deploy("1.1.0", stages=[{"share": "50%", "soak_s": 600.0}, {"share": "100%"}])
+    quay.go(3)
+    is_answered = threading.Event()
+    busy = quay.stage.thread.submit(is_answered.wait, 20)
+    answer = quay.call("GET", "/retention", Role.VIEWER)
+    was_busy = busy.running()
+    is_answered.set()
+    assert was_busy
+    found = {row["version"]: "; ".join(row["reasons"]) for row in answer.json()["versions"]}
+    assert f"is in the open rollout {made['id']}" in found["1.1.0"]
+    assert f"is the way back of the open rollout {made['id']}" in found["1.0.0"]
 
 
 def test_only_an_admin_deletes(quay: Quay) -> None:

@@ -1,8 +1,12 @@
 """Which versions somebody needs: what serves, what it would go back to, what is on its way."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Final
 
+from sqlite_utils import Database
+
+from wherry_controller.core.rollouts import Rollout
 from wherry_controller.fleet import rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import versions
@@ -16,15 +20,15 @@ HOW: Final = {
 }
 
 
-def protected(org: Organization, model: str) -> dict[bytes, list[str]]:
+def protected(db: Database, model: str, open_ones: Iterable[Rollout]) -> dict[bytes, list[str]]:
     """digest -> every reason why the version is needed; one that nobody needs is not there."""
     found: defaultdict[bytes, list[str]] = defaultdict(list)
-    for digest, how, count, example in versions.uses(org.db, model):
+    for digest, how, count, example in versions.uses(db, model):
         units = example if count == 1 else f"{count} units ({example}, …)"
         found[digest].append(f"{HOW[how]} {units}")
-    for digest, name in versions.run_by_groups(org.db, model):
+    for digest, name in versions.run_by_groups(db, model):
         found[digest].append(f"is what the group {name} runs")
-    for rollout in rollouts.open_ones(org):
+    for rollout in open_ones:
         if rollout.model != model:
             continue
         found[rollout.digest].append(f"is in the open rollout {rollout.rollout_id}")
@@ -36,4 +40,4 @@ def protected(org: Organization, model: str) -> dict[bytes, list[str]]:
 
 def why(org: Organization, row: BundleRow) -> str:
     """Who needs this version, in one line; empty for nobody."""
-    return "; ".join(protected(org, row.model).get(row.digest, []))
+    return "; ".join(protected(org.db, row.model, rollouts.open_ones(org)).get(row.digest, []))

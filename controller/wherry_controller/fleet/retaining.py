@@ -12,12 +12,15 @@ Rules:
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from sqlite_utils import Database
 from wherry_protocol.version import Version
 
 from wherry_controller.core.registry.retention import Candidate, Fate, Retention, fates
-from wherry_controller.fleet import blobs, protecting
+from wherry_controller.core.rollouts import Rollout
+from wherry_controller.fleet import blobs, protecting, rollouts
 from wherry_controller.fleet.organization import SYSTEM, Organization
 from wherry_controller.store import leavings, meta, registry, versions
 from wherry_controller.store.registry import BundleRow
@@ -36,9 +39,9 @@ class Judged:
     fate: Fate
 
 
-def policy(org: Organization) -> Retention:
+def policy(db: Database) -> Retention:
     """What the organization set, or the defaults, which delete nothing by themselves."""
-    return Retention(**json.loads(meta.get(org.db, POLICY, "{}")))
+    return Retention(**json.loads(meta.get(db, POLICY, "{}")))
 
 
 def set_policy(org: Organization, wanted: Retention, who: str, why: str, now_s: float) -> Retention:
@@ -48,17 +51,19 @@ def set_policy(org: Organization, wanted: Retention, who: str, why: str, now_s: 
     return wanted
 
 
-def judge(org: Organization, now_s: float, model: str | None = None) -> list[Judged]:
+def judge(
+    db: Database, open_ones: Collection[Rollout], now_s: float, model: str | None = None
+) -> list[Judged]:
     """The fate of every version, model by model, newest first. Nothing is done."""
-    wanted = policy(org)
+    wanted = policy(db)
     by_model: dict[str, list[BundleRow]] = {}
-    for row in registry.bundles(org.db, model):
+    for row in registry.bundles(db, model):
         by_model.setdefault(row.model, []).append(row)
     found = []
     for name, kept in by_model.items():
-        needed = protecting.protected(org, name)
+        needed = protecting.protected(db, name, open_ones)
         for row in kept:
-            asked = versions.find_open_promotion(org.db, row.digest)
+            asked = versions.find_open_promotion(db, row.digest)
             if asked is not None:
                 needed.setdefault(row.digest, []).append(f"waits for {asked.to_stage}")
         candidates = [
@@ -75,7 +80,7 @@ def judge(org: Organization, now_s: float, model: str | None = None) -> list[Jud
 
 def run(org: Organization, who: str, why: str, now_s: float, model: str | None) -> list[Judged]:
     """Delete what may go; the fate of everything, as it was judged."""
-    found = judge(org, now_s, model)
+    found = judge(org.db, rollouts.open_ones(org), now_s, model)
     gone = [one for one in found if not one.fate.is_kept]
     for one in gone:
         _delete(org, one, who, now_s)
@@ -89,7 +94,7 @@ def run(org: Organization, who: str, why: str, now_s: float, model: str | None) 
 
 def run_scheduled(org: Organization, now_s: float) -> None:
     """Once an hour where the organization asked for it, and soon after a rollout succeeded."""
-    if policy(org).is_scheduled and now_s - float(meta.get(org.db, RAN_S, "0")) >= INTERVAL_S:
+    if policy(org.db).is_scheduled and now_s - float(meta.get(org.db, RAN_S, "0")) >= INTERVAL_S:
         run(org, SYSTEM, "scheduled", now_s, None)
 
 

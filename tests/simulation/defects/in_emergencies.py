@@ -54,8 +54,8 @@ def take_the_way_back_away(switch: Switch) -> None:
     """Retention keeps what serves, and thinks of nothing else."""
     right = protecting.protected
 
-    def protected(org: Any, model: str) -> Any:
-        found = right(org, model)
+    def protected(db: Any, model: str, open_ones: Any) -> Any:
+        found = right(db, model, open_ones)
         return {key: reasons for key, reasons in found.items() if "serves on" in reasons[0]}
 
     switch.set(protecting, "protected", protected)

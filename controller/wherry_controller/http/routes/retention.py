@@ -6,11 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from wherry_controller.core.registry.retention import Retention
+from wherry_controller.core.rollouts import restore
 from wherry_controller.fleet import retaining
 from wherry_controller.fleet.retaining import Judged
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
 from wherry_controller.http.shapes import RetentionPolicy, RetentionRun
+from wherry_controller.store import rollouts as kept
 
 router = APIRouter(tags=["registry"])
 At = Annotated[Desk, Depends(desk_of)]
@@ -20,9 +22,10 @@ By = Annotated[Caller, Depends(authorize)]
 @router.get("/retention", operation_id="retention.show")
 def show(desk: At, model: str | None = None) -> dict[str, Any]:
     """The policy, and the fate of every version under it: a dry run, nothing is done."""
-    wanted = desk.do(lambda org, _: retaining.policy(org))
-    found = desk.do(lambda org, now_s: retaining.judge(org, now_s, model))
-    return {"policy": _plain(wanted), "versions": [_judged(one) for one in found]}
+    db = desk.reader
+    open_ones = [restore(kept.parts(db, row.id)) for row in kept.open_ones(db)]
+    found = retaining.judge(db, open_ones, desk.clock(), model)
+    return {"policy": _plain(retaining.policy(db)), "versions": [_judged(one) for one in found]}
 
 
 @router.put("/retention", operation_id="retention.set")
