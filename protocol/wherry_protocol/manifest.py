@@ -5,6 +5,7 @@ blob is pinned by digest and size, so that nothing can be mixed, swapped or grow
 """
 
 from enum import IntEnum
+from math import prod
 
 from wherry_protocol.codec import (
     Bool,
@@ -53,6 +54,11 @@ class DType(IntEnum):
     INT16 = 2
     INT32 = 3
 
+    @property
+    def item_bytes(self) -> int:
+        """Of one element."""
+        return 1 << (self.value - 1)
+
 
 class StatePolicy(IntEnum):
     """What a swap does to recurrent state."""
@@ -78,6 +84,10 @@ class Tensor:
     shape: tuple[int, ...] = field(3, Sequence(Int(1, 1 << 24), 6))
     scale: float = field(4, Real(0.0))
     zero_point: int = field(5, Int(-32768, 32767))
+
+    @property
+    def size_bytes(self) -> int:
+        return self.dtype.item_bytes * prod(self.shape)
 
 
 @part

@@ -269,6 +269,27 @@ def test_production_wants_this_bundle_to_have_passed_per_class_in_simulation_and
     assert len(names) == 4
 
 
+def test_guard_monitoring_and_preconditions_call_a_device_silent_at_the_same_time(
+    quay: Quay,
+) -> None:
+    names = fleet(quay)
+    others_off(quay, "monitoring")
+    quay.cli("device", "configure", "--target", "all", "--performance-s", "600",
+             "--resources-s", "30")  # fmt: skip
+    quay.go(2)
+    quay.report(names)
+
+    def silent() -> tuple[int, int, str]:
+        told = [a for a in quay.rest("GET", "/alerts", limit=100) if a["cause"] == "silence"]
+        [check] = quay.rest("POST", "/rollouts/preview", order())["checks"]
+        return len(told), len(quay.rest("GET", "/monitoring")["stale"]), check["verdict"]
+
+    quay.be_quiet(150)  # three reports of 30 s, and not yet the 180 s that are the least
+    assert silent() == (0, 0, "passed")
+    quay.be_quiet(50)
+    assert silent() == (4, 4, "failed")
+
+
 def test_production_wants_alerts_that_reached_everybody_not_long_ago(quay: Quay) -> None:
     fleet(quay)
     others_off(quay, "alerts_tested")

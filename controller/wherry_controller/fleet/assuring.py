@@ -26,18 +26,18 @@ from wherry_controller.core.assurance import (
     policy_for,
 )
 from wherry_controller.core.assurance.facts import Drill, Passed, Power, Shadowed
+from wherry_controller.core.guard.limits import MISSED_REPORTS
 from wherry_controller.core.notify import Cause, Kind
 from wherry_controller.core.plans.stages import serves
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
-from wherry_controller.fleet import alerting, desires, gating, rollouts
+from wherry_controller.fleet import alerting, desires, gating, guarding, rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assurance as kept
 from wherry_controller.store import deliveries, performance, registry, shadows, verifications
 from wherry_controller.store import rollouts as notes
 from wherry_controller.store.assurance import PapersRow
 
-MISSED_INTERVALS: Final = 3
 UNSTARTED: Final = frozenset({State.DRAFT, State.APPROVED})
 
 
@@ -88,7 +88,7 @@ def _facts(
     )
     practised = verifications.newest_drill(org.db, rollout.model)
     classes = kept.classes(org.db)
-    quiet, example = kept.quiet(org.db, now_s, MISSED_INTERVALS)
+    quiet, example = kept.quiet(org.db, now_s, guarding.LIMITS.silent_s, MISSED_REPORTS)
     return Facts(
         rollout.model,
         rollout.version,

@@ -9,8 +9,6 @@ from wherry_controller.fleet import desires
 from wherry_controller.fleet.organization import ExamKey, Organization
 from wherry_controller.store import performance, registry
 
-ITEM_BYTES = {1: 1, 2: 2, 3: 4}  # by DType
-
 
 def of_unit(db: Database, key: ExamKey, digest: bytes, since_s: float) -> Figures:
     """What the unit's reports say of the bundle since then."""
@@ -55,10 +53,4 @@ def sample_input(org: Organization, digest: bytes) -> bytes:
     if manifest.golden_count:
         golden = _pieces(org, manifest, Role.GOLDEN_INPUTS)
         return golden[: len(golden) // manifest.golden_count]
-    size = 0
-    for tensor in manifest.contract.inputs:
-        count = ITEM_BYTES[int(tensor.dtype)]
-        for edge in tensor.shape:
-            count *= edge
-        size += count
-    return bytes(size)
+    return bytes(sum(tensor.size_bytes for tensor in manifest.contract.inputs))

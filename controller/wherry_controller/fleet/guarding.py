@@ -11,7 +11,7 @@ from wherry_protocol.messages.observed import Event, Kind
 from wherry_protocol.replacing import replace
 
 from wherry_controller.core.guard.keeping import keep_watch, watch_of
-from wherry_controller.core.guard.limits import GuardLimits, Terms
+from wherry_controller.core.guard.limits import GuardLimits, Terms, silent_after_s
 from wherry_controller.core.guard.standing import Action as GuardAction
 from wherry_controller.core.guard.standing import (
     Cleared,
@@ -44,7 +44,6 @@ from wherry_controller.store import rollouts as notes
 from wherry_controller.store.devices import WatchedUnit
 
 LIMITS = GuardLimits()
-MISSED_REPORTS = 3  # a unit that was told to report rarely is silent later
 GUARD = "guard"
 LINK_CLOCK = "link.elapsed_s"
 STEP_S_MAX = 10.0  # of the link's clock, between two ticks
@@ -236,12 +235,12 @@ def _terms(
 
 def limits_of(unit: WatchedUnit) -> GuardLimits:
     """The guard's numbers; silence counts by the interval that the unit was told to report at."""
-    return _limits(min(unit.performance_s, unit.resources_s))
+    return _limits(unit.performance_s, unit.resources_s)
 
 
 @cache
-def _limits(interval_s: int) -> GuardLimits:
-    return replace(LIMITS, silent_s=max(LIMITS.silent_s, MISSED_REPORTS * interval_s))
+def _limits(performance_s: int, resources_s: int) -> GuardLimits:
+    return replace(LIMITS, silent_s=silent_after_s(performance_s, resources_s, LIMITS))
 
 
 def exercise(org: Organization, now_s: float) -> str:

@@ -6,11 +6,11 @@ from typing import Final
 
 from sqlite_utils import Database
 
+from wherry_controller.core.guard.limits import silent_after_s
 from wherry_controller.core.notify import Kind, Matter, Route, chosen
-from wherry_controller.fleet import alerting, targets
+from wherry_controller.fleet import alerting, guarding, targets
 from wherry_controller.store import classes, devices, performance
 
-MISSED_REPORTS: Final = 3
 TESTED_S_MAX: Final = 30 * 86_400.0
 NAMES_MAX: Final = 20
 
@@ -20,7 +20,7 @@ class Monitoring:
     """What is missing, by name; empty lists and True everywhere mean that somebody is looking."""
 
     units: int
-    stale: tuple[str, ...]  # no report within three intervals
+    stale: tuple[str, ...]  # silent, as the guard counts it
     without_rules: tuple[str, ...]  # no hardware class here, so no limits
     without_series: tuple[str, ...]  # no figures of the version that was asked for
     has_route: bool  # somebody is told of a critical alert
@@ -41,8 +41,8 @@ def monitoring(
     stale, without_rules, without_series = [], [], []
     for facts in found:
         unit = devices.unit(db, facts.connection, facts.unit)
-        interval_s = min(unit.performance_s, unit.resources_s)
-        if unit.seen_s is None or now_s - unit.seen_s > MISSED_REPORTS * interval_s:
+        patience_s = silent_after_s(unit.performance_s, unit.resources_s, guarding.LIMITS)
+        if unit.seen_s is None or now_s - unit.seen_s > patience_s:
             stale.append(unit.id)
         if unit.hardware_class not in known:
             without_rules.append(unit.id)

@@ -2,21 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
-from typing import Final
 
 from wherry_protocol import cose, mcuboot
 from wherry_protocol.bundle import Bundle, check_blobs, program_image
 from wherry_protocol.codec import content_type
 from wherry_protocol.errors import Code, ContractError
 from wherry_protocol.keys import SigningKey
-from wherry_protocol.manifest import Contract, DType, Manifest, Role, Tensor
+from wherry_protocol.manifest import Contract, Manifest, Role, Tensor
 from wherry_protocol.messages.trust import TrustRole
 from wherry_protocol.trust import TrustState, open_manifest
 
 from wherry_controller.modelkit.packaging import golden_outputs, load_program
-
-ITEM_BYTES: Final = {DType.INT8: 1, DType.INT16: 2, DType.INT32: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ def verify_bundle(bundle: Bundle, trust: TrustState | None) -> Verification:
 
 
 def _bytes_of(tensors: Sequence[Tensor]) -> int:
-    return sum(ITEM_BYTES[tensor.dtype] * prod(tensor.shape) for tensor in tensors)
+    return sum(tensor.size_bytes for tensor in tensors)
 
 
 def _check_contract(contract: Contract, input_bytes: int, output_bytes: int) -> None:

@@ -93,11 +93,13 @@ def served(db: Database, model: str) -> list[ServedGroup]:
     return [ServedGroup(*row) for row in found]
 
 
-def quiet(db: Database, now_s: float, intervals: int) -> tuple[int, str]:
-    """Selected units that gave no sign of life for so many of their intervals; one of them."""
+def quiet(db: Database, now_s: float, least_s: float, reports: int) -> tuple[int, str]:
+    """Selected units that missed so many reports in a row, and were silent for so long at least;
+    one of them. As `core/guard/limits.py` counts it."""
     row = db.execute(
         f"SELECT count(*), coalesce(min(u.connection || '/' || u.unit), '') FROM {OF_SELECTED} "
-        "WHERE u.seen_s IS NULL OR u.seen_s < ? - ? * max(u.performance_s, u.resources_s)",
-        (now_s, intervals),
+        "WHERE u.seen_s IS NULL "
+        "OR u.seen_s < ? - max(?, ? * min(u.performance_s, u.resources_s))",
+        (now_s, least_s, reports),
     ).fetchone()
     return int(row[0]), str(row[1])

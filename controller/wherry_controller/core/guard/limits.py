@@ -5,6 +5,9 @@ baseline (watch latency) or to the budget of the bundle for the hardware class.
 """
 
 from dataclasses import dataclass
+from typing import Final
+
+MISSED_REPORTS: Final = 3  # a unit that was told to report rarely is silent later
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,12 @@ class GuardLimits:
     memory_alert: float = 0.95  # from here on
     storage_watch: float = 0.10  # of the storage budget is left
     storage_alert: float = 0.05
-    silent_s: float = 180.0  # three missed reports of 60 s
+    silent_s: float = 180.0  # at least; three missed reports of 60 s
+
+
+def silent_after_s(performance_s: float, resources_s: float, limits: GuardLimits) -> float:
+    """How long a unit that reports at these intervals may say nothing: any report is heard."""
+    return max(limits.silent_s, MISSED_REPORTS * min(performance_s, resources_s))
 
 
 @dataclass(frozen=True, slots=True)
