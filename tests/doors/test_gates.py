@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from wherry_protocol.bundle import read_bundle
 from wherry_protocol.manifest import Evaluation
 
@@ -94,6 +95,45 @@ def test_a_model_without_a_record_fails_every_gate_that_needs_a_figure(
     failed = {name for name, gate in gates(quay).items() if name != "all" and not gate["is_passed"]}
     assert failed == {"accuracy", "f1_macro", "latency_us_p95", "latency_us_p95/linux-x86_64"}
     assert all(gate["figure"] is None for name, gate in gates(quay).items() if name in failed)
+
+
+def test_float_stands_beside_int8_with_a_picture_of_both(
+    bundle: Path, held_out: Path, digits: Path, tmp_path: Path
+) -> None:
+    plot = tmp_path / "confusion.png"
+    told = wherry("model", "evaluate", bundle, "--dataset", held_out, "--runs", "1", "--float",
+                  digits / "digits-1.0.0.onnx", "--plot", plot, "--json").json  # fmt: skip
+    assert told["float"]["accuracy"] == pytest.approx(287 / 300)  # as its maker measured it
+    assert abs(told["accuracy"] - told["float"]["accuracy"]) <= 0.02
+    assert np.array(told["float"]["confusion"]).sum() == 300
+    assert told["same_answer_fraction"] > 0.97
+    with Image.open(plot) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 2 * 10 * 24  # two matrices of ten classes, side by side
+        shades = picture.convert("RGB").getcolors(1 << 20)
+    assert shades is not None
+    assert len(shades) > 20
+
+
+def test_packaging_evaluates_float_and_int8_and_keeps_the_record(
+    held_out: Path, digits: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "digits.wherry"
+    arguments = (
+        "model", "package", "--input", digits / "digits-1.0.0.onnx", "--name", "digits",
+        "--version", "1.0.0", "--calibration", digits / "calibration.npz", "--output", output,
+    )  # fmt: skip
+    told = wherry(*arguments, "--evaluate", held_out)
+    assert told.status == 0, told
+    assert "accuracy 0.9" in told.out
+    assert "(float 0.9567" in told.out
+    [record] = read_bundle(output.read_bytes()).manifest.evaluations
+    assert (record.dataset, record.sample_count) == ("held-out.npz", 300)
+    assert record.accuracy is not None
+    assert record.latency_us_p95 is None  # that is measured where it serves
+    refused = wherry(*arguments, "--plot", tmp_path / "x.png")
+    assert refused.status != 0
+    assert "--plot needs --evaluate" in refused.err
 
 
 def test_answers_that_do_not_fit_the_model_are_one_sentence(bundle: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from wherry_controller.cli.model_compile import (
     compiled,
     compiler_extra,
 )
+from wherry_controller.cli.model_evaluate import PlotOption, Verdict, evaluated, verdict_lines
 from wherry_controller.cli.output import JsonOption, show, working
 from wherry_controller.modelkit.host_tests import tested
 from wherry_controller.modelkit.packaging import (
@@ -51,6 +52,11 @@ def package(
     tests: Annotated[
         Path | None, typer.Option(help="The JUnit report of its tests; counts and digest are kept.")
     ] = None,
+    evaluate: Annotated[
+        Path | None,
+        typer.Option(help="A labelled dataset (.npz): float beside int8, kept as a record."),
+    ] = None,
+    plot: PlotOption = None,
     author: Annotated[
         str | None,
         typer.Option(envvar="WHERRY_AUTHOR", help="Who made it; by default the manifest, or you."),
@@ -63,14 +69,17 @@ def package(
     --calibration samples.npz --manifest pump.toml --output pump-anomaly-1.0.0.wherry
     """
     asked = Asked(ranges, percentile, equalize, correct_bias)
+    if plot is not None and evaluate is None:
+        raise WherryError("--plot needs --evaluate DATASET, whose confusion matrices it draws")
     if input.is_dir():
-        if calibration is not None or any((manifest, author, tests)) or asked != Asked():
+        beside = (calibration, manifest, author, tests, evaluate)
+        if any(option is not None for option in beside) or asked != Asked():
             raise WherryError(
                 f"{input} is an extracted bundle: its manifest.json and its assets/ say what "
-                "--manifest, --calibration, --tests and --author would, edit those; it is "
-                "quantized already"
+                "--manifest, --calibration, --tests, --evaluate and --author would, edit those; it "
+                "is quantized already (`wherry model evaluate` adds a record to a bundle)"
             )
-        bundle, report = _from_directory(input, name, version), None
+        bundle, report, verdict = _from_directory(input, name, version), None, None
     else:
         recipe = Recipe()
         if manifest is not None:
@@ -81,14 +90,24 @@ def package(
             provenance = tested(recipe.provenance, read_file(tests, "test report"), str(tests))
             recipe = replace(recipe, provenance=provenance)
         bundle, report = _from_file(input, name, version, calibration, recipe, asked)
+        verdict = None
+        if evaluate is not None:
+            bundle, verdict = evaluated(bundle, input, evaluate, plot)
     write_file(output, write_bundle(bundle))
+    _told(output, bundle, report, verdict)
+
+
+def _told(output: Path, bundle: Bundle, report: Any, verdict: Verdict | None) -> None:
     signers = "signatures restored" if bundle.signatures else "unsigned"
-    result = {"output": str(output), "digest": bundle.digest.hex()}
-    text = f"{output}: {signers}, {bundle.digest.hex()}"
+    result: dict[str, Any] = {"output": str(output), "digest": bundle.digest.hex()}
+    lines = [f"{output}: {signers}, {bundle.digest.hex()}"]
+    if verdict is not None:
+        result |= {"evaluation": verdict.as_plain()}
+        lines = [*verdict_lines(verdict), *lines]
     if report is not None:
         result |= {"report": report.as_dict()}
-        text = f"{report.as_text()}\n{text}"
-    show(result, text)
+        lines.insert(0, report.as_text())
+    show(result, "\n".join(lines))
 
 
 def _from_directory(path: Path, name: str | None, version: str | None) -> Bundle:

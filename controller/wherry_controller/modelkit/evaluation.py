@@ -7,6 +7,8 @@ Rules:
 3. Latency is of single inferences on this machine, one after the other, with the samples in turn;
    the first ones warm up and do not count. A quantile is an inference that happened (nearest
    rank), nothing is interpolated.
+4. The float model answers by the same rules, on the same samples; it has no latency, for numpy is
+   no engine.
 """
 
 import time
@@ -53,14 +55,13 @@ class Latency:
     p99_us: float
 
 
-def score(bundle: Bundle, samples: Array, labels: Array) -> Scores:
-    """Raises ContractError where samples, labels and model do not fit each other."""
-    answers = run_bundle(bundle, samples).reshape(len(samples), -1)
+def score(answers: Array, labels: Array) -> Scores:
+    """`answers` has a row of outputs per sample. Raises ContractError where labels do not fit."""
     class_count = answers.shape[1]
-    if labels.shape != (len(samples),) or labels.dtype.kind not in "iu" or not len(labels):
+    if labels.shape != (len(answers),) or labels.dtype.kind not in "iu" or not len(labels):
         raise ContractError(
             f"labels are {labels.dtype} {list(labels.shape)}, must be one class number for each of "
-            f"{len(samples)} samples"
+            f"{len(answers)} samples"
         )
     if labels.min() < 0 or labels.max() >= class_count:
         raise ContractError(
@@ -70,6 +71,25 @@ def score(bundle: Bundle, samples: Array, labels: Array) -> Scores:
     confusion = np.zeros((class_count, class_count), np.int64)
     np.add.at(confusion, (labels.astype(np.int64), answers.argmax(axis=1)), 1)
     return _scores(confusion)
+
+
+def int8_answers(bundle: Bundle, samples: Array) -> Array:
+    """The program's outputs, a row per sample. Raises ContractError as `run_bundle`."""
+    return run_bundle(bundle, samples).reshape(len(samples), -1)
+
+
+def real_inputs(bundle: Bundle, samples: Array) -> Array:
+    """The samples in real units, for a float model."""
+    tensor = load_program(program_image(bundle)).inputs[0]
+    if samples.dtype.kind == "f":
+        return samples
+    steps_from_zero = samples.astype(np.float32) - tensor.zero_point
+    return np.asarray(steps_from_zero * np.float32(tensor.scale))
+
+
+def same_answers(one: Array, other: Array) -> float:
+    """The part of samples to which both models give the same class."""
+    return float((one.argmax(axis=1) == other.argmax(axis=1)).mean())
 
 
 def _scores(confusion: Array) -> Scores:
@@ -122,7 +142,11 @@ def _timed(program: Program, inputs: list[bytes], now_ns: Callable[[], int]) -> 
 
 
 def record(
-    dataset: str, digest: bytes, scores: Scores, latency: Latency, hardware_class: str | None
+    dataset: str,
+    digest: bytes,
+    scores: Scores,
+    latency: Latency | None = None,
+    hardware_class: str | None = None,
 ) -> Evaluation:
     """The figures as the manifest keeps them; p95 is rounded up to whole microseconds."""
     return Evaluation(
@@ -131,8 +155,8 @@ def record(
         sample_count=scores.sample_count,
         accuracy=scores.accuracy,
         f1_macro=scores.f1_macro,
-        latency_us_p95=ceil(latency.p95_us),
-        latency_runs=latency.runs,
+        latency_us_p95=None if latency is None else ceil(latency.p95_us),
+        latency_runs=None if latency is None else latency.runs,
         hardware_class=hardware_class,
         confusion=_kept(scores.confusion),
     )
@@ -144,7 +168,7 @@ def _kept(confusion: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
     return tuple(count for row in confusion for count in row) if is_small else ()
 
 
-def as_plain(scores: Scores, latency: Latency) -> dict[str, Any]:
+def as_plain(scores: Scores) -> dict[str, Any]:
     """For `--json`."""
     return {
         "sample_count": scores.sample_count,
@@ -154,6 +178,4 @@ def as_plain(scores: Scores, latency: Latency) -> dict[str, Any]:
         "recall": list(scores.recall),
         "f1": list(scores.f1),
         "confusion": [list(row) for row in scores.confusion],
-        "latency_us": {"runs": latency.runs, "p50": latency.p50_us, "p95": latency.p95_us,
-                       "p99": latency.p99_us},
-    }  # fmt: skip
+    }

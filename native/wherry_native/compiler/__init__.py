@@ -5,6 +5,7 @@ Needs the extra `compiler` (numpy, tflite, flatbuffers, onnx); never imported on
 
 from wherry_native.compiler.api import CompiledModel, Quantizing, compile_model
 from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.float_model import FloatModel, read_float_model
 from wherry_native.compiler.parts import Parts, from_parts, to_parts
 from wherry_native.compiler.ranges import Method
 from wherry_native.compiler.report import Advice, Agreement, LayerError, Report
@@ -14,6 +15,7 @@ __all__ = [
     "Agreement",
     "CompileError",
     "CompiledModel",
+    "FloatModel",
     "LayerError",
     "Method",
     "Parts",
@@ -21,5 +23,6 @@ __all__ = [
     "Report",
     "compile_model",
     "from_parts",
+    "read_float_model",
     "to_parts",
 ]

@@ -23,7 +23,7 @@ from wherry_native.compiler.quantize import is_prescribed, quantized
 from wherry_native.compiler.ranges import Method, observed_ranges
 from wherry_native.compiler.report import Report
 from wherry_native.compiler.sensitivity import Costs, advice, costs
-from wherry_native.compiler.tflite_reader import IDENTIFIER, read_tflite
+from wherry_native.compiler.tflite_reader import read_tflite, says_tflite
 from wherry_native.program import (
     Piece,
     ProgramFormatError,
@@ -77,7 +77,7 @@ def compile_model(
     data = path.read_bytes()
     name = (name or path.stem).encode(errors="replace").decode().replace("\0", "")
     samples = None if calibration is None else Path(calibration)
-    if data[4:8] == IDENTIFIER or path.suffix == ".tflite":
+    if says_tflite(data, path):
         if quantizing is not None:
             raise CompileError(
                 f"{name} is int8 already: nothing is left to quantize in another way"

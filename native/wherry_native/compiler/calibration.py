@@ -28,7 +28,12 @@ STEPS_MIN: Final = 8
 def read_samples(path: Path, graph: Graph) -> Samples:
     """One dict of inputs per sample, each in the program's shape. Raises CompileError, or OSError
     when the file cannot be read."""
-    arrays = _by_input(_loaded(path), graph, path)
+    return samples_of(_loaded(path), graph, str(path))
+
+
+def samples_of(loaded: Mapping[str, Array], graph: Graph, path: str) -> Samples:
+    """The same from arrays; `path` is what they are called in an error."""
+    arrays = _by_input(loaded, graph, path)
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) != 1 or min(counts.values()) == 0:
         raise CompileError(f"{path}: needs the same number of samples, at least 1, has {counts}")
@@ -82,7 +87,7 @@ def _loaded(path: Path) -> dict[str, Array]:
         raise CompileError(f"{path} is no .npy or .npz file of plain arrays") from error
 
 
-def _by_input(arrays: Mapping[str, Array], graph: Graph, path: Path) -> dict[str, Array]:
+def _by_input(arrays: Mapping[str, Array], graph: Graph, path: str) -> dict[str, Array]:
     if len(graph.inputs) == 1 and len(arrays) == 1:
         arrays = {graph.inputs[0]: next(iter(arrays.values()))}
     missing = [name for name in graph.inputs if name not in arrays]
@@ -94,7 +99,7 @@ def _by_input(arrays: Mapping[str, Array], graph: Graph, path: Path) -> dict[str
     return {name: arrays[name] for name in graph.inputs}
 
 
-def _in_program_shape(graph: Graph, name: str, array: Array, path: Path) -> Floats:
+def _in_program_shape(graph: Graph, name: str, array: Array, path: str) -> Floats:
     """[samples, *program shape] in real units."""
     tensor = graph.tensors[name]
     axes = graph.source_axes.get(name, tuple(range(len(tensor.shape))))

@@ -45,6 +45,11 @@ _OPERATOR_NAMES: Final = {
 }
 
 
+def says_tflite(data: bytes, path: Path) -> bool:
+    """Whether a file says that it is a TFLite model, by its identifier or its name."""
+    return data[4:8] == IDENTIFIER or path.suffix == ".tflite"
+
+
 def read_tflite(data: bytes, name: str) -> Graph:
     """The int8 graph of a TFLite file. Raises CompileError."""
     if len(data) < 8 or data[4:8] != IDENTIFIER:
