@@ -8,15 +8,20 @@ from hashlib import sha256
 import pytest
 from wherry_agent.telemetry.shadow import DIGEST_CHARACTERS
 from wherry_native.engine import Program
+from wherry_native.loop import in_sample
 from wherry_protocol import sketch
+from wherry_protocol.manifest import Comparator
 from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow, TelemetryConfig
 from wherry_protocol.messages.reported import Outcome
+from wherry_protocol.senml import Record
 
 from tests.agent.bundles import INPUT_BYTES, layer_image
 from tests.system.agents import Fleet, agent_command, fleet, wait_until
 from tests.system.test_agent_voyage import feed, outcome_of
 
 INPUTS = [[n, -n] * (INPUT_BYTES // 2) for n in range(1, 100, 3)]
+TOLERANCE_LSB = 70  # about half of them are within it, nearly all agree on the largest
+SAMPLE_BP = 4_000
 
 
 @pytest.fixture
@@ -29,7 +34,9 @@ def sea(mosquitto, tmp_path):
 def aboard(sea: Fleet):
     """An agent that serves 1.0.0, confirmed, and a 1.1.0 on the broker."""
     agent = sea.enrol().start()
-    old, new = sea.director.made("1.0.0", seed=1), sea.director.made("1.1.0", seed=2)
+    by_tolerance = {"comparator": Comparator.TOLERANCE, "tolerance_lsb": TOLERANCE_LSB}
+    old = sea.director.made("1.0.0", seed=1)
+    new = sea.director.made("1.1.0", seed=2, contract_changes=by_tolerance)
     for bundle in (old, new):
         sea.ashore.publish(bundle)
     sea.ashore.assign(agent.device, [old])
@@ -37,14 +44,18 @@ def aboard(sea: Fleet):
     return sea, agent, old, new
 
 
+def of_shadow(sea: Fleet, base: str) -> list[Record]:
+    """Every record that was told under this base name."""
+    packs = [one.pack for one in sea.ashore.heard["telemetry"] if one.pack]
+    return [record for pack in packs if pack[0].base_name == base for record in pack]
+
+
 def shadow_records(sea: Fleet, base: str) -> dict[str, float]:
-    """The sum of each count that was told under this base name."""
+    """The sum of each count."""
     sums: dict[str, float] = {}
-    for one in sea.ashore.heard["telemetry"]:
-        if one.pack and one.pack[0].base_name == base:
-            for record in one.pack:
-                if record.name and record.value is not None:
-                    sums[record.name] = sums.get(record.name, 0.0) + record.value
+    for record in of_shadow(sea, base):
+        if record.name and record.value is not None:
+            sums[record.name] = sums.get(record.name, 0.0) + record.value
     return sums
 
 
@@ -56,9 +67,14 @@ def test_a_shadow_runs_on_the_devices_own_inputs_and_is_told_and_switched_in(abo
     sea, agent, old, new = aboard
     often = TelemetryConfig(performance_s=1, resources_s=1)
     told = {"telemetry": often}
+    base = "acme/gw1/self/digits/1.1.0/shadow/"
+    sea.ashore.assign(
+        agent.device, [new], mode=Mode.SHADOW, shadow_sample_bp=SAMPLE_BP, desired_changes=told
+    )
+    wait_until(lambda: slots_of(agent).get("1.1.0") == "shadow", "a shadow on a part")
+    fed = _check_sample(sea, agent, base)
+    in_part = shadow_records(sea, base)["shadow.compared"]
     sea.ashore.assign(agent.device, [new], mode=Mode.SHADOW, desired_changes=told)
-    sea.ashore.wait_for_model(agent.device, lambda m: m.candidate_mode is Mode.SHADOW, "a shadow")
-    base, fed = "acme/gw1/self/digits/1.1.0/shadow/", 0
 
     def compared() -> bool:
         nonlocal fed
@@ -67,13 +83,15 @@ def test_a_shadow_runs_on_the_devices_own_inputs_and_is_told_and_switched_in(abo
                 answer = agent.get("/inference", {"input_q": values})
                 assert answer["version"] == "1.0.0"  # it never answers
                 fed += 1
-        return shadow_records(sea, base).get("shadow.compared", 0) >= len(INPUTS)
+        return shadow_records(sea, base).get("shadow.compared", 0) >= in_part + len(INPUTS)
 
     wait_until(compared, lambda: f"comparisons are told; {agent.log[-1500:]}")
     sums = shadow_records(sea, base)
     assert sums["shadow.compared"] + sums["shadow.skipped.deadline"] <= fed
     assert sums["inferences"] == sums["shadow.compared"]
-    assert 0 < sums["shadow.agreed"] <= sums["shadow.compared"]
+    assert 0 < sums["shadow.agreed"] < sums["shadow.compared"]
+    timed = [r for r in of_shadow(sea, base) if r.name == "latency.sketch"]
+    assert sum(sketch.from_bytes(r.data).count for r in timed) == sums["shadow.compared"]
     records = [r for t in sea.ashore.heard["telemetry"] for r in t.pack]
     latencies = [sketch.from_bytes(r.data) for r in records if r.name == "shadow.primary_latency"]
     assert sum(one.count for one in latencies) == sums["shadow.compared"]
@@ -97,6 +115,46 @@ def test_a_shadow_runs_on_the_devices_own_inputs_and_is_told_and_switched_in(abo
         agent.device, lambda m: m.previous and not m.is_previous_loaded, "decommission"
     )
     assert [one["version"] for one in agent.get("/status")["loaded"]] == ["1.1.0"]
+
+
+def _check_sample(sea: Fleet, agent, base: str) -> int:
+    """Each input's number says whether the shadow runs on it, and the manifest what agrees; how
+    many inputs that took."""
+    [first] = [
+        one["inferences"] for one in agent.get("/status")["loaded"] if one["slot"] == "active"
+    ]
+    fed = [values for _ in range(2) for values in INPUTS]
+    for values in fed:
+        agent.get("/inference", {"input_q": values})
+
+    def counted() -> float:
+        sums = shadow_records(sea, base)
+        names = [n for n in sums if n == "shadow.compared" or n.startswith("shadow.skipped.")]
+        return sum(sums[name] for name in names)
+
+    wait_until(lambda: counted() == len(fed), lambda: f"{counted()} of {len(fed)} are told")
+    wanted = [values for n, values in enumerate(fed) if in_sample(first + n, SAMPLE_BP)]
+    sums = shadow_records(sea, base)
+    late = sums["shadow.skipped.deadline"]
+    assert sums["shadow.skipped.sampling"] == len(fed) - len(wanted) > 0
+    assert sums["shadow.compared"] + late == len(wanted)
+    near, largest = _agreeing(wanted)
+    assert near < largest
+    assert near - late <= sums["shadow.agreed"] == sums["shadow.agreed.tolerance"] <= near
+    assert largest - late <= sums["shadow.agreed.argmax"] <= largest
+    return len(fed)
+
+
+def _agreeing(inputs: list[list[int]]) -> tuple[int, int]:
+    """On how many the two are within the tolerance, and have the same largest output."""
+    programs = Program(layer_image(1)), Program(layer_image(2))
+    near = largest = 0
+    for values in inputs:
+        data = bytes(v % 256 for v in values)
+        a, b = (memoryview(program.run(data)).cast("b").tolist() for program in programs)
+        near += all(abs(x - y) <= TOLERANCE_LSB for x, y in zip(a, b, strict=True))
+        largest += a.index(max(a)) == b.index(max(b))
+    return near, largest
 
 
 def _check_disagreements(records) -> None:
