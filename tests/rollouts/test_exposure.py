@@ -1,8 +1,11 @@
 """The exposure of a plan: what a harm costs before the rollout stops."""
 
+from random import Random
+from statistics import fmean, pvariance
+
 import pytest
 from wherry_controller.core.plans.plan import parse_plan
-from wherry_controller.core.rollouts.exposure import exposures, opened_counts
+from wherry_controller.core.rollouts.exposure import exposures, failing, opened_counts
 
 
 def by_harm(size: int = 1_000, **table: object) -> dict[float, tuple[int, int]]:
@@ -26,9 +29,28 @@ def test_the_same_seed_gives_the_same_figures() -> None:
     assert by_harm(strategy="linear") == by_harm(strategy="linear")
 
 
-def test_in_a_fleet_of_a_few_the_first_failure_stops() -> None:
-    found = exposures(parse_plan({}), 10, seed=7)
+def test_in_a_fleet_of_a_few_the_first_failure_stops_what_goes_one_by_one() -> None:
+    found = exposures(parse_plan({"parallel_max": 1}), 10, seed=7)
     assert {one.hurt_p95 for one in found} <= {0, 1}
+
+
+def test_whoever_was_asked_by_then_is_reached_and_fails_as_often_as_the_others() -> None:
+    assert by_harm(1_000)[0.3] == (pytest.approx(300, abs=8), 1_000), "all at once: all of it"
+    assert by_harm(100_000)[0.1] == (pytest.approx(10_000, rel=0.02), 100_000)
+    hurt, reached = by_harm(1_000, parallel_max=100)[0.3]
+    assert reached > 100, "those under way when it stopped"
+    assert hurt == pytest.approx(0.3 * reached, rel=0.2)
+    assert by_harm(1_000, strategy="canary")[0.3] == (pytest.approx(15, abs=2), 50)
+
+
+@pytest.mark.parametrize("harm", [0.02, 0.3])
+@pytest.mark.parametrize("count", [3, 100, 5_000])
+def test_failures_are_drawn_with_their_mean_and_spread(harm: float, count: int) -> None:
+    dice = Random(5)
+    drawn = [failing(count, harm, dice) for _ in range(4_000)]
+    assert {number for number in drawn if not 0 <= number <= count} == set()
+    assert fmean(drawn) == pytest.approx(count * harm, rel=0.06)
+    assert pvariance(drawn) == pytest.approx(count * harm * (1 - harm), rel=0.15)
 
 
 def test_without_a_limit_of_failures_only_the_test_stops_and_keeps_its_promise() -> None:

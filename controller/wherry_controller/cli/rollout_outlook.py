@@ -73,8 +73,8 @@ def outlook_text(outlook: dict[str, Any]) -> str:
         f" the test alone stops it with a chance of at most {outlook['false_abort']:g}):"
     )
     lines += [
-        f"    {one['harm']:.0%} fail: stopped in {one['stopped_share']:.0%} of the trials, after"
-        f" {one['hurt_median']} failed devices (95 of 100: at most {one['hurt_p95']}),"
+        f"    {one['harm']:.0%} fail: stopped in {one['stopped_share']:.0%} of the trials, at the"
+        f" cost of {one['hurt_median']} failed devices (95 of 100: at most {one['hurt_p95']}),"
         f" {one['reached_median']} reached"
         for one in outlook["exposure"]
     ]
