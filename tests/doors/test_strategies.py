@@ -1,9 +1,12 @@
 """Strategies as an operator asks for them: their steps, their parameters, where they may go."""
 
+import threading
 from typing import Any
 
 import pytest
 from wherry_controller.core.assurance import PRECONDITIONS
+from wherry_controller.core.rollouts import exposure, outlook
+from wherry_controller.core.rollouts.exposure import Exposure
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
@@ -140,6 +143,33 @@ def test_a_plan_shows_stages_time_bytes_and_what_a_harm_would_cost(quay: Quay) -
     quay.deploy("1.1.0", gate=ERRORS, max_failed=8)
     quay.go(3)
     assert quay.cli(*command)["load"]["publish_bytes"] == 0
+
+
+def test_a_plan_ends_where_its_subset_does_and_counts_its_batches(quay: Quay) -> None:
+    fleet(quay, 8)
+    command = ("rollout", "plan", "digits:1.1.0", "--target", "all", "--strategy", "rolling")
+    shown = quay.cli(*command, "--subset", "50%", "--batch-size", "1")
+    assert [(step["opened"], step["opens_after_s"]) for step in shown["steps"]] == [
+        (2, 0.0), (4, 320.0),
+    ]  # fmt: skip
+    assert shown["expected_s"] == 320.0 + 20.0 + 300.0
+    assert [len(units) for units in shown["stages"]] == [2, 2]
+
+
+def test_what_a_harm_would_cost_is_played_beside_the_writer(
+    quay: Quay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet(quay, 2)
+    played_on = []
+
+    def exposures(*arguments: Any) -> tuple[Exposure, ...]:
+        played_on.append(threading.get_ident())
+        return exposure.exposures(*arguments)
+
+    monkeypatch.setattr(outlook, "exposures", exposures)
+    quay.cli("rollout", "plan", "digits:1.1.0", "--target", "all")
+    [thread] = played_on
+    assert thread != quay.stage.thread.submit(threading.get_ident).result()
 
 
 def test_a_device_with_a_full_disk_is_tried_again_and_a_bad_bundle_is_not(quay: Quay) -> None:

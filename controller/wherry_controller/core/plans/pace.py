@@ -18,6 +18,7 @@ Rules:
    attempt of its own, so that no remembered rejection answers it.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -86,6 +87,16 @@ def allowed_by(ramp: Ramp, since_s: float) -> float:
         allowed, rate = allowed + rate, min(rate * ramp.factor, ramp.per_minute_max)
         minutes -= 1
     return max(1.0, allowed + minutes * rate)
+
+
+def offered_after_s(ramp: Ramp, count: int) -> float:
+    """How long after a stage was opened the last of so many may be offered."""
+    minutes = 1
+    while allowed_by(ramp, minutes * MINUTE_S) < count:
+        minutes *= 2
+    wanted = float(count)
+    minute = bisect_left(range(minutes + 1), wanted, key=lambda m: allowed_by(ramp, m * MINUTE_S))
+    return minute * MINUTE_S
 
 
 def wait_s(retries: Retries, tries: int) -> float:

@@ -9,11 +9,11 @@ from wherry_controller.core.rollouts.claims import Authority, Claim, Holding, is
 from wherry_controller.core.rollouts.clock import clock_was_set
 from wherry_controller.core.rollouts.decide import decide
 from wherry_controller.core.rollouts.drafting import Candidate, draft
-from wherry_controller.core.rollouts.forecast import earliest_end_s, ladder
+from wherry_controller.core.rollouts.forecast import earliest_end_s, ladder, preview
 from wherry_controller.core.rollouts.judging import may_be_silent
 from wherry_controller.core.rollouts.keeping import all_parts, changes, from_json, restore, to_json
 from wherry_controller.core.rollouts.lifecycle import Lifecycle, lifecycle
-from wherry_controller.core.rollouts.report import member_row, preview, report, waiting_for
+from wherry_controller.core.rollouts.report import member_row, report, waiting_for
 from wherry_controller.core.rollouts.state import OPEN, Rollout, State
 
 __all__ = [

@@ -6,9 +6,11 @@ Rules:
    one that waits for somebody to open a stage.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+from wherry_controller.core.plans.stages import Stage
 from wherry_controller.core.rollouts.state import Rollout, State
 from wherry_controller.core.subset import WHOLE_BP, count_of
 
@@ -30,16 +32,37 @@ class Rung:
     ready_s: float | None
 
 
+def stages_until(stages: Sequence[Stage], subset_bp: int) -> tuple[Stage, ...]:
+    """Those that are gone through, with what the subset leaves of their shares (rule 2)."""
+    found = []
+    for stage, after in zip(stages, [*stages[1:], None], strict=True):
+        share_bp = min(stage.share_bp, subset_bp)
+        found.append(replace(stage, share_bp=share_bp))
+        if share_bp >= subset_bp and (after is None or after.action is stage.action):
+            break
+    return tuple(found)
+
+
+def preview(rollout: Rollout) -> list[list[str]]:
+    """Which units each stage would add, in order, up to the subset: what a dry run shows."""
+    found, last = [], 0
+    for stage in stages_until(rollout.plan.stages, rollout.progress.subset_bp):
+        count = max(last, count_of(stage.share_bp, len(rollout.order)))
+        found.append(rollout.order[last:count])
+        last = count
+    return found
+
+
 def ladder(rollout: Rollout, now_s: float) -> tuple[Rung, ...]:
     """The stages, with what is known of their times."""
-    progress, stages = rollout.progress, rollout.plan.stages
+    progress = rollout.progress
     is_going = rollout.state in (State.RUNNING, State.PAUSED) and progress.started_s is not None
     started_s = now_s if progress.started_s is None else progress.started_s
     at_s = now_s
     found: list[Rung] = []
-    for index, stage in enumerate(stages):
-        share_bp = min(stage.share_bp, progress.subset_bp)
-        here = stage.action.value, share_bp / WHOLE_BP, count_of(share_bp, len(rollout.order))
+    for index, stage in enumerate(stages_until(rollout.plan.stages, progress.subset_bp)):
+        units = count_of(stage.share_bp, len(rollout.order))
+        here = stage.action.value, stage.share_bp / WHOLE_BP, units
         if rollout.state is State.SUCCEEDED or index < progress.stage_index:
             found.append(Rung(*here, DONE, None, None))
         else:
@@ -51,11 +74,6 @@ def ladder(rollout: Rollout, now_s: float) -> tuple[Rung, ...]:
             at_s = max(at_s, settles_s + stage.soak_s)
             times = (opens_s, at_s) if is_going else (opened_s, None)
             found.append(Rung(*here, OPEN if is_open else AHEAD, *times))
-        following = stages[index + 1 : index + 2]
-        if share_bp >= progress.subset_bp and (
-            not following or following[0].action is stage.action
-        ):
-            break
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase,
 from wherry_controller.core.rollouts.readiness import undecided_until_s
 from wherry_controller.core.rollouts.state import Rollout, State, stage_of
 from wherry_controller.core.spans import span_text
-from wherry_controller.core.subset import WHOLE_BP, count_of
+from wherry_controller.core.subset import WHOLE_BP
 
 NAMES_MAX: Final = 1_000
 
@@ -93,17 +93,6 @@ def member_row(member: Member) -> dict[str, Any]:
         "way_back": member.way_back.value,
         "return_reason": member.return_reason,
     }
-
-
-def preview(rollout: Rollout) -> list[list[str]]:
-    """Which units each stage would add, in order, up to the subset: what a dry run shows."""
-    found, last = [], 0
-    for stage in rollout.plan.stages:
-        share_bp = min(stage.share_bp, rollout.progress.subset_bp)
-        count = max(last, count_of(share_bp, len(rollout.order)))
-        found.append(rollout.order[last:count])
-        last = count
-    return found
 
 
 def waiting_for(rollout: Rollout, now_s: float) -> list[str]:

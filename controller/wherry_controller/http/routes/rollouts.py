@@ -10,9 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from wherry_protocol.errors import ForbiddenError
 
 from wherry_controller.core.permissions import Role
+from wherry_controller.core.plans.plan import Plan
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts import preview as stages_of
-from wherry_controller.core.rollouts.outlook import outlook
+from wherry_controller.core.rollouts.outlook import outlook, risk
 from wherry_controller.core.subset import parse_share
 from wherry_controller.fleet import Organization, assuring, deploying, loading, releasing, rollouts
 from wherry_controller.http import streams, views
@@ -67,18 +68,19 @@ def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     """A dry run: which units each stage would add, in order. Nothing is kept."""
     order = _order(body, by, is_started=False)
 
-    def look(org: Organization, now_s: float) -> dict[str, Any]:
+    def look(org: Organization, now_s: float) -> tuple[Plan, int, dict[str, Any]]:
         rollout = deploying.drafted(org, order, by.name, now_s)
         found = assuring.look(org, rollout, order.papers, by.name, now_s)
-        return {
+        return rollout.plan, len(rollout.order), {
             "id": rollout.rollout_id,
             "stages": stages_of(rollout),
             "release": releasing.terms(org, rollout),
-            "outlook": outlook(rollout) | {"load": loading.load(org, rollout)},
+            "outlook": outlook(rollout, now_s) | {"load": loading.load(org, rollout)},
             "checks": [assuring.finding_row(finding) for finding in found.findings],
-        }
+        }  # fmt: skip
 
-    return desk.do(look)
+    plan, size, shown = desk.do(look)
+    return shown | {"outlook": shown["outlook"] | risk(plan, size)}  # beside the writer: it plays
 
 
 @router.get("/rollouts", operation_id="rollouts.list")
