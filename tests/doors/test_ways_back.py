@@ -371,3 +371,17 @@ def test_the_check_interval_is_obeyed(quay: Quay, interval_s: float, state: str)
     assert quay.rollout(made)["state"] == state
     quay.sail(300 if state == "paused" else 1, errors=40)
     assert quay.rollout(made)["state"] == "reverted"
+
+
+def test_a_device_that_is_not_heard_of_after_an_abort_is_named_across_restarts(quay: Quay) -> None:
+    quay.enroll("a", "b")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    quay.devices["b"].is_deaf = True
+    made = quay.deploy("1.1.0", return_after_s=60.0)
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "wrong version"})
+    quay.at_sea(lambda world: world.restart())
+    quay.go(3)
+    quay.be_quiet(70.0)
+    ended = quay.rollout(made)
+    assert (ended["state"], list(ended["not_back"])) == ("aborted", ["b/self"])

@@ -63,6 +63,7 @@ class Organization:
     dirty: set[str] = field(default_factory=set)
     topics: Topics = field(init=False)
     open_ids: tuple[str, ...] | None = None  # of the open rollouts as kept; None: to be read
+    winding_ids: tuple[str, ...] | None = None  # and of those that wind down
     control_counted_s: dict[str, float] = field(default_factory=dict)  # by rollout
     asked: list[Outbound] = field(default_factory=list)  # to be sent once it is committed
     exams: dict[ExamKey, tuple[Examination, Exam]] | None = None  # open ones; None: to be read

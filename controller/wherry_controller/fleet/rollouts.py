@@ -29,6 +29,7 @@ from wherry_controller.core.rollouts import (
     changes,
     clock_was_set,
     decide,
+    is_winding_down,
     may_be_silent,
     restore,
 )
@@ -74,6 +75,13 @@ def open_ones(org: Organization) -> list[Rollout]:
     return [load(org, rollout_id) for rollout_id in org.open_ids]
 
 
+def live_ones(org: Organization) -> list[Rollout]:
+    """The open ones, and those that have ended and still take something back."""
+    if org.winding_ids is None:
+        org.winding_ids = tuple(row.id for row in kept.winding_down(org.db))
+    return open_ones(org) + [load(org, rollout_id) for rollout_id in org.winding_ids]
+
+
 def tell(org: Organization, rollout_id: str, event: Event, now_s: float) -> Rollout:
     """Hand an event to a rollout and carry out what follows.
 
@@ -99,12 +107,19 @@ def keep(org: Organization, now_s: float) -> None:
     for rollout_id in sorted(org.dirty):
         rollout = org.rollouts[rollout_id]
         kept.put_parts(org.db, rollout_id, changes(rollout))
-        is_open = rollout.state in OPEN
-        kept.update(org.db, rollout_id, rollout.state.value, is_open, now_s)
+        is_open, is_winding = rollout.state in OPEN, is_winding_down(rollout)
+        kept.update(org.db, rollout_id, rollout.state.value, now_s,
+                    is_open=is_open, is_winding_down=is_winding)  # fmt: skip
         if org.open_ids is not None and is_open != (rollout_id in org.open_ids):
             org.open_ids = None
+        if org.winding_ids is not None and is_winding != (rollout_id in org.winding_ids):
+            org.winding_ids = None
     org.dirty.clear()
-    ended = [i for i, rollout in org.rollouts.items() if rollout.state not in OPEN]
+    ended = [
+        rollout_id
+        for rollout_id, rollout in org.rollouts.items()
+        if rollout.state not in OPEN and not is_winding_down(rollout)
+    ]
     for rollout_id in ended[:-ENDED_IN_MEMORY_MAX]:
         del org.rollouts[rollout_id]
         org.control_counted_s.pop(rollout_id, None)
@@ -114,7 +129,7 @@ def forget(org: Organization) -> None:
     """The transaction failed: what is in memory is ahead of what is kept."""
     org.rollouts.clear()
     org.dirty.clear()
-    org.open_ids = None
+    org.open_ids = org.winding_ids = None
 
 
 def observe(org: Organization, changed: Iterable[UnitModel], now_s: float) -> None:
@@ -193,8 +208,8 @@ def figures(one: Performance) -> Figures:
 
 
 def tick(org: Organization, now_s: float) -> None:
-    """Let time pass in every open rollout."""
-    for rollout in open_ones(org):
+    """Let time pass in every rollout that can still touch a device."""
+    for rollout in live_ones(org):
         tell(org, rollout.rollout_id, told.Tick(*_control_group(org, rollout, now_s)), now_s)
 
 
@@ -206,7 +221,7 @@ def _control_group(org: Organization, rollout: Rollout, now_s: float) -> tuple[i
     progress = rollout.progress
     counted_s = org.control_counted_s.get(rollout.rollout_id, -CONTROL_S)
     is_old = not 0 <= now_s - counted_s < CONTROL_S
-    if not is_old or not may_be_silent(rollout, now_s, CONTROL_S):
+    if rollout.state not in OPEN or not is_old or not may_be_silent(rollout, now_s, CONTROL_S):
         return progress.control_units, progress.control_silent
     org.control_counted_s[rollout.rollout_id] = now_s
     silent_s = now_s - rollout.plan.silent_after_s
@@ -214,13 +229,13 @@ def _control_group(org: Organization, rollout: Rollout, now_s: float) -> tuple[i
 
 
 def link_changed(org: Organization, is_up: bool, now_s: float) -> None:
-    for rollout in open_ones(org):
+    for rollout in live_ones(org):
         tell(org, rollout.rollout_id, told.LinkChanged(is_up), now_s)
 
 
 def clock_set(org: Organization, by_s: float) -> None:
     """The wall clock was set by that much: nobody is silent for it, and nothing waits longer."""
-    for rollout in open_ones(org):
+    for rollout in live_ones(org):
         clock_was_set(rollout, by_s)
         org.dirty.add(rollout.rollout_id)
 
@@ -228,7 +243,7 @@ def clock_set(org: Organization, by_s: float) -> None:
 def process_started(org: Organization) -> None:
     """The link of the former process ended with it: when it kept its rollouts last, every second
     or so. What passed since then is nobody's silence."""
-    for row in kept.open_ones(org.db):
+    for row in kept.open_ones(org.db) + kept.winding_down(org.db):
         tell(org, row.id, told.LinkChanged(False), row.updated_s)
 
 

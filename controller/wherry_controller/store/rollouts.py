@@ -11,7 +11,8 @@ from wherry_controller.store import rows
 
 @dataclass(frozen=True, slots=True)
 class RolloutRow:
-    """The columns that are searched; `is_open` while it can still touch a device."""
+    """The columns that are searched; `is_open` until it ends, `is_winding_down` while it then
+    still takes something back."""
 
     id: str
     model: str
@@ -20,6 +21,7 @@ class RolloutRow:
     is_open: int
     created_s: float
     updated_s: float
+    is_winding_down: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,13 @@ def add(db: Database, row: RolloutRow) -> None:
     rows.put(db, "rollouts", row)
 
 
-def update(db: Database, rollout_id: str, state: str, is_open: bool, now_s: float) -> None:
+def update(
+    db: Database, rollout_id: str, state: str, now_s: float, *, is_open: bool, is_winding_down: bool
+) -> None:
     db.execute(
-        "UPDATE rollouts SET state = ?, is_open = ?, updated_s = ? WHERE id = ?",
-        (state, int(is_open), now_s, rollout_id),
+        "UPDATE rollouts SET state = ?, is_open = ?, is_winding_down = ?, updated_s = ? "
+        "WHERE id = ?",
+        (state, int(is_open), int(is_winding_down), now_s, rollout_id),
     )
 
 
@@ -92,6 +97,12 @@ def newest_of(db: Database, digest: bytes) -> str | None:
 
 def open_ones(db: Database) -> list[RolloutRow]:
     return rows.many(db, RolloutRow, "rollouts", "WHERE is_open = 1 ORDER BY created_s, id")
+
+
+def winding_down(db: Database) -> list[RolloutRow]:
+    """Those that have ended and still take something back."""
+    tail = "WHERE is_winding_down = 1 ORDER BY created_s, id"
+    return rows.many(db, RolloutRow, "rollouts", tail)
 
 
 def put_notice(db: Database, row: Notice) -> None:

@@ -419,6 +419,12 @@ def examinations_by_run(db: Database) -> None:
     db.execute("CREATE INDEX examinations_by_run ON examinations (verification, outcome)")
 
 
+def rollouts_wind_down(db: Database) -> None:
+    """An abort and a decommission take their time; what has to go on is found by this."""
+    db.execute("ALTER TABLE rollouts ADD COLUMN is_winding_down INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE INDEX rollouts_winding_down ON rollouts (id) WHERE is_winding_down = 1")
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -437,6 +443,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     self_test_by_itself,
     units_were_released,
     examinations_by_run,
+    rollouts_wind_down,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

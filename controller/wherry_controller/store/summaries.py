@@ -29,7 +29,7 @@ def find(db: Database, rollout: str) -> SummaryRow | None:
 def lacking(db: Database, limit: int) -> list[str]:
     """Rollouts that have ended and have none, oldest first."""
     sql = (
-        "SELECT id FROM rollouts WHERE is_open = 0 AND id NOT IN (SELECT rollout FROM summaries) "
-        "ORDER BY updated_s, id LIMIT ?"
+        "SELECT id FROM rollouts WHERE is_open = 0 AND is_winding_down = 0 "
+        "AND id NOT IN (SELECT rollout FROM summaries) ORDER BY updated_s, id LIMIT ?"
     )
     return [str(rollout) for (rollout,) in db.execute(sql, (limit,)).fetchall()]

@@ -14,7 +14,7 @@ from wherry_controller.core.rollouts.judging import may_be_silent
 from wherry_controller.core.rollouts.keeping import all_parts, changes, from_json, restore, to_json
 from wherry_controller.core.rollouts.lifecycle import Lifecycle, lifecycle
 from wherry_controller.core.rollouts.report import member_row, report, waiting_for
-from wherry_controller.core.rollouts.state import OPEN, Rollout, State
+from wherry_controller.core.rollouts.state import OPEN, Rollout, State, is_winding_down
 
 __all__ = [
     "OPEN",
@@ -34,6 +34,7 @@ __all__ = [
     "earliest_end_s",
     "from_json",
     "is_granted",
+    "is_winding_down",
     "ladder",
     "lifecycle",
     "may_be_silent",

@@ -8,6 +8,8 @@ Rules, in order:
 4. A rollout in which nobody confirmed (or is ready, where nothing is to serve) has not succeeded,
    and nothing is switched to where nobody is ready.
 5. A stage that is opened by hand waits for it, however long.
+6. What an abort takes back and a decommission unloads goes out at the pace of offers: each costs
+   the one writer a signed document. Who has begun to serve meanwhile keeps it.
 """
 
 import heapq
@@ -43,17 +45,20 @@ from wherry_controller.core.rollouts.judging import (
     run_checks,
 )
 from wherry_controller.core.rollouts.members import (
+    IN_FLIGHT,
     Member,
     MemberPhase,
     Return,
     ReturnSignal,
     Signal,
+    was_given,
 )
 from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import check_row, report, waiting_for
 from wherry_controller.core.rollouts.returning import bring_back, expire_returns, send_back
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
+    WINDING,
     Progress,
     Rollout,
     State,
@@ -81,6 +86,8 @@ def follow_up(rollout: Rollout, now_s: float) -> Effects:
         effects += go_on(rollout, now_s)
     if rollout.state is State.REVERTING:
         effects += bring_back(rollout, now_s)
+    if rollout.state in WINDING:
+        effects += wind_down(rollout, now_s)
     return effects
 
 
@@ -198,6 +205,52 @@ def _treat(rollout: Rollout, member: Member, now_s: float) -> Effect | None:
         return None
     member.offered = action
     return _assign(rollout, member, now_s)
+
+
+def wind_down(rollout: Rollout, now_s: float) -> Effects:
+    """After the end: take back or unload, as many as this second has room for (rule 6)."""
+    expire_returns(rollout, now_s)
+    progress = rollout.progress
+    if not progress.is_draining:
+        return []
+    effects: Effects = []
+    room = _room_in_burst(progress, now_s)
+    while progress.drain_index < progress.touched_index and room > 0:
+        member = rollout.members[rollout.order[progress.drain_index]]
+        progress.drain_index += 1
+        if rollout.state is State.ABORTED:
+            effect = _withdrawn(rollout, member, now_s)
+        else:
+            effect = decommissioned(rollout, member, now_s, is_purged=progress.is_purging)
+        if effect is not None:
+            effects.append(effect)
+            progress.burst_offers += 1
+            room -= 1
+    if progress.drain_index < progress.touched_index:
+        return effects
+    progress.is_draining = False
+    if rollout.state is State.ABORTED:
+        effects.append(Finished(rollout.rollout_id, rollout.state.value, report(rollout)))
+    return effects
+
+
+def _withdrawn(rollout: Rollout, member: Member, now_s: float) -> Effect | None:
+    if not is_withdrawn_by_abort(member):
+        return None
+    signal_member(rollout, member, Signal.PASSED_OVER, "aborted")
+    signal_return(rollout, member, ReturnSignal.QUEUE)
+    return send_back(rollout, member, now_s)
+
+
+def is_withdrawn_by_abort(member: Member) -> bool:
+    """What was offered and does not serve is taken back: also a candidate that stands, one that
+    a silent device may still make, and what an isolated one would install when it is released."""
+    if member.way_back is not Return.NONE or not was_given(member):
+        return False
+    if member.phase in (*IN_FLIGHT, MemberPhase.HELD, MemberPhase.SKIPPED):
+        return not member.has_swapped
+    stands = member.phase in (MemberPhase.READY, MemberPhase.SILENT)
+    return stands and member.offered in CANDIDATE
 
 
 def decommissioned(

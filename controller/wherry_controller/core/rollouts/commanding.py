@@ -4,14 +4,9 @@ from typing import Final, NoReturn
 
 from wherry_protocol.errors import Code, StateError, WherryError
 
-from wherry_controller.core.plans.stages import CANDIDATE, Action
-from wherry_controller.core.rollouts.advancing import (
-    awaits_hand,
-    decommissioned,
-    leave_stage,
-    reopen,
-)
-from wherry_controller.core.rollouts.effects import Audit, Effect, Effects, Finished
+from wherry_controller.core.plans.stages import Action
+from wherry_controller.core.rollouts.advancing import awaits_hand, leave_stage, reopen
+from wherry_controller.core.rollouts.effects import Audit, Effect, Effects
 from wherry_controller.core.rollouts.events import (
     Abort,
     Advance,
@@ -27,32 +22,17 @@ from wherry_controller.core.rollouts.events import (
     Widen,
 )
 from wherry_controller.core.rollouts.judging import AT_SUBSET, pause
-from wherry_controller.core.rollouts.members import (
-    IN_FLIGHT,
-    Member,
-    MemberPhase,
-    Return,
-    ReturnSignal,
-    Signal,
-    was_given,
-)
+from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.rollouts.readiness import ready_at_s
-from wherry_controller.core.rollouts.report import report, waiting_for
-from wherry_controller.core.rollouts.returning import send_back, start_reverting
+from wherry_controller.core.rollouts.report import waiting_for
+from wherry_controller.core.rollouts.returning import start_reverting
 from wherry_controller.core.rollouts.slots import (
     has_switch,
     other_slot,
     serving_slot,
     slot_named,
 )
-from wherry_controller.core.rollouts.state import (
-    Rollout,
-    State,
-    enter,
-    signal_member,
-    signal_return,
-    stage_of,
-)
+from wherry_controller.core.rollouts.state import Rollout, State, enter, stage_of
 from wherry_controller.core.subset import WHOLE_BP
 
 BAKE: Final = "{id} bakes: {left:.0f} s are left, and its gate has to pass; decommission it then"
@@ -142,29 +122,12 @@ def advance(rollout: Rollout, event: Advance, _now_s: float) -> Effects:
     return leave_stage(rollout, event.operator, f"advanced: {event.reason}")
 
 
-def abort(rollout: Rollout, event: Abort, now_s: float) -> Effects:
+def abort(rollout: Rollout, event: Abort, _now_s: float) -> Effects:
     """Stop the spread. What swapped stays; what was offered and did not swap is withdrawn."""
     _require_reason(event)
     enter(rollout, State.ABORTED, f"aborted by {event.operator}: {event.reason}")
-    effects: Effects = [_audited(rollout, event, "abort")]
-    for unit in rollout.order[: rollout.progress.touched_index]:
-        member = rollout.members[unit]
-        if is_withdrawn_by_abort(member):
-            signal_member(rollout, member, Signal.PASSED_OVER, "aborted")
-            signal_return(rollout, member, ReturnSignal.QUEUE)
-            effects.append(send_back(rollout, member, now_s))
-    return [*effects, Finished(rollout.rollout_id, rollout.state.value, report(rollout))]
-
-
-def is_withdrawn_by_abort(member: Member) -> bool:
-    """What was offered and does not serve is taken back: also a candidate that stands, one that
-    a silent device may still make, and what an isolated one would install when it is released."""
-    if member.way_back is not Return.NONE or not was_given(member):
-        return False
-    if member.phase in (*IN_FLIGHT, MemberPhase.HELD, MemberPhase.SKIPPED):
-        return not member.has_swapped
-    stands = member.phase in (MemberPhase.READY, MemberPhase.SILENT)
-    return stands and member.offered in CANDIDATE
+    rollout.progress.is_draining = True
+    return [_audited(rollout, event, "abort")]
 
 
 def switch(rollout: Rollout, event: Switch, now_s: float) -> Effects:
@@ -211,12 +174,8 @@ def decommission(rollout: Rollout, event: Decommission, now_s: float) -> Effects
     if rollout.progress.decommissioned_s is not None:
         raise StateError(f"rollout {rollout.rollout_id} is decommissioned already")
     rollout.progress.decommissioned_s = now_s
-    effects: Effects = [_audited(rollout, event, "decommission")]
-    for unit in rollout.order[: rollout.progress.touched_index]:
-        member = rollout.members[unit]
-        effect = decommissioned(rollout, member, now_s, is_purged=event.is_purged)
-        effects += [] if effect is None else [effect]
-    return effects
+    rollout.progress.is_draining, rollout.progress.is_purging = True, event.is_purged
+    return [_audited(rollout, event, "decommission")]
 
 
 def revert(rollout: Rollout, event: Revert, now_s: float) -> Effects:

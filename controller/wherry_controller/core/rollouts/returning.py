@@ -35,6 +35,8 @@ def start_reverting(
     rollout.progress.was_deployed = is_deployed(rollout)
     enter(rollout, State.REVERTING, why)
     rollout.progress.reverting_s = now_s
+    rollout.progress.returns_sent = 0
+    rollout.progress.is_draining = False  # everybody who was touched goes back now
     for unit in rollout.order[: rollout.progress.touched_index]:
         member = rollout.members[unit]
         if was_given(member):

@@ -50,6 +50,7 @@ OPEN: Final = frozenset(
     {State.DRAFT, State.APPROVED, State.RUNNING, State.PAUSED, State.REVERTING}
 )  # it claims its units
 ACTIVE: Final = frozenset({State.RUNNING, State.PAUSED})  # its guard watches
+WINDING: Final = frozenset({State.SUCCEEDED, State.ABORTED})  # it may have to wind down
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,9 @@ class Progress:
     was_deployed: bool = False  # before it was sent back
     told_after: bool = False  # people know that its predecessor did not succeed
     decommissioned_s: float | None = None
+    drain_index: int = 0  # members ranked below it were taken back, or unloaded, after the end
+    is_draining: bool = False
+    is_purging: bool = False  # what is unloaded is deleted too
 
 
 @dataclass(slots=True)
@@ -185,6 +189,12 @@ class Rollout:
 def stage_of(rollout: Rollout) -> Stage:
     """The stage that is open, or is to be opened next."""
     return rollout.plan.stages[rollout.progress.stage_index]
+
+
+def is_winding_down(rollout: Rollout) -> bool:
+    """It has ended, and still takes something back, or waits for who was asked to go back."""
+    is_busy = rollout.progress.is_draining or bool(rollout.returns[Return.SENT])
+    return rollout.state in WINDING and is_busy
 
 
 def is_deployed(rollout: Rollout) -> bool:
