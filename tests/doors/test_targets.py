@@ -71,6 +71,46 @@ def test_production_green_is_blue_green_in_the_slot_that_does_not_serve(quay: Qu
     assert "means blue-green" in quay.refused("POST", "/rollouts", canary)
 
 
+def switched(quay: Quay, version: str, target: str) -> None:
+    """Blue-green, to its end."""
+    plan = {"strategy": "blue-green", "parameters": {"bake_s": 60, "switch": "automatic"}}
+    body = order(target, version, **plan, gate=ERRORS, trial=TRIAL) | FORCED
+    made = quay.rest("POST", "/rollouts", body)
+    quay.go(5)
+    quay.sail(4, 60.0)
+    assert quay.rollout(made)["state"] == "succeeded"
+
+
+def slot_for(quay: Quay, version: str, target: str) -> str:
+    """The slot in which it would be staged there."""
+    body = order(target, version, strategy="blue-green", gate=ERRORS, trial=TRIAL)
+    made = quay.rest("POST", "/rollouts", body | FORCED | {"start": False})
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "only asked"})
+    return str(made["slot"])
+
+
+def test_which_slot_serves_is_a_matter_of_the_devices_and_not_of_their_environment(
+    quay: Quay,
+) -> None:
+    harbour(quay)
+    switched(quay, "1.1.0", "press1")
+    quay.push("1.2.0")
+    assert (slot_for(quay, "1.2.0", "press1"), slot_for(quay, "1.2.0", "press2")) == (
+        "blue", "green",
+    )  # fmt: skip
+
+
+def test_after_a_rollback_the_slot_that_served_before_serves_again(quay: Quay) -> None:
+    harbour(quay)
+    switched(quay, "1.1.0", "production")
+    quay.push("1.2.0")
+    assert slot_for(quay, "1.2.0", "production") == "blue"
+    quay.rest("POST", "/rollback", {"model": "digits", "target": "production", "reason": "worse"})
+    quay.go(5)
+    assert on(quay, "1.0.0") == {"press1", "press2", "lab"}
+    assert slot_for(quay, "1.2.0", "production-green") == "green"
+
+
 def test_a_static_group_keeps_its_units_and_is_a_target(quay: Quay) -> None:
     harbour(quay)
     made = quay.cli("group", "create", "first", "--target", "press1, lab")

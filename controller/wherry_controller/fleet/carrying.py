@@ -102,10 +102,11 @@ def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -
 
 
 def _finished(org: Organization, rollout: Rollout, now_s: float) -> None:
-    """Remember which slot serves, and what a group runs."""
-    if has_switch(rollout):
-        key = slot_key(rollout.plan.environment, rollout.model)
-        meta.put(org.db, key, serving_slot(rollout))
+    """Remember in which slot it serves, and what a group runs."""
+    if has_switch(rollout) and serving_slot(rollout) == rollout.plan.slot:
+        for environment in ("", *rollout.plan.environment.split(", ")):
+            key = slot_key(environment, rollout.model, rollout.digest)
+            meta.put(org.db, key, rollout.plan.slot)
     prefix, _, name = rollout.plan.target.strip().partition(":")
     row = groups.find(org.db, name) if prefix == "group" else None
     has_succeeded = rollout.state is State.SUCCEEDED and serves(rollout.plan.stages)
@@ -124,9 +125,12 @@ def _keep_shadow(org: Organization, rollout: Rollout, now_s: float) -> None:
                                           int(is_passed), one.text, now_s))  # fmt: skip
 
 
-def slot_key(environment: str, model: str) -> str:
-    """Under which name it is kept which slot serves a model in an environment."""
-    return f"slot.{environment}.{model}"
+def slot_key(environment: str, model: str, digest: bytes) -> str:
+    """Under which name it is kept in which slot an environment's devices have a bundle.
+
+    So which slot serves follows from what a device serves, by whichever way it came to that.
+    """
+    return f"slot.{environment}.{model}.{digest.hex()}"
 
 
 def _release(org: Organization, effect: Release, now_s: float) -> None:

@@ -6,6 +6,7 @@ it back by itself.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -110,17 +111,19 @@ def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
     rollout_id = _next_id(org, bundle)
     order = addressed(order)
     plan = parse_plan(order.plan)
+    candidates = list(_candidates(org, order, rollout_id, now_s))
     rollout = draft(
         rollout_id,
         desires.manifest_of(bundle.manifest),
         bundle.digest,
         hurried(plan) if order.papers.is_emergency else plan,
-        _candidates(org, order, rollout_id, now_s),
+        candidates,
         created_by=who,
         now_s=now_s,
         claimed=_claimed(org, order),
     )
-    rollout.plan = replace(rollout.plan, target=order.target, slot=_slot(org, order, rollout))
+    slot = _slot(org, order, rollout, candidates) if has_switch(rollout) else plan.slot
+    rollout.plan = replace(rollout.plan, target=order.target, slot=slot)
     return rollout
 
 
@@ -142,12 +145,15 @@ def addressed(order: Order) -> Order:
     return replace(order, target=f"env={match['env']}", plan=plan)
 
 
-def _slot(org: Organization, order: Order, rollout: Rollout) -> str:
-    """Where it is staged: the slot that does not serve. Raises StateError for the one that does."""
-    if not has_switch(rollout):
-        return rollout.plan.slot
-    key = carrying.slot_key(rollout.plan.environment, rollout.model)
-    serving = meta.get(org.db, key, SLOTS[0])
+def _slot(org: Organization, order: Order, rollout: Rollout, candidates: list[Candidate]) -> str:
+    """Where it is staged: the slot that does not serve. Raises StateError for the one that does,
+    which is what most of the selected devices serve from."""
+    serve: Counter[str] = Counter()
+    for (environment, digest), count in Counter((c.environment, c.running) for c in candidates
+                                                if c.running is not None).items():  # fmt: skip
+        key = carrying.slot_key(environment, rollout.model, digest)
+        serve[meta.get(org.db, key, SLOTS[0])] += count
+    serving = max(SLOTS, key=lambda slot: serve[slot])
     wanted = order.plan.get("slot", other_slot(serving))
     if wanted == serving:
         where = rollout.plan.environment or "this part of the fleet"
