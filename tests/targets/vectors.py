@@ -1,6 +1,6 @@
 """The vectors: programs, the inputs that every target runs, and the CRC-32 of what must come out.
 
-Three real models with the outputs that TFLite Micro gave them, small models of every operator, two
+Three real models with the outputs that TFLite Micro gave them, small models of every operator,
 programs with states, and one that every engine refuses. `write` makes the file that vectors.S puts
 into a target's memory; its layout stands in run_vectors.c.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from wherry_native.compiler import compile_model
 from wherry_native.engine import Program
 
-from tests.engine import programs
+from tests.engine import programs, programs_16
 from tests.engine.operator_cases import DRAWS, cases
 
 REAL_MODELS = ("anomaly_detection", "keyword_spotting", "image_classification")
@@ -56,7 +56,7 @@ def of_operators(folder: Path, count: int) -> Iterator[Vectors]:
 
 def with_states() -> Iterator[Vectors]:
     source = random.Random(5)
-    for image in (programs.counter(), programs.every_operator()):
+    for image in (programs.counter(), programs.every_operator(), programs_16.every_operator_16()):
         program = Program(image)
         size = sum(tensor.size_bytes for tensor in program.inputs)
         samples = tuple(source.randbytes(size) for _ in range(STATE_SAMPLES))

@@ -5,13 +5,13 @@
 
 #include <stdint.h>
 
+#include <immintrin.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #else
 #pragma GCC target("avx2")
 #endif
-
-#include <immintrin.h>
 
 #define WH_INLINE static inline __attribute__((always_inline))
 

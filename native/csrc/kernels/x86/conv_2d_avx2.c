@@ -292,4 +292,6 @@ void wh_conv_2d_avx2(const wh_call *call)
     }
 }
 
+#include "avx2_end.h"
+
 #endif

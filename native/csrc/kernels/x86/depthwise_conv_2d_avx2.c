@@ -272,4 +272,6 @@ void wh_depthwise_conv_2d_avx2(const wh_call *call)
     }
 }
 
+#include "avx2_end.h"
+
 #endif

@@ -139,4 +139,6 @@ void wh_sum_avx2(const wh_call *call)
     }
 }
 
+#include "avx2_end.h"
+
 #endif

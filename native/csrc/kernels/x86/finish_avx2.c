@@ -166,4 +166,6 @@ void wh_finish_rows_avx2(const wh_finishing *f, const wh_block *b, const __m256i
     }
 }
 
+#include "avx2_end.h"
+
 #endif

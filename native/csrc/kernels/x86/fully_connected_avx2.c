@@ -136,4 +136,6 @@ void wh_fully_connected_avx2(const wh_call *call)
     }
 }
 
+#include "avx2_end.h"
+
 #endif

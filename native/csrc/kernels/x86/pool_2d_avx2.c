@@ -142,4 +142,6 @@ void wh_max_pool_2d_avx2(const wh_call *call)
     pool(call, maximum);
 }
 
+#include "avx2_end.h"
+
 #endif
