@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from wherry_agent.core.acceptance import memory_bytes
-from wherry_agent.core.inputs import Ran
+from wherry_agent.core.inputs import Ran, StepFailed
 from wherry_agent.core.sustained import DEFAULT_LIMITS, Sustained, add, close, is_proved
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, SlotRelease
@@ -213,6 +213,15 @@ def test_what_goes_back_after_another_was_rejected_does_not_take_its_answer(aboa
     model = harbour.model
     assert (model.outcome, model.assignment_id) == (Outcome.REJECTED, before.assignment_id)
     assert (model.code, model.reason) == (before.code, before.reason)
+    assert reverted_digests(harbour) == {new.digest}
+
+
+def test_a_bundle_that_cannot_be_loaded_any_more_is_named_by_its_event_too(aboard):
+    harbour, old, new = aboard
+    gone = StepFailed("self", "digits", new.digest, Code.PROGRAM, "damaged", is_unloadable=True)
+    harbour.live.post(gone)
+    harbour.settle()
+    assert harbour.serving == old
     assert reverted_digests(harbour) == {new.digest}
 
 

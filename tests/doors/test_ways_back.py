@@ -9,6 +9,7 @@ from wherry_protocol.messages.observed import Kind
 from wherry_protocol.messages.reported import Outcome
 
 from tests.doors.quay import TRIAL, Quay
+from tests.doors.test_evidence import tell
 
 GATE: dict[str, Any] = {"interval_s": 1.0, "require": ["errors", "latency"]}
 HALF: list[dict[str, Any]] = [{"share": "50%", "soak_s": 2.0}, {"share": "100%", "soak_s": 2.0}]
@@ -260,9 +261,14 @@ def test_what_went_back_beside_a_shadow_is_known_as_failed_and_the_shadow_is_not
     quay.push("1.2.0")
     shadow = quay.deploy("1.2.0", strategy="shadow", gate={"require": []})
     quay.go(3)
+    tell(quay, "gw0", 90, compared=100)
+    tell(quay, "gw1", 90, compared=100)
     tell_of_giving_back(quay, "gw0")
     quay.go(3)
     assert quay.rollout(shadow)["failed"] == {}
+    found = quay.cli("rollout", "shadow", shadow["id"])["devices"]
+    assert found["gw1/self"]["compared"] == 100
+    assert found["gw0/self"]["compared"] == 0, "it was compared with what does not serve any more"
     quay.rest("POST", f"/rollouts/{shadow['id']}/abort", {"reason": "enough"})
     quay.go(3)
     assert quay.versions() == {"gw0": "1.0.0", "gw1": "1.1.0"}, "what failed does not come back"

@@ -181,7 +181,7 @@ def fall_back(state: ModelState, given: StepFailed, around: Surroundings) -> Res
         Swap(around.unit, state.model, back.manifest_digest),
         Remember(),
         *gone,
-        tell_of(fallen, Kind.REVERTED, Severity.ERROR, text, given.code),
+        tell_of(state, Kind.REVERTED, Severity.ERROR, text, given.code),
     )
 
 

@@ -170,6 +170,12 @@ class Panel:
         self.changed.add(unit)
         self.is_changed = True
 
+    def shadow_anew(self, unit: str) -> None:
+        """Another bundle serves there: what was compared with the one before says nothing of it."""
+        if unit in self.shadow.devices:
+            self.shadow.devices[unit] = [0, 0]
+            self.changed.add(unit)
+
     def _match(self) -> None:
         self.is_changed = True
         self.increase.match()

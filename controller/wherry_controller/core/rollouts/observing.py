@@ -157,6 +157,7 @@ def _gave_back(rollout: Rollout, member: Member, event: Observed) -> None:
     is_other = event.running not in (None, rollout.digest, member.before)
     if member.phase is MemberPhase.READY and is_other:
         member.before = event.running
+        rollout.panel.shadow_anew(member.unit)
         rollout.changed.add(member.unit)
 
 
