@@ -7,7 +7,7 @@ from typing import Any
 from wherry_controller.core.rollouts import commanding, judging, returning
 from wherry_controller.core.rollouts.members import Return
 from wherry_controller.core.rollouts.state import queued
-from wherry_controller.fleet import assigning, groups, protecting, rollouts
+from wherry_controller.fleet import assigning, joining, protecting, rollouts
 
 from tests.simulation.defects import Switch, defect
 
@@ -64,4 +64,4 @@ def take_the_way_back_away(switch: Switch) -> None:
 @defect("crews")
 def leave_joiners_alone(switch: Switch) -> None:
     """Who joins a dynamic group is in its list, and gets nothing."""
-    switch.set(groups, "_bring", lambda *_: None)
+    switch.set(joining, "_bring", lambda *_: None)

@@ -65,7 +65,7 @@ def leave_candidates_behind(switch: Switch) -> None:
     def is_withdrawn(member: Member) -> bool:
         return member.phase in IN_FLIGHT and not member.has_swapped
 
-    switch.set(commanding, "is_withdrawn_by_abort", is_withdrawn)
+    switch.set(advancing, "is_withdrawn_by_abort", is_withdrawn)
 
 
 @defect("blue_and_green")
