@@ -25,12 +25,12 @@ ENGINE_FILES := $(shell find native/csrc protocol/csrc -name '*.[ch]') \
 PACKAGES := wherry_protocol wherry_native wherry_agent wherry_controller
 BENCHES := $(filter-out bench/_%,$(wildcard bench/*.py))
 
-.PHONY: help setup setup-oracles setup-targets firmware demo test test-targets bench simulate crash-sweep chaos soak docs clean distclean
+.PHONY: help setup setup-oracles setup-targets firmware demo test test-targets bench bench-engine simulate crash-sweep chaos soak docs clean distclean
 .PHONY: check check-c check-style check-types check-imports check-docs check-tidy
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "also: setup setup-oracles setup-targets test-targets firmware check bench simulate crash-sweep chaos soak docs clean distclean"
+	@echo "also: setup setup-oracles setup-targets test-targets firmware check bench bench-engine simulate crash-sweep chaos soak docs clean distclean"
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -100,6 +100,10 @@ bench: setup setup-oracles firmware
 	  echo "$$program" >&2; $(BIN)/python $$program || failed="$$failed $$program"; done; \
 	if [ -n "$$failed" ]; then echo "bench: limits do not hold or no figure in:$$failed" >&2; \
 	  exit 1; fi
+
+# The engine's speed against LiteRT and ONNX Runtime, alone: at a calm moment of the machine.
+bench-engine: setup setup-oracles
+	@$(BIN)/python bench/engine.py
 
 # The whole fleet in virtual time, one voyage per seed; SCENARIO names one of them, TWINS=signatures,codec
 # plays these parts by twins, for speed.

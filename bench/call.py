@@ -38,7 +38,7 @@ def c_us(image: bytes, calls: int, rounds: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         program, path = Path(folder, "call"), Path(folder, "image")
         path.write_bytes(image)
-        sources = sorted(str(source) for source in CSRC.glob("*/*.c"))
+        sources = sorted(str(source) for source in CSRC.rglob("*.c"))
         subprocess.run(
             [compiler, "-std=c11", "-O3", "-ffp-contract=off", f"-I{CSRC / 'include'}",
              str(ROOT / "bench" / "call.c"), *sources, "-o", str(program), "-pthread"],

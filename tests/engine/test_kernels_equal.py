@@ -28,11 +28,14 @@ held = settings(
 
 
 def _weights(rng: random.Random, size: int) -> bytes:
-    way = rng.randrange(4)
+    way = rng.randrange(5)
     if way == 0:
         return bytes([128]) * size
     if way == 1:
         return bytes(rng.choice((127, 128, 129, 0)) for _ in range(size))
+    if way == 2:  # small ones with a few large: what training leaves
+        return bytes(rng.choice((127, 128)) if rng.random() < 0.01 else rng.randrange(-64, 64) % 256
+                     for _ in range(size))  # fmt: skip
     return rng.randbytes(size)
 
 

@@ -117,7 +117,7 @@ void wh_conv_2d_prepare_avx2(const wh_program *program, const wh_node *node, voi
     plan p = describe(program, node);
     uint8_t *memory = prepared;
     int64_t taps = (int64_t)p.image.kernel_h * p.image.kernel_w * p.group_c;
-    wh_block_source source = {program, node, p.out_c, p.per_group, taps, taps, 1};
+    wh_block_source source = {program, node, p.out_c, p.out_c, p.per_group, taps, taps, 1};
     p.finishing = wh_prepare_blocks(&source, (void *)(memory + p.blocks_at));
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
     pack_weights(&p, (const int8_t *)program->image + w->offset, (void *)(memory + p.weights_at));

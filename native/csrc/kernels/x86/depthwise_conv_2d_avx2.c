@@ -14,7 +14,8 @@
 
 #include "../padded.h"
 
-#define TILE 4
+#define TILE 6
+#define FLAT_MAX 1024 /* outputs of a flat row */
 #define BEYOND 16  /* elements that vectors may touch behind a row; they count for nothing */
 
 typedef struct {
@@ -23,6 +24,8 @@ typedef struct {
     int32_t batches;
     int32_t zero_x;
     int32_t out_c, multiplicity;
+    int32_t row_outputs;   /* outputs of a row, each of as many lanes */
+    int32_t lanes;         /* out_c; of a flat row all its channels of all outputs */
     int32_t pairs;         /* of a row of the filter */
     int32_t ring_rows;
     intptr_t partner;      /* elements from a tap to its partner */
@@ -40,13 +43,16 @@ static plan describe(const wh_program *program, const wh_node *node)
     p.batches = wh_dim(x, 0);
     p.out_c = wh_dim(y, 3);
     p.multiplicity = p.out_c / p.image.in_c;
+    int is_flat = p.image.stride_w == 1 && p.out_c < WH_BLOCK && p.image.out_w <= FLAT_MAX;
+    p.row_outputs = is_flat ? 1 : p.image.out_w;
+    p.lanes = is_flat ? p.image.out_w * p.out_c : p.out_c;
     p.pairs = (p.image.kernel_w + 1) / 2;
     p.ring_rows = (p.image.kernel_h - 1) * p.image.dilation_h + 1;
     p.partner = p.image.kernel_w == 1 ? 0 : (intptr_t)p.image.dilation_w * p.out_c;
     p.row_length = (intptr_t)p.image.columns * p.out_c;
     p.blocks_at = (sizeof p + 63) / 64 * 64;
     p.weights_at =
-        p.blocks_at + (size_t)wh_block_count(p.out_c, p.out_c) * sizeof(wh_block);
+        p.blocks_at + (size_t)wh_block_count(p.lanes, p.lanes) * sizeof(wh_block);
     p.row_stride = p.row_length + BEYOND;
     p.ring_at = ((size_t)(p.row_length + p.partner) + BEYOND + 63) / 64 * 64;
     return p;
@@ -62,7 +68,7 @@ int wh_depthwise_conv_2d_needs_avx2(const wh_program *program, const wh_node *no
         return 0;
     }
     plan p = describe(program, node);
-    size_t blocks = (size_t)wh_block_count(p.out_c, p.out_c);
+    size_t blocks = (size_t)wh_block_count(p.lanes, p.lanes);
     needs->prepared = p.weights_at + blocks * (size_t)image.kernel_h * (size_t)p.pairs *
                                          WH_BLOCK * 2 * sizeof(int16_t);
     needs->scratch =
@@ -72,14 +78,14 @@ int wh_depthwise_conv_2d_needs_avx2(const wh_program *program, const wh_node *no
 
 static void pack_weights(const plan *p, const int8_t *w, int16_t *to)
 {
-    for (int32_t first = 0; first < p->out_c; first += WH_BLOCK) {
+    for (int32_t first = 0; first < p->lanes; first += WH_BLOCK) {
         for (int32_t tap = 0; tap < p->image.kernel_h * p->pairs; tap++) {
             const int8_t *row = w + (intptr_t)(tap / p->pairs) * p->image.kernel_w * p->out_c;
             for (int32_t i = 0; i < 2 * WH_BLOCK; i++) {
-                int32_t o = first + i / 2;
+                int32_t lane = first + i / 2;
                 int32_t kx = 2 * (tap % p->pairs) + i % 2;
-                int is_there = o < p->out_c && kx < p->image.kernel_w;
-                *to++ = is_there ? row[(intptr_t)kx * p->out_c + o] : 0;
+                int is_there = lane < p->lanes && kx < p->image.kernel_w;
+                *to++ = is_there ? row[(intptr_t)kx * p->out_c + lane % p->out_c] : 0;
             }
         }
     }
@@ -91,7 +97,7 @@ void wh_depthwise_conv_2d_prepare_avx2(const wh_program *program, const wh_node 
     plan p = describe(program, node);
     uint8_t *memory = prepared;
     int64_t taps = (int64_t)p.image.kernel_h * p.image.kernel_w;
-    wh_block_source source = {program, node, p.out_c, p.out_c, taps, 1, p.out_c};
+    wh_block_source source = {program, node, p.out_c, p.lanes, p.lanes, taps, 1, p.out_c};
     p.finishing = wh_prepare_blocks(&source, (void *)(memory + p.blocks_at));
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
     pack_weights(&p, (const int8_t *)program->image + w->offset, (void *)(memory + p.weights_at));
@@ -100,12 +106,17 @@ void wh_depthwise_conv_2d_prepare_avx2(const wh_program *program, const wh_node 
 
 /* --- running ------------------------------------------------------------------------------- */
 
-/* One input column: each channel as often as it has outputs. */
+/* One input column: each channel as often as it has outputs. Up to 8 are written at once, of which
+ * the next channel's overwrite some; behind a row there is room for that. */
 static void repeat_column(const plan *p, const int8_t *x, int8_t *to)
 {
-    for (int32_t c = 0; c < p->image.in_c; c++) {
-        memset(to, (uint8_t)x[c], (size_t)p->multiplicity);
-        to += p->multiplicity;
+    for (int32_t c = 0; c < p->image.in_c; c++, to += p->multiplicity) {
+        if (p->multiplicity <= 8) {
+            uint64_t eight = (uint8_t)x[c] * (uint64_t)0x0101010101010101u;
+            memcpy(to, &eight, sizeof eight);
+        } else {
+            memset(to, (uint8_t)x[c], (size_t)p->multiplicity);
+        }
     }
 }
 
@@ -167,7 +178,7 @@ WH_INLINE void tile(const stripe *s, int32_t column, int8_t *y, int pixels, int 
 {
     const plan *p = s->plan;
     __m256i acc[TILE][2];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < pixels; i++) {
         acc[i][0] = wh_load_256(s->block->bias);
         acc[i][1] = wh_load_256(s->block->bias + 8);
@@ -183,7 +194,7 @@ WH_INLINE void tile(const stripe *s, int32_t column, int8_t *y, int pixels, int 
         for (int32_t pair = 0; pair < p->pairs; pair++, w += 2 * WH_BLOCK, x += pair_step) {
             __m256i w0 = wh_load_256(w);
             __m256i w1 = vectors > 1 ? wh_load_256(w + WH_BLOCK) : w0;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int i = 0; i < pixels; i++) {
                 const int32_t *at = x + i * pixel_step;
                 acc[i][0] = _mm256_add_epi32(acc[i][0], _mm256_madd_epi16(wh_load_256(at), w0));
@@ -195,7 +206,7 @@ WH_INLINE void tile(const stripe *s, int32_t column, int8_t *y, int pixels, int 
         }
     }
     __m256i sums[TILE][2];  /* not `acc`: what a function sees would leave its registers */
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < pixels; i++) {
         sums[i][0] = acc[i][0];
         sums[i][1] = acc[i][vectors - 1];
@@ -206,16 +217,24 @@ WH_INLINE void tile(const stripe *s, int32_t column, int8_t *y, int pixels, int 
 
 WH_INLINE void run_row(const stripe *s, int8_t *y, int vectors)
 {
-    int32_t out_w = s->plan->image.out_w;
+    int32_t rest = s->plan->row_outputs;
     int32_t column = 0;
-    for (; column + TILE <= out_w; column += TILE, y += (intptr_t)TILE * s->plan->out_c) {
-        tile(s, column, y, TILE, vectors);
-    }
-    switch (out_w - column) {
-        case 3: tile(s, column, y, 3, vectors); break;
-        case 2: tile(s, column, y, 2, vectors); break;
-        case 1: tile(s, column, y, 1, vectors); break;
-        default: break;
+    while (rest > 0) {
+        /* 7 to 9 are two of about the same size: small tiles are slow ones. */
+        int32_t pixels = rest >= 10 || rest == TILE ? TILE
+                         : rest > TILE              ? (rest + 1) / 2
+                                                    : rest;
+        switch (pixels) {
+            case 6: tile(s, column, y, 6, vectors); break;
+            case 5: tile(s, column, y, 5, vectors); break;
+            case 4: tile(s, column, y, 4, vectors); break;
+            case 3: tile(s, column, y, 3, vectors); break;
+            case 2: tile(s, column, y, 2, vectors); break;
+            default: tile(s, column, y, 1, vectors); break;
+        }
+        column += pixels;
+        rest -= pixels;
+        y += (intptr_t)pixels * s->plan->out_c;
     }
 }
 
@@ -234,8 +253,8 @@ static void run_channels(stripe s, const uint8_t *prepared, int8_t *y)
     const plan *p = s.plan;
     s.weights = (const void *)(prepared + p->weights_at);
     s.block = (const void *)(prepared + p->blocks_at);
-    for (s.channel = 0; s.channel < p->out_c; s.channel += WH_BLOCK) {
-        int32_t rest = p->out_c - s.channel;
+    for (s.channel = 0; s.channel < p->lanes; s.channel += WH_BLOCK) {
+        int32_t rest = p->lanes - s.channel;
         s.channels = rest < WH_BLOCK ? rest : WH_BLOCK;
         (s.channels > 8 ? run_row_2 : run_row_1)(&s, y + s.channel);
         s.weights += (intptr_t)p->image.kernel_h * p->pairs * WH_BLOCK * 2;

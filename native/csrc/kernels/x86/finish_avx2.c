@@ -66,12 +66,12 @@ wh_finishing wh_prepare_blocks(const wh_block_source *s, wh_block *blocks)
     for (int32_t o = 0; o < s->channels && way == WH_FINISH_PLAIN; o++) {
         way = is_plain(s, o) ? WH_FINISH_PLAIN : WH_FINISH_GENERAL;
     }
-    memset(blocks, 0, (size_t)wh_block_count(s->channels, s->per_group) * sizeof *blocks);
+    memset(blocks, 0, (size_t)wh_block_count(s->lanes, s->per_group) * sizeof *blocks);
     int64_t blocks_per_group = ((int64_t)s->per_group + WH_BLOCK - 1) / WH_BLOCK;
-    for (int32_t o = 0; o < s->channels; o++) {
-        int32_t in_group = o % s->per_group;
-        int64_t block = o / s->per_group * blocks_per_group + in_group / WH_BLOCK;
-        fill_channel(s, o, &blocks[block], in_group % WH_BLOCK);
+    for (int32_t lane = 0; lane < s->lanes; lane++) {
+        int32_t in_group = lane % s->per_group;
+        int64_t block = lane / s->per_group * blocks_per_group + in_group / WH_BLOCK;
+        fill_channel(s, lane % s->channels, &blocks[block], in_group % WH_BLOCK);
     }
     int is_dense = s->node->op == WH_FULLY_CONNECTED;
     const int32_t *act = &s->node->params[is_dense ? WH_FC_ACT_MIN : WH_CONV_ACT_MIN];
@@ -129,13 +129,23 @@ WH_INLINE void store_bytes(int8_t *y, __m128i bytes, int32_t count)
         _mm_storeu_si128((void *)y, bytes);
         return;
     }
-    int8_t all[16];
-    _mm_storeu_si128((void *)all, bytes);
+    uint64_t low = (uint64_t)_mm_cvtsi128_si64(bytes);
     if (count >= 8) {
-        __builtin_memcpy(y, all, 8);
+        __builtin_memcpy(y, &low, 8);
+        y += 8;
+        count -= 8;
+        low = (uint64_t)_mm_extract_epi64(bytes, 1);
     }
-    for (int32_t i = count >= 8 ? 8 : 0; i < count; i++) {
-        y[i] = all[i];
+    if (count >= 4) {
+        __builtin_memcpy(y, &low, 4);
+        y += 4;
+        count -= 4;
+        low >>= 32;
+    }
+    for (int i = 0; i < 3; i++, low >>= 8) {
+        if (i < count) {
+            y[i] = (int8_t)low;
+        }
     }
 }
 

@@ -40,21 +40,21 @@ typedef struct {
 void wh_finish_rows_avx2(const wh_finishing *f, const wh_block *b, const __m256i (*sums)[2],
                          int32_t pixels, int8_t *y, intptr_t step, int32_t count);
 
-/* What prepare writes: the blocks of a node whose channels come in groups of `per_group`, each
- * group begun with a block of its own. `taps` weights per channel; channel o's i-th is w[o outer
- * + i inner]. */
+/* What prepare writes: the blocks of a node whose lanes come in groups of `per_group`, each group
+ * begun with a block of its own. Lane i is channel i % channels; a channel has `taps` weights, the
+ * j-th of channel o is w[o outer + j inner]. */
 typedef struct {
     const wh_program *program;
     const wh_node *node;
-    int32_t channels, per_group;
+    int32_t channels, lanes, per_group;
     int64_t taps, outer, inner;
 } wh_block_source;
 
 wh_finishing wh_prepare_blocks(const wh_block_source *source, wh_block *blocks);
 
-static inline int64_t wh_block_count(int32_t channels, int32_t per_group)
+static inline int64_t wh_block_count(int32_t lanes, int32_t per_group)
 {
-    return (int64_t)(channels / per_group) * (((int64_t)per_group + WH_BLOCK - 1) / WH_BLOCK);
+    return (int64_t)(lanes / per_group) * (((int64_t)per_group + WH_BLOCK - 1) / WH_BLOCK);
 }
 
 #endif

@@ -1,17 +1,21 @@
-/* FULLY_CONNECTED. With one row the weights are read once, so they stay 8 bits wide, in the
- * order of reading: block of 32 channels, pair of inputs, channel. Several rows are a
- * convolution of one tap. */
+/* FULLY_CONNECTED, by bytes where that is exact (dense_bytes_avx2.c). Otherwise, with one row
+ * the weights are read once, so they stay 8 bits wide, in the order of reading: block of 32
+ * channels, pair of inputs, channel. Several rows are a convolution of one tap. */
 
 #if defined(__x86_64__)
 
 #include <string.h>
 
-#include "finish_avx2.h"
-#include "kernels_avx2.h"
+#include "dense_avx2.h"
 
 #include "../padded.h"
 
-#define CHANNELS 32  /* two blocks */
+#define CHANNELS WH_DENSE_CHANNELS
+
+typedef enum { BY_BYTES = 1, BY_WORDS = 2, BY_CONVOLUTION = 3 } way;
+
+/* What is prepared begins with the way, then, at HEAD, comes what that way prepared. */
+#define HEAD 64
 
 typedef struct {
     wh_finishing finishing;
@@ -42,16 +46,31 @@ static plan describe(const wh_program *program, const wh_node *node)
     return p;
 }
 
-int wh_fully_connected_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
+static int needs_words(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
-    if (rows_of(program, node) != 1) {
-        return wh_conv_2d_needs_avx2(program, node, needs);
-    }
     plan p = describe(program, node);
     size_t groups = ((size_t)p.outputs + CHANNELS - 1) / CHANNELS;
     needs->prepared = p.weights_at + groups * (size_t)p.pairs * 2 * CHANNELS;
     needs->scratch = (size_t)p.pairs * 2 * sizeof(int16_t) + 64;
     return 1;
+}
+
+static int32_t way_of(const wh_program *program, const wh_node *node, wh_needs *needs)
+{
+    if (rows_of(program, node) != 1) {
+        return wh_conv_2d_needs_avx2(program, node, needs) ? BY_CONVOLUTION : 0;
+    }
+    if (wh_dense_bytes_needs_avx2(program, node, needs)) {
+        return BY_BYTES;
+    }
+    return needs_words(program, node, needs) ? BY_WORDS : 0;
+}
+
+int wh_fully_connected_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
+{
+    int32_t chosen = way_of(program, node, needs);
+    needs->prepared += HEAD;
+    return chosen != 0;
 }
 
 static void pack_weights(const plan *p, const int8_t *w, int8_t *to)
@@ -68,21 +87,33 @@ static void pack_weights(const plan *p, const int8_t *w, int8_t *to)
     }
 }
 
-void wh_fully_connected_prepare_avx2(const wh_program *program, const wh_node *node,
-                                     void *prepared)
+static void prepare_words(const wh_program *program, const wh_node *node, void *prepared)
 {
-    if (rows_of(program, node) != 1) {
-        wh_conv_2d_prepare_avx2(program, node, prepared);
-        return;
-    }
     plan p = describe(program, node);
     uint8_t *memory = prepared;
-    wh_block_source source = {program, node, p.outputs, p.outputs, p.inputs, p.inputs, 1};
+    wh_block_source source = {program, node, p.outputs, p.outputs, p.outputs,
+                              p.inputs, p.inputs, 1};
     memset(memory + p.blocks_at, 0, p.weights_at - p.blocks_at);
     p.finishing = wh_prepare_blocks(&source, (void *)(memory + p.blocks_at));
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
     pack_weights(&p, (const int8_t *)program->image + w->offset, (void *)(memory + p.weights_at));
     memcpy(prepared, &p, sizeof p);
+}
+
+void wh_fully_connected_prepare_avx2(const wh_program *program, const wh_node *node,
+                                     void *prepared)
+{
+    wh_needs needs;
+    int32_t chosen = way_of(program, node, &needs);
+    uint8_t *rest = (uint8_t *)prepared + HEAD;
+    memcpy(prepared, &chosen, sizeof chosen);
+    if (chosen == BY_BYTES) {
+        wh_dense_bytes_prepare_avx2(program, node, rest);
+    } else if (chosen == BY_WORDS) {
+        prepare_words(program, node, rest);
+    } else {
+        wh_conv_2d_prepare_avx2(program, node, rest);
+    }
 }
 
 WH_INLINE __m256i widened(const int8_t *from)
@@ -109,14 +140,9 @@ static void sum(const plan *p, const int16_t *x, const int8_t *w, const wh_block
     acc[1][1] = a3;
 }
 
-void wh_fully_connected_avx2(const wh_call *call)
+static void run_words(const wh_call *call)
 {
     const plan *p = call->prepared;
-    const wh_tensor *x = wh_operand(call, WH_X);
-    if (wh_dim(wh_operand(call, WH_WEIGHTS), 1) != (int32_t)x->size) {
-        wh_conv_2d_avx2(call);
-        return;
-    }
     const uint8_t *memory = call->prepared;
     const wh_block *blocks = (const void *)(memory + p->blocks_at);
     const int8_t *w = (const void *)(memory + p->weights_at);
@@ -128,11 +154,21 @@ void wh_fully_connected_avx2(const wh_call *call)
         __m256i acc[2][2];
         sum(p, wide, w, blocks, acc);
         w += (intptr_t)p->pairs * 2 * CHANNELS;
-        for (int half = 0; half < 2 && first + half * WH_BLOCK < p->outputs; half++) {
-            int32_t at = first + half * WH_BLOCK;
-            wh_finish_rows_avx2(&p->finishing, blocks + half, (const __m256i(*)[2])(acc + half), 1,
-                                y + at, 0, p->outputs - at);
-        }
+        wh_dense_finish(&p->finishing, blocks, (const __m256i(*)[2])acc, y, first, p->outputs);
+    }
+}
+
+void wh_fully_connected_avx2(const wh_call *call)
+{
+    int32_t chosen = *(const int32_t *)call->prepared;
+    wh_call inner = *call;
+    inner.prepared = (const uint8_t *)call->prepared + HEAD;
+    if (chosen == BY_BYTES) {
+        wh_dense_bytes_avx2(&inner);
+    } else if (chosen == BY_WORDS) {
+        run_words(&inner);
+    } else {
+        wh_conv_2d_avx2(&inner);
     }
 }
 
