@@ -168,6 +168,16 @@ def test_a_stage_that_is_open_for_too_long_pauses_and_names_what_it_waits_for() 
     assert voyage.state is State.PAUSED
 
 
+def test_only_a_person_who_goes_on_accepts_what_was_silent_then() -> None:
+    voyage = Voyage(names(4), strategy="rolling").start()
+    voyage.tell(Pause("guard", "held: a device is slow"))
+    voyage.tell(Resume("guard", "it has recovered"))
+    assert voyage.rollout.progress.accepted_s == 0.0
+    voyage.tell(Pause("wherry", "unresponsive"))
+    voyage.tell(Resume("ada", "their line was cut"))
+    assert voyage.rollout.progress.accepted_s == voyage.now_s > 0.0
+
+
 def test_a_subset_pauses_at_its_end_and_widening_touches_no_confirmed_device() -> None:
     voyage = Voyage(names(12), subset="25%").start().confirm()
     assert voyage.state is State.PAUSED

@@ -167,7 +167,7 @@ def _halt(org: Organization, source: Rollout, hit: Mapping[str, float], now_s: f
     halted: list[str] = []
     named: set[str] = set()
     for other in rollouts.open_ones(org):
-        accepted_s = max(source.progress.resumed_s, other.progress.resumed_s)
+        accepted_s = max(source.progress.accepted_s, other.progress.accepted_s)
         new = {unit for unit, at_s in hit.items() if at_s > accepted_s}
         is_many = len(new) >= SILENT_MIN and len(new) >= SILENT_SHARE * source.touched
         if is_many and other.model == source.model and _goes_on(other):

@@ -22,6 +22,7 @@ from wherry_controller.core.rollouts.events import (
     Widen,
 )
 from wherry_controller.core.rollouts.judging import AT_SUBSET, pause
+from wherry_controller.core.rollouts.lifecycle import GUARDS
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.rollouts.readiness import ready_at_s
 from wherry_controller.core.rollouts.report import waiting_for
@@ -84,6 +85,8 @@ def resume(rollout: Rollout, event: Resume, now_s: float) -> Effects:
     enter(rollout, State.RUNNING, f"resumed by {event.operator}")
     rollout.progress.silent_accepted = rollout.counts[MemberPhase.SILENT]
     rollout.progress.resumed_s = now_s
+    if event.operator not in GUARDS:
+        rollout.progress.accepted_s = now_s
     return [_audited(rollout, event, "resume")]
 
 

@@ -81,6 +81,7 @@ class Progress:
     next_check_s: float = 0.0
     checked_s: float | None = None
     resumed_s: float = 0.0
+    accepted_s: float = 0.0  # when a person last resumed it, whatever was silent by then
     silent_accepted: int = 0  # known when an operator last resumed
     control_units: int = 0
     control_silent: int = 0
