@@ -400,3 +400,25 @@ def test_a_way_of_quantizing_that_is_none_is_one_sentence(
     assert refused.status != 0
     assert words in refused.err
     assert not (tmp_path / "digits.wherry").exists()
+
+
+def test_inspection_tells_memory_work_and_modelled_figures_per_class(
+    bundle: Path, tmp_path: Path
+) -> None:
+    told = wherry("model", "inspect", bundle, "--json").json
+    program, modelled = told["program"], told["estimates"]
+    assert program["image_bytes"] > 0
+    assert program["arena_bytes"] > 0
+    assert [k["name"] for k in program["kernels"]][-1] == "portable"
+    assert all(k["prepared_bytes"] > 0 for k in program["kernels"])
+    assert {e["class"] for e in modelled} == {"linux-x86_64", "linux-arm64", "cortex-m-sim"}
+    assert all(e["is_modelled"] and e["latency_us"] > 0 and e["energy_uj"] > 0 for e in modelled)
+    board = tmp_path / "board.toml"
+    board.write_text(
+        'name = "pump-board"\narchitecture = "riscv"\nram_bytes = 1\nflash_bytes = 1\n'
+        "memory_budget_bytes = 1\nstorage_budget_bytes = 1\n"
+    )
+    text = wherry("model", "inspect", bundle, "--class", board).out
+    assert "modelled pump-board: none (no costs are known for architecture 'riscv'" in text
+    assert "bytes of flash" in text
+    assert "linux-arm64" not in text.partition("member")[0]

@@ -24,9 +24,11 @@ from wherry_controller.cli.files import (
     write_directory,
     write_file,
 )
+from wherry_controller.cli.hardware_class import read_class
 from wherry_controller.cli.model_compile import compiler_extra
 from wherry_controller.cli.model_package import package
 from wherry_controller.cli.output import JsonOption, show, working
+from wherry_controller.core.profiles import DEFAULT_CLASSES
 from wherry_controller.modelkit.inspection import described
 from wherry_controller.modelkit.running import run_bundle
 from wherry_controller.modelkit.signing import sign_bundle, verify_bundle
@@ -152,12 +154,20 @@ def extract(
 
 
 @app.command()
-def inspect(bundle: BundleArgument, json: JsonOption = False) -> None:
-    """Show what is in a bundle: manifest, members, tensors, program.
+def inspect(
+    bundle: BundleArgument,
+    hardware_class: Annotated[
+        list[Path] | None,
+        typer.Option("--class", help="Estimate for this class (TOML; repeat), not for the usual."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what is in a bundle, what it needs, and what an inference may take (modelled).
 
     wherry model inspect pump-anomaly-1.0.0.wherry
     """
-    shown = described(read_bundle_file(bundle))
+    classes = [read_class(path) for path in hardware_class or ()] or DEFAULT_CLASSES
+    shown = described(read_bundle_file(bundle), classes)
     show(shown, _inspection_text(shown))
 
 
@@ -167,9 +177,15 @@ def _inspection_text(shown: dict[str, Any]) -> str:
         f"{manifest['model']} {manifest['version']}  {shown['digest']}",
         f"  by {manifest['author']}: {manifest['description'] or '(no description)'}",
         f"  signers: {', '.join(shown['signers']) or 'none'}",
-        f"  program: {program['image_bytes']} bytes, arena {program['arena_bytes']} bytes, "
-        f"{program['macs']} multiply-accumulates, {len(program['operators'])} operators",
+        f"  program: {program['image_bytes']} bytes of flash, {program['arena_bytes']} bytes of "
+        f"arena, {program['macs']} multiply-accumulates, {len(program['operators'])} operators",
     ]
+    lines += [
+        f"  kernels {k['name']}: {k['prepared_bytes']} bytes prepacked, {k['scratch_bytes']} bytes "
+        "of scratch beside the arena"
+        for k in program["kernels"]
+    ]
+    lines += [_estimate_line(estimate) for estimate in shown["estimates"]]
     for direction in ("inputs", "outputs"):
         lines += [
             f"  {direction[:-1]} {t['name']}: {t['dtype']} {t['shape']}, "
@@ -185,6 +201,18 @@ def _inspection_text(shown: dict[str, Any]) -> str:
         for m in shown["members"]
     ]
     return "\n".join(lines)
+
+
+def _estimate_line(estimate: dict[str, Any]) -> str:
+    if estimate["latency_us"] is None:
+        return f"  modelled {estimate['class']}: none ({estimate['source']})"
+    energy = (
+        "no energy model" if estimate["energy_uj"] is None else f"{estimate['energy_uj']:.3g} uJ"
+    )
+    return (
+        f"  modelled {estimate['class']}: {estimate['latency_us']:.3g} us, {energy}, within a "
+        f"factor of {estimate['factor']:g} ({estimate['source']})"
+    )
 
 
 @app.command()
