@@ -91,6 +91,15 @@ class Op(IntEnum):
     RELU6 = 17
     QUANTIZE = 18
     LOOKUP = 19
+    DIV = 20
+    LEAKY_RELU = 21
+    PRELU = 22
+    TRANSPOSE_CONV = 23
+    TRANSPOSE = 24
+    STRIDED_SLICE = 25
+    GATHER = 26
+    RESIZE_NEAREST = 27
+    ARG_MAX = 28
 
 
 _CONV = (
@@ -104,6 +113,12 @@ _SUM = (
     "act_min", "act_max",
 )  # fmt: skip
 _RESCALE = ("multiplier", "shift", "act_min", "act_max")
+_SLOPES = ("multiplier", "shift", "multiplier_alpha", "shift_alpha")
+
+
+def _per_axis(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{axis}" for axis in range(RANK_MAX))
+
 
 PARAMETERS: Final[Mapping[Op, tuple[str, ...]]] = {
     Op.FULLY_CONNECTED: ("act_min", "act_max"),
@@ -116,7 +131,7 @@ PARAMETERS: Final[Mapping[Op, tuple[str, ...]]] = {
     Op.SUB: _SUM,
     Op.MUL: _RESCALE,
     Op.CONCATENATION: ("axis",),
-    Op.PAD: ("before_0", "before_1", "before_2", "before_3", "before_4", "value"),
+    Op.PAD: (*_per_axis("before"), "value"),
     Op.RESHAPE: (),
     Op.SOFTMAX: ("multiplier", "left_shift", "diff_min"),
     Op.LOGISTIC: ("multiplier", "shift"),
@@ -125,11 +140,21 @@ PARAMETERS: Final[Mapping[Op, tuple[str, ...]]] = {
     Op.RELU6: _RESCALE,
     Op.QUANTIZE: _RESCALE,
     Op.LOOKUP: (),
+    Op.DIV: _RESCALE,
+    Op.LEAKY_RELU: _SLOPES,
+    Op.PRELU: _SLOPES,
+    Op.TRANSPOSE_CONV: ("stride_h", "stride_w", "pad_top", "pad_left", "act_min", "act_max"),
+    Op.TRANSPOSE: _per_axis("from"),
+    Op.STRIDED_SLICE: (*_per_axis("begin"), *_per_axis("extent"), *_per_axis("step")),
+    Op.GATHER: ("axis",),
+    Op.RESIZE_NEAREST: (),
+    Op.ARG_MAX: ("axis",),
 }
 """Names of an operator's parameters, in the order of the image."""
 
 NUMERIC_PARAMETERS: Final = (
     "multiplier", "shift", "multiplier_a", "shift_a", "multiplier_b", "shift_b", "left_shift",
+    "multiplier_alpha", "shift_alpha",
     "diff_min", "act_min", "act_max", "value",
 )  # fmt: skip
 """Parameters that belong to quantization; the others are the architecture's options."""

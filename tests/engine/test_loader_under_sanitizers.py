@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from wherry_native.program import (
+    DType,
     Node,
     ProgramDescription,
     ProgramFormatError,
@@ -17,7 +18,7 @@ from wherry_native.program import (
     write_program,
 )
 
-from tests.engine import programs, programs_16
+from tests.engine import programs, programs_16, programs_abi2
 from tests.engine.build import compile_c
 
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -35,6 +36,8 @@ IMAGES = {
     "a state": programs.counter,
     "every operator": programs.every_operator,
     "every operator of 16 bits": programs_16.every_operator_16,
+    "every operator of ABI 2": programs_abi2.every_operator_abi2,
+    "every operator of ABI 2, 16 bits": lambda: programs_abi2.every_operator_abi2(DType.INT16),
 }
 
 

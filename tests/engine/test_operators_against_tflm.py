@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tflite
 from wherry_native.compiler import compile_model
 from wherry_native.engine import Program
 from wherry_native.program import Op
@@ -17,8 +18,10 @@ CASES_PER_OPERATOR = 40
 
 
 def test_every_operator_of_the_abi_is_compared() -> None:
-    compared = {re.sub(r"(_8)?(_16)?(_8)?$", "", name) for name in DRAWS}
-    assert compared == {op.name for op in Op if op is not Op.LOOKUP}
+    names = {re.sub(r"(_8)?(_16)?(_8)?$", "", name) for name in DRAWS}
+    # What the engine has under another name: tables, and slices.
+    assert names - {op.name for op in Op} == {"HARD_SWISH", "RSQRT", "SLICE", "SPLIT"}
+    assert {op.name for op in Op} - names == {"LOOKUP"}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,8 @@ def _write(folder: Path, case: Case) -> None:
         for sample, inputs in enumerate(case.inputs)
         for index, array in enumerate(inputs)
     }
-    np.savez(folder / f"{case.name}.npz", **arrays)
+    count = tflite.Model.GetRootAsModel(case.model, 0).Subgraphs(0).OutputsLength()
+    np.savez(folder / f"{case.name}.npz", outputs=count, **arrays)
 
 
 @pytest.mark.parametrize("operator", DRAWS)
@@ -61,4 +65,4 @@ def test_operator_gives_the_same_bytes_as_tflite_micro(oracle_outputs: Path, ope
             assert differing.size == 0, f"{case.name}: {differing.size} of {output.size} differ"
             seen.update(output.ravel().tolist())
     # Outputs that are all saturated would compare nothing.
-    assert len(seen) > 40
+    assert len(seen) > (8 if operator == "ARG_MAX" else 40)

@@ -14,7 +14,7 @@ import pytest
 from wherry_native.engine import EngineError, Program
 from wherry_native.program import Op
 
-from tests.engine import programs, programs_16
+from tests.engine import programs, programs_16, programs_abi2
 from tests.engine.programs import ACT, HALF, Builder, conv_params, pool_params, sum_params
 
 HEADER, TENSOR, NODE, PIECE = 64, 48, 80, 16
@@ -282,7 +282,11 @@ def test_shapes_that_would_lead_a_kernel_outside_its_tensors_are_refused(name: s
 
 
 def test_every_operator_is_among_the_programs_that_are_corrupted_byte_by_byte() -> None:
-    programs_of_all = (programs.every_operator(), programs_16.every_operator_16())
+    programs_of_all = (
+        programs.every_operator(),
+        programs_16.every_operator_16(),
+        programs_abi2.every_operator_abi2(),
+    )
     seen = {layer.op for image in programs_of_all for layer in Program(image).nodes}
     assert seen == {op.name for op in Op}
 

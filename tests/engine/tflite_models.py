@@ -36,6 +36,17 @@ OPTIONS: Final = {
     "RESHAPE": "ReshapeOptions",
     "SOFTMAX": "SoftmaxOptions",
     "QUANTIZE": "QuantizeOptions",
+    "DIV": "DivOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "HARD_SWISH": "HardSwishOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+    "TRANSPOSE": "TransposeOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
+    "SLICE": "SliceOptions",
+    "SPLIT": "SplitOptions",
+    "GATHER": "GatherOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "ARG_MAX": "ArgMaxOptions",
 }
 """The option table of each operator that has one."""
 
@@ -64,10 +75,12 @@ def constant_int64(name: str, values: Any, scales: tuple[float, ...] = ()) -> Op
 
 
 def one_operator(
-    operator: str, inputs: Sequence[Operand | None], output: Operand, options: dict[str, Any]
-) -> bytes:
+    operator: str, inputs: Sequence[Operand | None], output: Operand | Sequence[Operand],
+    options: dict[str, Any],
+) -> bytes:  # fmt: skip
     """The file's bytes. None stands for an absent optional operand."""
-    return _Writer().model(operator, inputs, output, options)
+    outputs = [output] if isinstance(output, Operand) else list(output)
+    return _Writer().model(operator, inputs, outputs, options)
 
 
 class _Writer:
@@ -78,21 +91,21 @@ class _Writer:
         self,
         operator: str,
         inputs: Sequence[Operand | None],
-        output: Operand,
+        outputs: Sequence[Operand],
         options: dict[str, Any],
     ) -> bytes:
-        operands = [o for o in inputs if o is not None] + [output]
+        operands = [o for o in inputs if o is not None] + list(outputs)
         indices = [-1 if o is None else operands.index(o) for o in inputs]
-        last = len(operands) - 1
+        written = [operands.index(o) for o in outputs]
         buffers = [self._buffer(None), *(self._buffer(o.data) for o in operands)]
         tensors = [self._tensor(o, i + 1) for i, o in enumerate(operands)]
-        fed = [i for i, o in enumerate(operands) if o.data is None and i != last]
-        operators = self._offsets([self._operator(operator, indices, last, options)])
+        fed = [i for i, o in enumerate(operands) if o.data is None and i not in written]
+        operators = self._offsets([self._operator(operator, indices, written, options)])
         subgraph = self._table(
             "SubGraph",
             Tensors=self._offsets(tensors),
             Inputs=self._integers(fed),
-            Outputs=self._integers([last]),
+            Outputs=self._integers(written),
             Operators=operators,
         )
         code = getattr(tflite.BuiltinOperator, operator)
@@ -110,12 +123,12 @@ class _Writer:
         return bytes(self._builder.Output())
 
     def _operator(
-        self, operator: str, inputs: list[int], output: int, options: dict[str, Any]
+        self, operator: str, inputs: list[int], outputs: list[int], options: dict[str, Any]
     ) -> int:
         fields = {
             "OpcodeIndex": 0,
             "Inputs": self._integers(inputs),
-            "Outputs": self._integers([output]),
+            "Outputs": self._integers(outputs),
         }
         if operator in OPTIONS:
             kind = OPTIONS[operator]

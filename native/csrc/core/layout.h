@@ -61,4 +61,31 @@ enum { WH_PAD_BEFORE = 0, WH_PAD_VALUE = 5 };
 
 enum { WH_SOFTMAX_MULTIPLIER = 0, WH_SOFTMAX_LEFT_SHIFT = 1, WH_SOFTMAX_DIFF_MIN = 2 };
 
+/* LEAKY_RELU and PRELU: of values above 0, and below. */
+enum {
+    WH_SLOPE_MULTIPLIER = 0,
+    WH_SLOPE_SHIFT = 1,
+    WH_SLOPE_MULTIPLIER_ALPHA = 2,
+    WH_SLOPE_SHIFT_ALPHA = 3
+};
+
+/* TRANSPOSE_CONV. */
+enum {
+    WH_SCATTER_STRIDE_H = 0,
+    WH_SCATTER_STRIDE_W = 1,
+    WH_SCATTER_PAD_TOP = 2,
+    WH_SCATTER_PAD_LEFT = 3,
+    WH_SCATTER_ACT_MIN = 4,
+    WH_SCATTER_ACT_MAX = 5
+};
+
+enum { WH_TRANSPOSE_FROM = 0 };
+
+/* Per axis; 0 beyond the rank. */
+enum { WH_SLICE_BEGIN = 0, WH_SLICE_EXTENT = 5, WH_SLICE_STEP = 10 };
+
+enum { WH_GATHER_AXIS = 0 };
+
+enum { WH_ARG_MAX_AXIS = 0 };
+
 #endif

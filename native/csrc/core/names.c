@@ -66,6 +66,15 @@ static const char *const op_names[WH_OP_COUNT] = {
     [WH_RELU6] = "RELU6",
     [WH_QUANTIZE] = "QUANTIZE",
     [WH_LOOKUP] = "LOOKUP",
+    [WH_DIV] = "DIV",
+    [WH_LEAKY_RELU] = "LEAKY_RELU",
+    [WH_PRELU] = "PRELU",
+    [WH_TRANSPOSE_CONV] = "TRANSPOSE_CONV",
+    [WH_TRANSPOSE] = "TRANSPOSE",
+    [WH_STRIDED_SLICE] = "STRIDED_SLICE",
+    [WH_GATHER] = "GATHER",
+    [WH_RESIZE_NEAREST] = "RESIZE_NEAREST",
+    [WH_ARG_MAX] = "ARG_MAX",
 };
 
 const char *wh_op_name(uint32_t op)

@@ -20,6 +20,15 @@ void wh_reshape(const wh_call *call);
 void wh_softmax(const wh_call *call);
 void wh_lookup(const wh_call *call);
 void wh_requantize(const wh_call *call);
+void wh_div(const wh_call *call);
+void wh_leaky_relu(const wh_call *call);
+void wh_prelu(const wh_call *call);
+void wh_transpose_conv(const wh_call *call);
+void wh_transpose(const wh_call *call);
+void wh_strided_slice(const wh_call *call);
+void wh_gather(const wh_call *call);
+void wh_resize_nearest(const wh_call *call);
+void wh_arg_max(const wh_call *call);
 
 /* Of 16-bit activations. The others take both widths. */
 void wh_fully_connected_16(const wh_call *call);

@@ -1,48 +1,10 @@
 /* FULLY_CONNECTED, CONV_2D and DEPTHWISE_CONV_2D of 16-bit activations and 8-bit weights, as
- * TFLite's reference kernels compute them. Zero points are 0.
- *
- * With rule W the bias has 64 bits and so has the accumulator; the loader bounds both below 2^47.
- * With rule D the bias has 32 bits and the accumulator wraps there. */
+ * TFLite's reference kernels compute them. Zero points are 0. */
 
 #include "../core/layout.h"
 #include "kernels.h"
-#include "rescale.h"
+#include "wide.h"
 #include "window.h"
-
-typedef struct {
-    const wh_call *call;
-    const int8_t *w;
-    const int32_t *m, *s;
-    int32_t act_min, act_max;
-    int is_wide;
-} layer;
-
-static layer describe(const wh_call *call, const int32_t *act)
-{
-    layer l = {
-        .call = call,
-        .w = wh_operand_int8(call, WH_WEIGHTS),
-        .m = wh_operand_int32(call, WH_MULTIPLIER),
-        .s = wh_operand_int32(call, WH_SHIFT),
-        .act_min = act[0],
-        .act_max = act[1],
-        .is_wide = call->node->rounding == WH_ROUNDING_W,
-    };
-    return l;
-}
-
-static int16_t finish(const layer *l, int32_t channel, int64_t sum)
-{
-    const void *bias = wh_bytes(l->call, wh_operand(l->call, WH_BIAS));
-    if (l->is_wide) {
-        int64_t acc = sum + ((const int64_t *)bias)[channel];
-        int64_t value = wh_rescale_wide(acc, l->m[channel], l->s[channel]);
-        return (int16_t)(value < l->act_min ? l->act_min : value > l->act_max ? l->act_max : value);
-    }
-    int32_t acc = wh_wrapping_add((int32_t)(uint32_t)(uint64_t)sum,
-                                  ((const int32_t *)bias)[channel]);
-    return wh_to_int16(wh_rescale(acc, l->m[channel], l->s[channel]), 0, l->act_min, l->act_max);
-}
 
 static int64_t dot(const int16_t *x, const int8_t *w, int32_t count)
 {
@@ -55,7 +17,7 @@ static int64_t dot(const int16_t *x, const int8_t *w, int32_t count)
 
 void wh_fully_connected_16(const wh_call *call)
 {
-    layer l = describe(call, call->node->params + WH_FC_ACT_MIN);
+    wh_wide_layer l = wh_describe_wide(call, call->node->params + WH_FC_ACT_MIN);
     const wh_tensor *weights = wh_operand(call, WH_WEIGHTS);
     int32_t outputs = wh_dim(weights, 0);
     int32_t inputs = wh_dim(weights, 1);
@@ -64,14 +26,14 @@ void wh_fully_connected_16(const wh_call *call)
     int16_t *y = wh_result_int16(call);
     for (; row < end; row += inputs, y += outputs) {
         for (int32_t o = 0; o < outputs; o++) {
-            y[o] = finish(&l, o, dot(row, l.w + (intptr_t)o * inputs, inputs));
+            y[o] = wh_finish_wide(&l, o, dot(row, l.w + (intptr_t)o * inputs, inputs));
         }
     }
 }
 
 /* A convolution's geometry; x stands at the image of the batch. */
 typedef struct {
-    layer l;
+    wh_wide_layer l;
     const int16_t *x;
     const int32_t *params;
     const wh_tensor *in, *weights, *out;
@@ -116,7 +78,7 @@ static int16_t *row_of_pixels(const conv *c, wh_window rows, tap one, int16_t *y
                                          p[WH_CONV_DILATION_W], wh_dim(c->weights, 2),
                                          wh_dim(c->in, 2));
         for (int32_t o = 0; o < wh_dim(c->out, 3); o++) {
-            *y++ = finish(&c->l, o, sum_at(c, rows, columns, o, one));
+            *y++ = wh_finish_wide(&c->l, o, sum_at(c, rows, columns, o, one));
         }
     }
     return y;
@@ -139,7 +101,7 @@ static void slide(conv *c, tap one, int16_t *y)
 static conv describe_conv(const wh_call *call)
 {
     conv c = {
-        .l = describe(call, call->node->params + WH_CONV_ACT_MIN),
+        .l = wh_describe_wide(call, call->node->params + WH_CONV_ACT_MIN),
         .x = wh_bytes(call, wh_operand(call, WH_X)),
         .params = call->node->params,
         .in = wh_operand(call, WH_X),

@@ -36,6 +36,15 @@ static const wh_kernels portable = {"portable", {
     [WH_RELU6] = {.run = wh_requantize},
     [WH_QUANTIZE] = {.run = wh_requantize},
     [WH_LOOKUP] = {.run = lookup},
+    [WH_DIV] = {.run = wh_div},
+    [WH_LEAKY_RELU] = {.run = wh_leaky_relu},
+    [WH_PRELU] = {.run = wh_prelu},
+    [WH_TRANSPOSE_CONV] = {.run = wh_transpose_conv},
+    [WH_TRANSPOSE] = {.run = wh_transpose},
+    [WH_STRIDED_SLICE] = {.run = wh_strided_slice},
+    [WH_GATHER] = {.run = wh_gather},
+    [WH_RESIZE_NEAREST] = {.run = wh_resize_nearest},
+    [WH_ARG_MAX] = {.run = wh_arg_max},
 }};
 
 const wh_kernels *wh_portable_kernels(void)

@@ -5,15 +5,8 @@
 
 #include "../core/layout.h"
 #include "kernels.h"
+#include "reciprocal.h"
 #include "rescale.h"
-
-#define ONE_Q0 INT32_MAX
-
-static int32_t saturating_shift_left(int32_t v, int32_t shift)
-{
-    int64_t wide = (int64_t)v * ((int64_t)1 << shift);
-    return wide > INT32_MAX ? INT32_MAX : wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
-}
 
 /* exp(a) for a in [-1/4, 0), Q0.31: a Taylor series around -1/8. */
 static int32_t exp_in_last_quarter(int32_t a)
@@ -37,10 +30,10 @@ static int32_t exp_of_negative(int32_t a)
                                        39332535,   720401,     242};
     const int32_t quarter = 1 << 24;
     if (a == 0) {
-        return ONE_Q0;
+        return WH_ONE_Q0;
     }
     int32_t in_quarter = (a & (quarter - 1)) - quarter;
-    int32_t result = exp_in_last_quarter(saturating_shift_left(in_quarter, 5));
+    int32_t result = exp_in_last_quarter(wh_saturating_shift_left(in_quarter, 5));
     int32_t remainder = in_quarter - a;
     for (int32_t k = 0; k < 7; k++) {
         if ((remainder & (quarter << k)) != 0) {
@@ -48,29 +41,6 @@ static int32_t exp_of_negative(int32_t a)
         }
     }
     return result;
-}
-
-/* 1 / (1 + a) for a in [0, 1), Q0.31: three Newton-Raphson steps in Q2.29. */
-static int32_t reciprocal_of_one_plus(int32_t a)
-{
-    const int32_t c48_over_17 = 1515870810;
-    const int32_t minus_32_over_17 = -1010580540;
-    int32_t half_denominator = (int32_t)(((int64_t)a + ONE_Q0 + 1) / 2);
-    int32_t x = c48_over_17 + wh_multiply_high(half_denominator, minus_32_over_17);
-    for (int step = 0; step < 3; step++) {
-        int32_t residual = (1 << 29) - wh_multiply_high(half_denominator, x);
-        x += saturating_shift_left(wh_multiply_high(x, residual), 2);
-    }
-    return saturating_shift_left(x, 1);
-}
-
-static int32_t leading_zeros(uint32_t v)
-{
-    int32_t zeros = 0;
-    for (; zeros < 32 && (v & 0x80000000u) == 0; zeros++) {
-        v <<= 1;
-    }
-    return zeros;
 }
 
 static int8_t row_maximum(const int8_t *x, int32_t depth)
@@ -97,9 +67,9 @@ static void softmax_row(const int8_t *x, int8_t *y, int32_t depth, const int32_t
             sum += wh_divide_by_power(exp_of_difference(x[i] - largest, params), 12);
         }
     }
-    int32_t headroom = leading_zeros((uint32_t)sum);
+    int32_t headroom = wh_leading_zeros((uint32_t)sum);
     int32_t fraction = (int32_t)(((uint32_t)sum << headroom) - 0x80000000u);
-    int32_t scale = reciprocal_of_one_plus(fraction);
+    int32_t scale = wh_reciprocal_of_one_plus(fraction);
     int32_t exponent = 12 - headroom + 31 - 8;
     for (int32_t i = 0; i < depth; i++) {
         int32_t level = 0;

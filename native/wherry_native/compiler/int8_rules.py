@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from wherry_native.compiler.ir import WEIGHTED, Graph, Node, Quantization, Tensor
+from wherry_native.compiler.ir import INDEX_OPERANDS, WEIGHTED, Graph, Node, Quantization, Tensor
 from wherry_native.program import Op
 
 ACTIVATIONS: Final = ("int8", "int16")
@@ -26,10 +26,16 @@ FIXED_OUTPUTS: Final = {
 FIXED_OUTPUT_16: Final = Quantization((1 / 32768,), (0,))
 """Of the same operators, where they give int16."""
 SAME_SCALE: Final = (
-    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD, Op.CONCATENATION,
+    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD, Op.CONCATENATION, Op.TRANSPOSE,
+    Op.STRIDED_SLICE, Op.GATHER, Op.RESIZE_NEAREST,
 )  # fmt: skip
+_ONE_VALUE: Final = (*WEIGHTED, *INDEX_OPERANDS, Op.PRELU)
+"""Operators of which only the first operand is a value of the output's width."""
 WIDTH_CHANGES: Final = (Op.QUANTIZE, Op.RELU, Op.RELU6)
-CHANNEL_AXIS: Final = {Op.FULLY_CONNECTED: 0, Op.CONV_2D: 0, Op.DEPTHWISE_CONV_2D: 3}
+CHANNEL_AXIS: Final = {
+    Op.FULLY_CONNECTED: 0, Op.CONV_2D: 0, Op.DEPTHWISE_CONV_2D: 3,
+    Op.TRANSPOSE_CONV: 0,
+}  # fmt: skip
 
 
 def without_shell(graph: Graph) -> Graph:
@@ -77,10 +83,11 @@ def _same_values(source: Tensor, target: Tensor) -> bool:
 def int8_problems(graph: Graph) -> list[str]:
     """One sentence per breach of the rules; empty when the graph can be lowered."""
     problems = []
-    weights = {name for node in graph.nodes if node.op in WEIGHTED for name in node.inputs[1:]}
+    others = {name for node in graph.nodes if node.op in WEIGHTED for name in node.inputs[1:]}
+    others |= {name for node in graph.nodes for name in index_names(node)}
     for name in dict.fromkeys((*graph.inputs, *(n for node in graph.nodes for n in node.inputs),
                                *graph.outputs)):  # fmt: skip
-        if name not in weights:
+        if name not in others:
             problems += _activation_problems(graph.tensors[name])
     if problems:
         return problems
@@ -89,6 +96,14 @@ def int8_problems(graph: Graph) -> list[str]:
             f"node {node.name!r} ({node.op.name}): {p}" for p in _node_problems(graph, node)
         ]
     return problems
+
+
+def index_names(node: Node) -> tuple[str, ...]:
+    """Operands, and the output, that are int32 positions."""
+    operands = tuple(
+        node.inputs[i] for i in INDEX_OPERANDS.get(node.op, ()) if i < len(node.inputs)
+    )
+    return (*operands, node.output) if node.op is Op.ARG_MAX else operands
 
 
 def _activation_problems(tensor: Tensor) -> list[str]:
@@ -109,17 +124,22 @@ def _activation_problems(tensor: Tensor) -> list[str]:
 
 def _node_problems(graph: Graph, node: Node) -> Iterator[str]:
     output = graph.tensors[node.output]
+    for name in index_names(node):
+        if graph.tensors[name].dtype != "int32":
+            yield f"positions {name!r} must be int32, are {graph.tensors[name].dtype}"
+    if node.op is Op.ARG_MAX:
+        return
     if output.quantization is None or output.dtype not in ACTIVATIONS:
         yield f"output {output.name!r} must be int8 or int16 with a scale"
         return
     if node.op not in WIDTH_CHANGES:
-        for name in node.inputs[:1] if node.op in WEIGHTED else node.inputs:
+        for name in node.inputs[:1] if node.op in _ONE_VALUE else node.inputs:
             if graph.tensors[name].dtype != output.dtype:
                 yield f"operand {name!r} is {graph.tensors[name].dtype}, the output {output.dtype}"
     if node.op in WEIGHTED:
         yield from _weight_problems(graph, node)
     if node.op in SAME_SCALE:
-        for name in node.inputs:
+        for name in node.inputs[:1] if node.op in _ONE_VALUE else node.inputs:
             if not _same_quantization(graph.tensors[name], output):
                 yield f"operand {name!r} and output {output.name!r} differ in scale or zero point"
     fixed = FIXED_OUTPUTS.get(node.op)

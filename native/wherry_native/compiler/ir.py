@@ -23,7 +23,9 @@ from wherry_native.program import Op
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
-WEIGHTED: Final = (Op.FULLY_CONNECTED, Op.CONV_2D, Op.DEPTHWISE_CONV_2D)
+WEIGHTED: Final = (
+    Op.FULLY_CONNECTED, Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV,
+)  # fmt: skip
 """Operators whose operands are x, weights, bias (bias may be absent)."""
 
 
@@ -132,10 +134,15 @@ class Node:
     output: str
     clamp: Clamp = OPEN
     window: Window | None = None
-    axes: tuple[int, ...] = ()  # MEAN: reduced axes; CONCATENATION: the one axis; never negative
+    axes: tuple[int, ...] = ()
+    """MEAN: reduced axes; CONCATENATION, GATHER, ARG_MAX: the one axis; TRANSPOSE: which axis of
+    the operand each axis of the output is. Never negative."""
     pads: tuple[tuple[int, int], ...] = ()  # PAD: (before, after) per axis
     pad_value: float = 0.0  # PAD: in real units
     beta: float = 1.0  # SOFTMAX
+    function: str = ""  # LOOKUP: a name of functions.py
+    alpha: float = 0.0  # LEAKY_RELU, and the LOOKUP of that name: the slope below 0
+    slices: tuple[tuple[int, int, int], ...] = ()  # STRIDED_SLICE: begin, extent, step per axis
 
     @property
     def sliding(self) -> Window:
@@ -169,6 +176,10 @@ class Graph:
         if data is None:
             raise RuntimeError(f"tensor {tensor!r} is no constant")
         return data
+
+
+INDEX_OPERANDS: Final = {Op.GATHER: (1,), Op.RESIZE_NEAREST: (1, 2)}
+"""Operands that are int32 positions, not values."""
 
 
 def pruned(graph: Graph) -> Graph:

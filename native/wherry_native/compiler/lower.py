@@ -8,13 +8,14 @@ Rules, in order:
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
 
 from wherry_native.compiler import requantize
 from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.functions import Lookup, int8_table, int16_table
 from wherry_native.compiler.int8_rules import ACTIVATIONS, int8_problems
 from wherry_native.compiler.ir import WEIGHTED, Array, Graph, Node, Quantization, Tensor
 from wherry_native.compiler.shapes import shape_problems
@@ -52,6 +53,9 @@ def node_macs(graph: Graph, node: Node) -> int:
         return 0
     weights = graph.tensors[node.inputs[1]].shape
     outputs = graph.tensors[node.output].element_count
+    if node.op is Op.TRANSPOSE_CONV:
+        pixels = graph.tensors[node.inputs[0]].element_count // weights[3]
+        return pixels * math.prod(weights)
     per_output = (
         weights[1] * weights[2] if node.op is Op.DEPTHWISE_CONV_2D else (math.prod(weights[1:]))
     )
@@ -133,7 +137,7 @@ class _Lowering:
         return self.index[name]
 
     def _add_activation(self, tensor: Tensor) -> int:
-        quantization = _quantization(tensor)
+        quantization = tensor.quantization or Quantization((0.0,), (0,))
         self.index[tensor.name] = len(self.tensors)
         self.tensors.append(
             ProgramTensor(
@@ -177,6 +181,8 @@ def _extra_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
         x = _quantization(graph.tensors[node.inputs[0]])
         table = np.frombuffer(_TABLES[node.op](x.scale, x.zero_point), np.int8)
         return [("table", table)]
+    if node.op is Op.LOOKUP:
+        return [("table", _looked_up(graph, node))]
     if node.op not in WEIGHTED:
         return []
     pairs = np.array(_weight_multipliers(graph, node), np.int32)
@@ -185,6 +191,15 @@ def _extra_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
         return extra
     dtype = np.int64 if _rounding(graph, node) is Rounding.W else np.int32
     return [("bias", np.zeros(len(pairs), dtype)), *extra]
+
+
+def _looked_up(graph: Graph, node: Node) -> Array:
+    x, y = (_quantization(graph.tensors[name]) for name in (node.inputs[0], node.output))
+    lookup = Lookup(node.function, x, y, node.alpha)
+    try:
+        return int16_table(lookup) if _is_wide(graph, node) else int8_table(lookup)
+    except ValueError as error:
+        raise CompileError(f"node {node.name!r} ({node.function}): {error}") from error
 
 
 def _shared_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
@@ -280,6 +295,55 @@ def _rescale(graph: Graph, node: Node) -> Parameters:
     return {**_checked(node, _pair, x / y), **_act(graph, node)}
 
 
+def _quotient(graph: Graph, node: Node) -> Parameters:
+    a, b, y = (np.float32(scale) for scale in _scales(graph, node))
+    return {**_checked(node, _pair, float(a / (b * y))), **_act(graph, node)}
+
+
+def _slopes(node: Node, above: float, below: float) -> Parameters:
+    alpha = _checked(node, _pair, below)
+    return {
+        **_checked(node, _pair, above),
+        "multiplier_alpha": alpha["multiplier"], "shift_alpha": alpha["shift"],
+    }  # fmt: skip
+
+
+def _leaky_relu(graph: Graph, node: Node) -> Parameters:
+    x, y = _scales(graph, node)
+    return _slopes(node, x / y, x * node.alpha / y)
+
+
+def _prelu(graph: Graph, node: Node) -> Parameters:
+    x, alpha, y = _scales(graph, node)
+    return _slopes(node, x / y, x * alpha / y)
+
+
+def _transpose_conv(graph: Graph, node: Node) -> Parameters:
+    window = node.sliding
+    return {
+        "stride_h": window.stride[0], "stride_w": window.stride[1],
+        "pad_top": window.pads[0], "pad_left": window.pads[1], **_act(graph, node),
+    }  # fmt: skip
+
+
+def _per_axis(name: str, values: Sequence[int]) -> Parameters:
+    padded = (*values, *(0,) * (RANK_MAX - len(values)))
+    return {f"{name}_{axis}": value for axis, value in enumerate(padded)}
+
+
+def _transpose(graph: Graph, node: Node) -> Parameters:
+    del graph
+    return _per_axis("from", node.axes)
+
+
+def _strided_slice(graph: Graph, node: Node) -> Parameters:
+    del graph
+    begins, extents, steps = zip(*node.slices, strict=True)
+    return {
+        **_per_axis("begin", begins), **_per_axis("extent", extents), **_per_axis("step", steps)
+    }  # fmt: skip
+
+
 def _mean(graph: Graph, node: Node) -> Parameters:
     x, y = _scales(graph, node)
     count = math.prod(graph.tensors[node.inputs[0]].shape[axis] for axis in node.axes)
@@ -300,14 +364,14 @@ def _checked(node: Node, function: Callable[..., T], *scales: float) -> T:
         raise CompileError(f"node {node.name!r} ({node.op.name}): {error}") from error
 
 
-def _concatenation(graph: Graph, node: Node) -> Parameters:
+def _one_axis(graph: Graph, node: Node) -> Parameters:
     del graph
     return {"axis": node.axes[0]}
 
 
 def _pad(graph: Graph, node: Node) -> Parameters:
     y = _quantization(graph.tensors[node.output])
-    before = {f"before_{i}": node.pads[i][0] if i < len(node.pads) else 0 for i in range(RANK_MAX)}
+    before = _per_axis("before", [pair[0] for pair in node.pads])
     value = y.zero_point + requantize.round_half_away(node.pad_value / y.scale)
     low, high = requantize.level_range(graph.tensors[node.output].dtype)
     return {**before, "value": min(max(value, low), high)}
@@ -342,7 +406,7 @@ _PARAMETERS: Final[dict[Op, Callable[[Graph, Node], Parameters]]] = {
     Op.ADD: _sum,
     Op.SUB: _sum,
     Op.MUL: _product,
-    Op.CONCATENATION: _concatenation,
+    Op.CONCATENATION: _one_axis,
     Op.PAD: _pad,
     Op.RESHAPE: _nothing,
     Op.SOFTMAX: _softmax,
@@ -351,4 +415,14 @@ _PARAMETERS: Final[dict[Op, Callable[[Graph, Node], Parameters]]] = {
     Op.RELU: _rescale,
     Op.RELU6: _rescale,
     Op.QUANTIZE: _rescale,
+    Op.LOOKUP: _nothing,
+    Op.DIV: _quotient,
+    Op.LEAKY_RELU: _leaky_relu,
+    Op.PRELU: _prelu,
+    Op.TRANSPOSE_CONV: _transpose_conv,
+    Op.TRANSPOSE: _transpose,
+    Op.STRIDED_SLICE: _strided_slice,
+    Op.GATHER: _one_axis,
+    Op.RESIZE_NEAREST: _nothing,
+    Op.ARG_MAX: _one_axis,
 }

@@ -4,6 +4,7 @@ Source: ONNX operator specifications, opsets 7 to 23.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ def multiply(call: Call) -> Value:
 
 
 def divide(call: Call) -> Value:
+    if isinstance(call.inputs[1], View):
+        return _elementwise(call, Op.DIV)
     divisor = call.constant(1).astype(np.float64)
     if not divisor.all():
         raise UnsupportedError("divides by 0")
@@ -125,3 +128,17 @@ def sigmoid(call: Call) -> Value:
 
 def tanh(call: Call) -> Value:
     return _unary(call, Op.TANH)
+
+
+def lookup(function: str) -> Callable[[Call], Value]:
+    """A function of one element that the engine has as a table."""
+
+    def build(call: Call) -> Value:
+        view = call.view(0)
+        alpha = float(call.attributes.get("alpha", 0.01)) if function == "LEAKY_RELU" else 0.0
+        output = call.builder.add_node(
+            Op.LOOKUP, call.name, [view.tensor], function=function, alpha=alpha
+        )
+        return View(output, view.index)
+
+    return build

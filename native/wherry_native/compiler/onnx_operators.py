@@ -18,6 +18,7 @@ from wherry_native.compiler.onnx_call import Call
 from wherry_native.compiler.onnx_values import Value
 
 OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
+    "Abs": onnx_elementwise.lookup("ABS"),
     "Add": onnx_elementwise.add,
     "AveragePool": onnx_images.average_pool,
     "BatchNormalization": onnx_elementwise.batch_normalization,
@@ -28,13 +29,17 @@ OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
     "DequantizeLinear": onnx_quantized.dequantize_linear,
     "Div": onnx_elementwise.divide,
     "Dropout": onnx_moves.identity,
+    "Exp": onnx_elementwise.lookup("EXP"),
     "Flatten": onnx_moves.flatten,
     "Gemm": onnx_dense.gemm,
     "GlobalAveragePool": onnx_moves.global_average_pool,
     "GlobalMaxPool": onnx_images.global_max_pool,
+    "HardSwish": onnx_elementwise.lookup("HARD_SWISH"),
     "Identity": onnx_moves.identity,
+    "LeakyRelu": onnx_elementwise.lookup("LEAKY_RELU"),
     "LinearClassifier": onnx_dense.linear_classifier,
     "LinearRegressor": onnx_dense.linear_regressor,
+    "Log": onnx_elementwise.lookup("LOG"),
     "MatMul": onnx_dense.matmul,
     "MaxPool": onnx_images.max_pool,
     "Mul": onnx_elementwise.multiply,
@@ -48,6 +53,7 @@ OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
     "Shape": onnx_moves.shape_of,
     "Sigmoid": onnx_elementwise.sigmoid,
     "Softmax": onnx_moves.softmax,
+    "Sqrt": onnx_elementwise.lookup("SQRT"),
     "Squeeze": onnx_moves.squeeze,
     "Sub": onnx_elementwise.subtract,
     "Tanh": onnx_elementwise.tanh,

@@ -37,8 +37,13 @@ from wherry_native.program import Op
 
 BIAS_MAX: Final = 2**30
 WEIGHT_SCALE_MIN: Final = 1e-12
-_KEEPS_SCALE: Final = (Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD)
-_RESCALES: Final = (*WEIGHTED, Op.ADD, Op.SUB, Op.MUL, Op.MEAN, Op.RELU, Op.RELU6, Op.QUANTIZE)
+_KEEPS_SCALE: Final = (
+    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD, Op.TRANSPOSE, Op.STRIDED_SLICE,
+    Op.GATHER, Op.RESIZE_NEAREST,
+)  # fmt: skip
+_RESCALES: Final = (
+    *WEIGHTED, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MEAN, Op.RELU, Op.RELU6, Op.QUANTIZE, Op.LOOKUP,
+)  # fmt: skip
 """Operators that can write any scale."""
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from wherry_native.compiler.functions import FUNCTIONS
 from wherry_native.compiler.ir import Graph, Node
 from wherry_native.program import Op
 
@@ -147,6 +148,61 @@ def _tanh(node: Node, operands: Sequence[Floats]) -> Floats:
     return np.tanh(operands[0])
 
 
+def _divide(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    return np.asarray(operands[0] / operands[1])
+
+
+def _lookup(node: Node, operands: Sequence[Floats]) -> Floats:
+    return FUNCTIONS[node.function](operands[0].astype(np.float64), node.alpha)
+
+
+def _leaky_relu(node: Node, operands: Sequence[Floats]) -> Floats:
+    return FUNCTIONS["LEAKY_RELU"](operands[0], node.alpha)
+
+
+def _prelu(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    return np.where(operands[0] >= 0, operands[0], operands[0] * operands[1])
+
+
+def _transpose_conv(node: Node, operands: Sequence[Floats]) -> Floats:
+    """Scattered, as it is defined; negative pads behind are rows that no tap reaches."""
+    x, weights = operands[0], operands[1]
+    stride, (top, left, bottom, right) = node.sliding.stride, node.sliding.pads
+    reach = [(x.shape[i + 1] - 1) * stride[i] + weights.shape[i + 1] for i in (0, 1)]
+    extra = (max(-bottom, 0), max(-right, 0))
+    full = np.zeros((x.shape[0], reach[0] + extra[0], reach[1] + extra[1], len(weights)), x.dtype)
+    for row, column in np.ndindex(*x.shape[1:3]):
+        y, z = row * stride[0], column * stride[1]
+        patch = np.einsum("nc,ohwc->nhwo", x[:, row, column], weights)
+        full[:, y : y + weights.shape[1], z : z + weights.shape[2]] += patch
+    return _biased(full[:, top : reach[0] - bottom, left : reach[1] - right], operands)
+
+
+def _transpose(node: Node, operands: Sequence[Floats]) -> Floats:
+    return operands[0].transpose(node.axes)
+
+
+def _strided_slice(node: Node, operands: Sequence[Floats]) -> Floats:
+    positions = [begin + step * np.arange(extent) for begin, extent, step in node.slices]
+    return operands[0][np.ix_(*positions)]
+
+
+def _gather(node: Node, operands: Sequence[Floats]) -> Floats:
+    return np.take(operands[0], operands[1].astype(np.int64), axis=node.axes[0], mode="clip")
+
+
+def _resize_nearest(node: Node, operands: Sequence[Floats]) -> Floats:
+    del node
+    rows, columns = (positions.astype(np.int64) for positions in operands[1:])
+    return operands[0][:, rows][:, :, columns]
+
+
+def _arg_max(node: Node, operands: Sequence[Floats]) -> Floats:
+    return np.asarray(operands[0].argmax(axis=node.axes[0]))
+
+
 def _same(node: Node, operands: Sequence[Floats]) -> Floats:
     del node
     return operands[0]
@@ -171,4 +227,14 @@ _RULES: Final[dict[Op, Callable[[Node, Sequence[Floats]], Floats]]] = {
     Op.RELU: _same,
     Op.RELU6: _same,
     Op.QUANTIZE: _same,
+    Op.LOOKUP: _lookup,
+    Op.DIV: _divide,
+    Op.LEAKY_RELU: _leaky_relu,
+    Op.PRELU: _prelu,
+    Op.TRANSPOSE_CONV: _transpose_conv,
+    Op.TRANSPOSE: _transpose,
+    Op.STRIDED_SLICE: _strided_slice,
+    Op.GATHER: _gather,
+    Op.RESIZE_NEAREST: _resize_nearest,
+    Op.ARG_MAX: _arg_max,
 }

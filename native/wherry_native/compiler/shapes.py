@@ -156,6 +156,71 @@ def _reshape(node: Node, shapes: Sequence[Shape], declared: Shape) -> Shape:
     return declared
 
 
+def _transpose_conv(node: Node, shapes: Sequence[Shape], declared: Shape) -> Shape:
+    """Pads take rows and columns of the full reach away; negative ones behind add some."""
+    del declared
+    x, weights = _weighted(node, shapes, rank=4)
+    if weights[3] != x[3]:
+        raise ShapeError(f"input {list(x)} and weights {list(weights)} differ in channels")
+    window = node.sliding
+    size = [
+        (x[axis] - 1) * window.stride[axis - 1] + weights[axis] - window.pads[axis - 1]
+        - window.pads[axis + 1]
+        for axis in (1, 2)
+    ]  # fmt: skip
+    return (x[0], size[0], size[1], weights[0])
+
+
+def _transpose(node: Node, shapes: Sequence[Shape], declared: Shape) -> Shape:
+    del declared
+    (x,) = _operands(shapes, 1)
+    if sorted(node.axes) != list(range(len(x))):
+        raise ShapeError(f"order {list(node.axes)} does not fit an input of rank {len(x)}")
+    return tuple(x[axis] for axis in node.axes)
+
+
+def _strided_slice(node: Node, shapes: Sequence[Shape], declared: Shape) -> Shape:
+    (x,) = _operands(shapes, 1)
+    if len(node.slices) != len(x):
+        raise ShapeError(f"{len(node.slices)} slices do not fit an input of rank {len(x)}")
+    for size, (begin, extent, step) in zip(x, node.slices, strict=True):
+        last = begin + (extent - 1) * step
+        if extent < 1 or not 0 <= begin < size or not 0 <= last < size:
+            raise ShapeError(f"slice {begin}, {extent}, {step} leaves an axis of {size} elements")
+    extents = tuple(extent for _, extent, _ in node.slices)
+    shrunk = [size for size in declared if size != 1] == [size for size in extents if size != 1]
+    return declared if shrunk else extents
+
+
+def _gather(node: Node, shapes: Sequence[Shape], declared: Shape) -> Shape:
+    del declared
+    x, indices = _operands(shapes, 2)
+    axis = _one_axis(node, x)
+    return (*x[:axis], *indices, *x[axis + 1 :])
+
+
+def _one_axis(node: Node, x: Shape) -> int:
+    if len(node.axes) != 1 or not 0 <= node.axes[0] < len(x):
+        raise ShapeError(f"axis {list(node.axes)} does not fit an input of rank {len(x)}")
+    return node.axes[0]
+
+
+def _resize_nearest(node: Node, shapes: Sequence[Shape], declared: Shape) -> Shape:
+    del node, declared
+    x, rows, columns = _operands(shapes, 3)
+    if len(x) != 4 or len(rows) != 1 or len(columns) != 1:
+        raise ShapeError(f"input {list(x)} must have rank 4")
+    return (x[0], rows[0], columns[0], x[3])
+
+
+def _arg_max(node: Node, shapes: Sequence[Shape], declared: Shape) -> Shape:
+    (x,) = _operands(shapes, 1)
+    axis = _one_axis(node, x)
+    dropped = (*x[:axis], *x[axis + 1 :])
+    kept = (*x[:axis], 1, *x[axis + 1 :])
+    return kept if declared == kept else dropped
+
+
 def _same(node: Node, shapes: Sequence[Shape], declared: Shape) -> Shape:
     del node, declared
     (x,) = _operands(shapes, 1)
@@ -188,4 +253,13 @@ _RULES: Final[dict[Op, Callable[[Node, Sequence[Shape], Shape], Shape]]] = {
     Op.RELU6: _same,
     Op.QUANTIZE: _same,
     Op.LOOKUP: _same,
+    Op.DIV: _broadcast,
+    Op.LEAKY_RELU: _same,
+    Op.PRELU: _broadcast,
+    Op.TRANSPOSE_CONV: _transpose_conv,
+    Op.TRANSPOSE: _transpose,
+    Op.STRIDED_SLICE: _strided_slice,
+    Op.GATHER: _gather,
+    Op.RESIZE_NEAREST: _resize_nearest,
+    Op.ARG_MAX: _arg_max,
 }

@@ -101,30 +101,30 @@ def _table(
             entries.append(-128 if x <= -radius else 127)  # as TFLite: also 0, where radius is 0
             continue
         y = function_q0(_scaled(x, multiplier, left_shift))
-        y = _rounding_divide(y, 31 - fractional_bits) + output_zero_point
+        y = rounding_divide(y, 31 - fractional_bits) + output_zero_point
         entries.append(min(max(y, -128), 127))
     return bytes(entry & 0xFF for entry in entries)
 
 
 def _scaled(x: int, multiplier: int, shift: int) -> int:
-    product = _high_multiply(x << max(shift, 0), multiplier)
-    return _rounding_divide(product, max(-shift, 0))
+    product = high_multiply(x << max(shift, 0), multiplier)
+    return rounding_divide(product, max(-shift, 0))
 
 
-def _high_multiply(a: int, b: int) -> int:
+def high_multiply(a: int, b: int) -> int:
     """Half of the doubled 64-bit product's high word, rounded; the only overflow saturates."""
     if a == b == _INT32_MIN:
         return _INT32_MAX
     product = a * b
     nudge = (1 << 30) if product >= 0 else 1 - (1 << 30)
-    return _truncated_divide(product + nudge, 1 << 31)
+    return truncated_divide(product + nudge, 1 << 31)
 
 
-def _truncated_divide(a: int, b: int) -> int:
+def truncated_divide(a: int, b: int) -> int:
     return a // b if a >= 0 else -(-a // b)
 
 
-def _rounding_divide(x: int, exponent: int) -> int:
+def rounding_divide(x: int, exponent: int) -> int:
     """x / 2**exponent, ties away from zero."""
     if exponent == 0:
         return x
@@ -133,19 +133,19 @@ def _rounding_divide(x: int, exponent: int) -> int:
     return (x >> exponent) + ((x & mask) > threshold)
 
 
-def _saturating_left(x: int, exponent: int) -> int:
+def saturating_left(x: int, exponent: int) -> int:
     return min(max(x << exponent, _INT32_MIN), _INT32_MAX)
 
 
 def _exp_near_zero(a: int) -> int:
     """exp(a) for a in [-1/4, 0), in and out in q0: a Taylor series around -1/8."""
     x = a + (1 << 28)
-    x2 = _high_multiply(x, x)
-    x3 = _high_multiply(x2, x)
-    x4 = _high_multiply(x2, x2)
-    series = _high_multiply(_rounding_divide(x4, 2) + x3, 715827883) + x2
-    series = _rounding_divide(series, 1)
-    return 1895147668 + _high_multiply(1895147668, x + series)
+    x2 = high_multiply(x, x)
+    x3 = high_multiply(x2, x)
+    x4 = high_multiply(x2, x2)
+    series = high_multiply(rounding_divide(x4, 2) + x3, 715827883) + x2
+    series = rounding_divide(series, 1)
+    return 1895147668 + high_multiply(1895147668, x + series)
 
 
 def _exp_negative(a: int, integer_bits: int) -> int:
@@ -155,22 +155,22 @@ def _exp_negative(a: int, integer_bits: int) -> int:
     fractional_bits = 31 - integer_bits
     quarter = 1 << (fractional_bits - 2)
     a_mod_quarter = (a & (quarter - 1)) - quarter
-    result = _exp_near_zero(_saturating_left(a_mod_quarter, integer_bits))
+    result = _exp_near_zero(saturating_left(a_mod_quarter, integer_bits))
     remainder = a_mod_quarter - a
     for exponent, multiplier in _EXPONENTIALS:
         if integer_bits > exponent and remainder & (1 << (fractional_bits + exponent)):
-            result = _high_multiply(result, multiplier)
+            result = high_multiply(result, multiplier)
     return result
 
 
 def _reciprocal(a: int) -> int:
     """2 / (1 + a) in q2, for a in [0, 1) in q0: three Newton-Raphson steps from 48/17 - 32/17 d."""
     total = a + _INT32_MAX
-    half_denominator = _truncated_divide(total + (1 if total >= 0 else -1), 2)
-    x = 1515870810 + _high_multiply(half_denominator, -1010580540)
+    half_denominator = truncated_divide(total + (1 if total >= 0 else -1), 2)
+    x = 1515870810 + high_multiply(half_denominator, -1010580540)
     for _ in range(3):
-        error = _ONE_Q2 - _high_multiply(half_denominator, x)
-        x += _saturating_left(_high_multiply(x, error), 2)
+        error = _ONE_Q2 - high_multiply(half_denominator, x)
+        x += saturating_left(high_multiply(x, error), 2)
     return x
 
 
@@ -178,7 +178,7 @@ def _logistic(a: int) -> int:
     """1 / (1 + exp(-a)) in q0, for a in Q4.27."""
     if a == 0:
         return 1 << 30
-    positive = _saturating_left(_reciprocal(_exp_negative(-abs(a), _INTEGER_BITS)), 1)
+    positive = saturating_left(_reciprocal(_exp_negative(-abs(a), _INTEGER_BITS)), 1)
     return positive if a > 0 else _INT32_MAX - positive
 
 
@@ -187,5 +187,5 @@ def _tanh(a: int) -> int:
     if a == 0:
         return 0
     reciprocal = _reciprocal(_exp_negative(-abs(a), _INTEGER_BITS + 1))
-    magnitude = _saturating_left(reciprocal - _ONE_Q2, 2)
+    magnitude = saturating_left(reciprocal - _ONE_Q2, 2)
     return magnitude if a > 0 else -magnitude

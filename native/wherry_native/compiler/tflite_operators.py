@@ -4,14 +4,15 @@ Source: TFLite schema version 3 (PyPI `tflite`); padding as in TFLite's padding.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import tflite  # type: ignore[import-untyped]
 
+from wherry_native.compiler import tflite_moves
 from wherry_native.compiler.errors import CompileError
-from wherry_native.compiler.ir import OPEN, RELU, RELU6, Clamp, Node, Tensor, Window
+from wherry_native.compiler.ir import OPEN, RELU, RELU6, Clamp, Node, Window
+from wherry_native.compiler.tflite_call import Call
 from wherry_native.program import Op
 
 _CLAMPS: Final = {
@@ -20,41 +21,6 @@ _CLAMPS: Final = {
     tflite.ActivationFunctionType.RELU6: RELU6,
     tflite.ActivationFunctionType.RELU_N1_TO_1: Clamp(-1.0, 1.0),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One operator of the file, with its tensors by name; an absent operand is ''."""
-
-    operator: Any
-    name: str
-    inputs: tuple[str, ...]
-    output: str
-    tensors: dict[str, Tensor]
-
-    def options(self, kind: Any) -> Any:
-        """The operator's option table. Raises CompileError when it is absent or of another kind."""
-        table = self.operator.BuiltinOptions()
-        wanted = getattr(tflite.BuiltinOptions, kind.__name__)
-        if table is None or self.operator.BuiltinOptionsType() != wanted:
-            raise CompileError(f"node {self.name!r} has no table {kind.__name__}")
-        options = kind()
-        options.Init(table.Bytes, table.Pos)
-        return options
-
-    def tensor(self, index: int) -> Tensor:
-        if index >= len(self.inputs) or not self.inputs[index]:
-            raise CompileError(f"node {self.name!r} has no operand {index}")
-        return self.tensors[self.inputs[index]]
-
-    def integers(self, index: int) -> list[int]:
-        """The values of a constant integer operand (axes, paddings)."""
-        tensor = self.tensor(index)
-        if tensor.data is None:
-            raise CompileError(
-                f"node {self.name!r}: operand {tensor.name!r} must be a constant in the file"
-            )
-        return [int(value) for value in tensor.data.reshape(-1)]
 
 
 def _present(call: Call, count: int) -> tuple[str, ...]:
@@ -199,11 +165,59 @@ def _unary(op: Op, clamp: Clamp = OPEN) -> Callable[[Call], Node]:
     return build
 
 
+def _reordered(call: Call, *order: int) -> tuple[str, ...]:
+    return tuple(call.inputs[i] for i in order if i < len(call.inputs) and call.inputs[i])
+
+
+def _transpose_conv(call: Call) -> Node:
+    """Its operands are the output's shape, weights, x and perhaps a bias."""
+    options = call.options(tflite.TransposeConvOptions)
+    x, y, size = call.tensor(2).shape, call.tensors[call.output].shape, _filter_size(call)
+    stride = (options.StrideH(), options.StrideW())
+    if len(x) != 4 or len(y) != 4 or min(*stride, *size) < 1:
+        raise CompileError(
+            f"node {call.name!r}: input {list(x)} and output {list(y)} must have rank 4, "
+            f"filter {size} and stride {stride} be at least 1"
+        )
+    is_same = options.Padding() == tflite.Padding.SAME
+    before, after = [], []
+    for axis in (0, 1):
+        reach = (x[axis + 1] - 1) * stride[axis] + size[axis]
+        same = _same_padding(y[axis + 1], size[axis], stride[axis], 1)
+        before.append(same[0] if is_same else 0)
+        after.append(reach - before[axis] - y[axis + 1])
+    pads = (before[0], before[1], after[0], after[1])
+    return Node(
+        Op.TRANSPOSE_CONV, call.name, _reordered(call, 2, 1, 3), call.output,
+        clamp=_clamp(options.FusedActivationFunction(), call),
+        window=Window(size, stride, (1, 1), pads),
+    )  # fmt: skip
+
+
+def _lookup(function: str) -> Callable[[Call], Node]:
+    def build(call: Call) -> Node:
+        return Node(Op.LOOKUP, call.name, _present(call, 1), call.output, function=function)
+
+    return build
+
+
+def _leaky_relu(call: Call) -> Node:
+    """Of int8 a table says all; 16 bits are computed."""
+    alpha = float(np.float32(call.options(tflite.LeakyReluOptions).Alpha()))
+    is_narrow = call.tensor(0).dtype == "int8"
+    op, function = (Op.LOOKUP, "LEAKY_RELU") if is_narrow else (Op.LEAKY_RELU, "")
+    return Node(op, call.name, _present(call, 1), call.output, function=function, alpha=alpha)
+
+
+def _prelu(call: Call) -> Node:
+    return Node(Op.PRELU, call.name, _present(call, 2), call.output)
+
+
 _B: Final = tflite.BuiltinOperator
 SHAPE_ONLY: Final = (_B.RESHAPE, _B.SQUEEZE, _B.EXPAND_DIMS)
 """Operators whose later operands only say the output's shape."""
 
-BUILDERS: Final[dict[int, Callable[[Call], Node]]] = {
+BUILDERS: Final[dict[int, Callable[[Call], Node | tuple[Node, ...]]]] = {
     _B.FULLY_CONNECTED: _fully_connected,
     _B.CONV_2D: _conv_2d,
     _B.DEPTHWISE_CONV_2D: _depthwise_conv_2d,
@@ -226,4 +240,18 @@ BUILDERS: Final[dict[int, Callable[[Call], Node]]] = {
     _B.RELU6: _unary(Op.RELU6, RELU6),
     _B.QUANTIZE: _unary(Op.QUANTIZE),
     _B.DEQUANTIZE: _unary(Op.QUANTIZE),
+    _B.DIV: _elementwise(Op.DIV, tflite.DivOptions),
+    _B.HARD_SWISH: _lookup("HARD_SWISH"),
+    _B.RSQRT: _lookup("RSQRT"),
+    _B.LEAKY_RELU: _leaky_relu,
+    _B.PRELU: _prelu,
+    _B.TRANSPOSE_CONV: _transpose_conv,
+    _B.TRANSPOSE: tflite_moves.transpose,
+    _B.STRIDED_SLICE: tflite_moves.strided_slice,
+    _B.SLICE: tflite_moves.slice_of,
+    _B.SPLIT: tflite_moves.split,
+    _B.SPLIT_V: tflite_moves.split_by_sizes,
+    _B.GATHER: tflite_moves.gather,
+    _B.RESIZE_NEAREST_NEIGHBOR: tflite_moves.resize_nearest,
+    _B.ARG_MAX: tflite_moves.arg_max,
 }

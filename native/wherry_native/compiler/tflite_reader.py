@@ -18,9 +18,10 @@ import numpy as np
 import tflite  # type: ignore[import-untyped]
 
 from wherry_native.compiler.errors import CompileError
-from wherry_native.compiler.ir import Graph, Quantization, Shape, Tensor, pruned
+from wherry_native.compiler.ir import Graph, Node, Quantization, Shape, Tensor, pruned
 from wherry_native.compiler.shapes import ELEMENTS_MAX
-from wherry_native.compiler.tflite_operators import BUILDERS, SHAPE_ONLY, Call
+from wherry_native.compiler.tflite_call import Call
+from wherry_native.compiler.tflite_operators import BUILDERS, SHAPE_ONLY
 from wherry_native.program import NODES_MAX, TENSORS_MAX
 
 IDENTIFIER: Final = b"TFL3"
@@ -87,10 +88,11 @@ def _read(data: bytes, name: str) -> Graph:
         names[i]: _tensor(model, subgraph.Tensors(i), names[i])
         for i in _used_tensors(subgraph, needed, len(names))
     }
-    nodes = []
+    nodes: list[Node] = []
     for index in needed:
-        call = _call(subgraph.Operators(index), index, names, tensors)
-        nodes.append(BUILDERS[codes[index]](call))
+        call = _call(subgraph.Operators(index), codes[index], index, names, tensors)
+        built = BUILDERS[codes[index]](call)
+        nodes += [built] if isinstance(built, Node) else built
     graph = Graph(
         name=name,
         tensors=tensors,
@@ -197,12 +199,15 @@ def _names_of(indices: Any, names: list[str], what: str) -> tuple[str, ...]:
     return tuple(result)
 
 
-def _call(operator: Any, index: int, names: list[str], tensors: dict[str, Tensor]) -> Call:
+def _call(
+    operator: Any, code: int, index: int, names: list[str], tensors: dict[str, Tensor]
+) -> Call:
     outputs = _names_of(operator.OutputsAsNumpy(), names, f"node {index}")
-    if len(outputs) != 1 or not outputs[0]:
+    is_split = code in (tflite.BuiltinOperator.SPLIT, tflite.BuiltinOperator.SPLIT_V)
+    if not all(outputs) or not outputs or (len(outputs) > 1 and not is_split):
         raise CompileError(f"node {index} has {len(outputs)} outputs, must have 1")
     inputs = _names_of(operator.InputsAsNumpy(), names, f"node {index}")
-    return Call(operator, outputs[0], inputs, outputs[0], tensors)
+    return Call(operator, outputs[0], inputs, outputs[0], tensors, outputs[1:])
 
 
 def _tensor(model: Any, record: Any, name: str) -> Tensor:

@@ -135,8 +135,27 @@ typedef enum {
     WH_QUANTIZE = 18,
     /* ABI 2 from here on. */
     /* x, table → y: int8 by table[256], int16 interpolated between table[513] */
-    WH_LOOKUP = 19
+    WH_LOOKUP = 19,
+    /* a, b → y = a / b, broadcast; m, s, act_min, act_max */
+    WH_DIV = 20,
+    /* x → y; m, s above 0, m_alpha, s_alpha below */
+    WH_LEAKY_RELU = 21,
+    /* x, alpha int8 → y, broadcast; as LEAKY_RELU, below 0 times alpha */
+    WH_PRELU = 22,
+    /* x[n,h,w,c], w[out,kh,kw,c], bias, m, s → y[n,oh,ow,out];
+     * stride_h, stride_w, pad_top, pad_left, act_min, act_max */
+    WH_TRANSPOSE_CONV = 23,
+    /* x → y; from_0 … from_4: which axis of x each axis of y is */
+    WH_TRANSPOSE = 24,
+    /* x → y, as many elements as the slice; begin_0 …, extent_0 …, step_0 … per axis of x */
+    WH_STRIDED_SLICE = 25,
+    /* x, indices int32 → y; axis. Indices outside are moved to the nearest end */
+    WH_GATHER = 26,
+    /* x[n,h,w,c], rows[oh] int32, columns[ow] int32 → y[n,oh,ow,c] */
+    WH_RESIZE_NEAREST = 27,
+    /* x → y int32, the first of the largest; axis */
+    WH_ARG_MAX = 28
 } wh_op;
-#define WH_OP_COUNT 20u
+#define WH_OP_COUNT 29u
 
 #endif
