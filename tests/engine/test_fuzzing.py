@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,28 +12,41 @@ from tests.engine import fuzzing
 EXECUTIONS = 20_000
 
 
-@pytest.fixture(scope="module")
-def fuzzer(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+Builder = Callable[[Path, bool], Path]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Builder:
+    """Builds the fuzzer of a source tree, with or without kernels for particular processors."""
     if not fuzzing.is_possible():
         pytest.skip(f"no clang: `apt install {fuzzing.PACKAGES}` as root (make setup-targets)")
-    return fuzzing.build(root, tmp_path_factory.mktemp("fuzz") / "fuzz")
+    return lambda root, with_tables: fuzzing.build(root, tmp_path / "fuzz", with_tables=with_tables)
 
 
-def test_the_fuzzer_finds_nothing_in_a_short_run(fuzzer: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "with_tables",
+    [
+        pytest.param(False, id="portable"),
+        pytest.param(True, id="every table", marks=pytest.mark.targets),
+    ],
+)
+def test_the_fuzzer_finds_nothing_in_a_short_run(
+    root: Path, build: Builder, tmp_path: Path, with_tables: bool
+) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     assert fuzzing.write_corpus(corpus) > 50
-    outcome = fuzzing.run(fuzzer, corpus, EXECUTIONS, seed=1, timeout_s=120)
+    outcome = fuzzing.run(build(root, with_tables), corpus, EXECUTIONS, seed=1, timeout_s=120)
     assert outcome.finding == ""
     assert outcome.executions == EXECUTIONS
     assert outcome.refused > outcome.ran > 100
 
 
 @pytest.mark.targets
-def test_the_fuzzer_finds_a_check_that_is_missing(root: Path, tmp_path: Path) -> None:
+def test_the_fuzzer_finds_a_check_that_is_missing(
+    root: Path, build: Builder, tmp_path: Path
+) -> None:
     """An engine whose loader does not ask whether a tensor ends inside its memory."""
-    if not fuzzing.is_possible():
-        pytest.skip(f"no clang: `apt install {fuzzing.PACKAGES}` as root (make setup-targets)")
     shutil.copytree(root / "native" / "csrc", tmp_path / "native" / "csrc")
     shutil.copytree(root / "tests" / "engine", tmp_path / "tests" / "engine")
     loader = tmp_path / "native" / "csrc" / "core" / "load.c"
@@ -42,6 +56,5 @@ def test_the_fuzzer_finds_a_check_that_is_missing(root: Path, tmp_path: Path) ->
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     fuzzing.write_corpus(corpus)
-    fuzzer = fuzzing.build(tmp_path, tmp_path / "fuzz")
-    outcome = fuzzing.run(fuzzer, corpus, 10 * EXECUTIONS, seed=1, timeout_s=120)
+    outcome = fuzzing.run(build(tmp_path, False), corpus, 10 * EXECUTIONS, seed=1, timeout_s=120)
     assert "AddressSanitizer" in outcome.finding

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-ENGINE = ("core", "kernels", "kernels/*")
+ENGINE = ("core", "kernels")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 RUN_S_MAX = 240
 
@@ -22,6 +22,8 @@ class Build:
     flags: tuple[str, ...]
     board: str = ""
     """The board's linker script; empty where an operating system loads the program."""
+    has_tables: bool = False
+    """Whether kernels for particular processors are built besides the portable ones."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,10 @@ def aarch64(cpu: str, kernels: str, asked: str = "") -> Machine:
 
 HERE_O2 = Build("portable -O2", "gcc", "gcc", ("-O2",))
 HERE_O0 = Build("portable -O0", "gcc", "gcc", ("-O0",))
+HERE_WITH_TABLES = Build("with tables -O2", "gcc", "gcc", ("-O2",), has_tables=True)
 AARCH64 = Build(
     "aarch64", "aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
-    ("-O2", "-static"),
+    ("-O2", "-static"), has_tables=True,
 )  # fmt: skip
 CORTEX_M7 = _cortex_m(
     "Cortex-M7", "an500.ld", "-mcpu=cortex-m7", "-mfpu=fpv5-d16", "-mfloat-abi=hard"
@@ -96,9 +99,10 @@ def missing_package(machine: Machine) -> str | None:
     return None
 
 
-def engine_sources(root: Path) -> list[Path]:
+def engine_sources(root: Path, build: Build) -> list[Path]:
     csrc = root / "native" / "csrc"
-    return sorted(path for folder in ENGINE for path in csrc.glob(f"{folder}/*.c"))
+    folders = (*ENGINE, "kernels/*") if build.has_tables else ENGINE
+    return sorted(path for folder in folders for path in csrc.glob(f"{folder}/*.c"))
 
 
 def includes(root: Path, build: Build) -> list[str]:
@@ -109,7 +113,8 @@ def includes(root: Path, build: Build) -> list[str]:
 
 def compile_engine(root: Path, build: Build, output: Path, *more: str) -> Path:
     """An executable of the engine and of `more`: the sources of a program, and flags."""
-    sources = engine_sources(root)
+    sources = engine_sources(root, build)
+    flags = build.flags if build.has_tables else (*build.flags, "-DWH_PORTABLE_ONLY")
     linking: tuple[str, ...] = ()
     if build.board:
         board = root / "tests" / "targets" / "board"
@@ -118,7 +123,7 @@ def compile_engine(root: Path, build: Build, output: Path, *more: str) -> Path:
     else:
         sources.append(root / "native" / "csrc" / "host" / "kernels.c")
     subprocess.run(
-        [build.compiler, "-std=gnu99", *WARNINGS, "-ffp-contract=off", *build.flags,
+        [build.compiler, "-std=gnu99", *WARNINGS, "-ffp-contract=off", *flags,
          *includes(root, build), *more, *map(str, sources), "-o", str(output), *linking],
         check=True,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.targets.machines import (
-    HERE_O2,
+    HERE_WITH_TABLES,
     Machine,
     aarch64,
     build_random_layers,
@@ -51,8 +51,8 @@ def test_kernels_of_a_processor_equal_the_portable_ones(random_layers: Path, cpu
 
 @pytest.mark.targets
 def test_kernels_of_this_processor_equal_the_portable_ones(root: Path, tmp_path: Path) -> None:
-    program = build_random_layers(root, HERE_O2, tmp_path / "random_layers")
-    done = run(Machine("here", HERE_O2), program, "0", str(LAYERS))
+    program = build_random_layers(root, HERE_WITH_TABLES, tmp_path / "random_layers")
+    done = run(Machine("here", HERE_WITH_TABLES), program, "0", str(LAYERS))
     assert done.returncode == 0, done.stdout
     if not judged(done.stdout):
         pytest.skip("this processor has only the portable kernels")

@@ -1,4 +1,6 @@
-/* Which kernels this processor can run, and which of them shall. */
+/* Which kernels this processor can run, and which of them shall.
+ *
+ * A build with WH_PORTABLE_ONLY needs no file of kernels/x86 or kernels/arm. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +9,12 @@
 #include "../kernels/x86/tables.h"
 #include "wherry/host.h"
 
-#if defined(__aarch64__)
+#if defined(__aarch64__) && !defined(WH_PORTABLE_ONLY)
+#define WITH_ARM
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(__x86_64__) && !defined(WH_PORTABLE_ONLY)
+#define WITH_X86
 #endif
 
 typedef struct {
@@ -22,14 +27,14 @@ static int always(void)
     return 1;
 }
 
-#if defined(__aarch64__)
+#if defined(WITH_ARM)
 static int has_dot_product(void)
 {
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 }
 #endif
 
-#if defined(__x86_64__)
+#if defined(WITH_X86)
 static int has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") != 0;
@@ -38,11 +43,11 @@ static int has_avx2(void)
 
 /* The fastest first. */
 static const candidate candidates[] = {
-#if defined(__aarch64__)
+#if defined(WITH_ARM)
     {wh_neondot_kernels, has_dot_product},
     {wh_neon_kernels, always},
 #endif
-#if defined(__x86_64__)
+#if defined(WITH_X86)
     {wh_avx2_kernels, has_avx2},
 #endif
     {wh_portable_kernels, always},
