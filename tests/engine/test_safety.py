@@ -16,6 +16,7 @@ from wherry_native.program import Op
 
 from tests.engine import programs, programs_16, programs_abi2
 from tests.engine.programs import ACT, HALF, Builder, conv_params, pool_params, sum_params
+from tests.engine.programs_abi2 import indices, per_axis, slices
 
 HEADER, TENSOR, NODE, PIECE = 64, 48, 80, 16
 IMAGE_SIZE, STRUCTURE_SIZE, ARENA_SIZE, TENSOR_COUNT, NAMES_SIZE = 12, 16, 20, 32, 48
@@ -167,6 +168,31 @@ def _lookup(entries: int) -> bytes:
     return b.image("one", (x,), (y,))
 
 
+def _gather(axis: int, y: tuple[int, ...]) -> bytes:
+    b = Builder()
+    x, at = b.activation("x", (3, 4)), indices(b, "at", (2,))
+    b.node(Op.GATHER, "n", (x, at), b.activation("y", y), axis=axis)
+    return b.image("one", (x, at), (len(b.tensors) - 1,))
+
+
+def _resized(rows: list[int], columns: list[int]) -> bytes:
+    b = Builder()
+    x = b.activation("x", (1, 2, 3, 1))
+    tables = (b.int32("rows", rows, "n"), b.int32("columns", columns, "n"))
+    y = b.activation("y", (1, 2, 2, 1))
+    b.node(Op.RESIZE_NEAREST, "n", (x, *tables), y)
+    return b.image("one", (x,), (y,))
+
+
+def _largest(y: tuple[int, ...], axis: int) -> bytes:
+    b = Builder()
+    x, best = b.activation("x", (3, 4)), indices(b, "best", y)
+    b.node(Op.ARG_MAX, "n", (x,), best, axis=axis)
+    return b.image("one", (x,), (best,))
+
+
+SCATTER = {"stride_h": 2, "stride_w": 2, "pad_top": 1, "pad_left": 1, **ACT}
+SCATTERED = (Op.TRANSPOSE_CONV, (1, 2, 2, 2), (3, 3, 3, 2), (1, 4, 4, 3))
 MUL = {"multiplier": HALF, "shift": 0, **ACT}
 MEAN = {"axis_mask": 2, "multiplier": HALF, "shift": -1}
 SOFTMAX = {"multiplier": HALF, "left_shift": 22, "diff_min": -248}
@@ -187,6 +213,12 @@ FITS: dict[str, bytes] = {
     "softmax": _plain(Op.SOFTMAX, [(3, 4)], (3, 4), **SOFTMAX),
     "rescaled": _plain(Op.QUANTIZE, [(3, 4)], (3, 4), **MUL),
     "looked up": _lookup(256),
+    "scattered": _layer(*SCATTERED, **SCATTER),
+    "turned": _plain(Op.TRANSPOSE, [(3, 4)], (4, 3), **per_axis("from", 1, 0)),
+    "cut": _plain(Op.STRIDED_SLICE, [(3, 4)], (2, 2), **slices((2, 2, -2), (1, 2, 1))),
+    "gathered": _gather(1, (3, 2)),
+    "resized": _resized([1, 0], [2, 0]),
+    "largest": _largest((3,), 1),
 }
 OUTSIDE: dict[str, tuple[str, bytes]] = {
     "dense: more outputs than rows of weights": (
@@ -267,6 +299,45 @@ OUTSIDE: dict[str, tuple[str, bytes]] = {
     "softmax: of another shape": ("WH_ERR_SHAPE", _plain(Op.SOFTMAX, [(3, 4)], (3, 5), **SOFTMAX)),
     "rescaled: into more": ("WH_ERR_SHAPE", _plain(Op.QUANTIZE, [(3, 4)], (3, 5), **MUL)),
     "looked up: in too short a table": ("WH_ERR_SHAPE", _lookup(255)),
+    "scattered: no stride": ("WH_ERR_PARAM", _layer(*SCATTERED, **{**SCATTER, "stride_w": 0})),
+    "scattered: in front of the output": (
+        "WH_ERR_PARAM", _layer(*SCATTERED, **{**SCATTER, "pad_top": 3})
+    ),
+    "scattered: other channels": (
+        "WH_ERR_SHAPE",
+        _layer(Op.TRANSPOSE_CONV, (1, 2, 2, 3), (3, 3, 3, 2), (1, 4, 4, 3), **SCATTER),
+    ),
+    "turned: one axis twice": (
+        "WH_ERR_PARAM", _plain(Op.TRANSPOSE, [(3, 3)], (3, 3), **per_axis("from", 1, 1))
+    ),
+    "turned: an axis that is not there": (
+        "WH_ERR_PARAM", _plain(Op.TRANSPOSE, [(3, 4)], (4, 3), **per_axis("from", 1, 2))
+    ),
+    "turned: of another shape": (
+        "WH_ERR_SHAPE", _plain(Op.TRANSPOSE, [(3, 4)], (3, 4), **per_axis("from", 1, 0))
+    ),
+    "cut: from behind the axis": (
+        "WH_ERR_PARAM", _plain(Op.STRIDED_SLICE, [(3, 4)], (1, 2), **slices((3, 1, 1), (1, 2, 1)))
+    ),
+    "cut: to behind the axis": (
+        "WH_ERR_PARAM", _plain(Op.STRIDED_SLICE, [(3, 4)], (2, 3), **slices((0, 2, 2), (1, 3, 2)))
+    ),
+    "cut: to in front of the axis": (
+        "WH_ERR_PARAM", _plain(Op.STRIDED_SLICE, [(3, 4)], (2, 2), **slices((0, 2, -1), (1, 2, 1)))
+    ),
+    "cut: without a step": (
+        "WH_ERR_PARAM", _plain(Op.STRIDED_SLICE, [(3, 4)], (2, 2), **slices((0, 2, 0), (1, 2, 1)))
+    ),
+    "cut: more than there is room for": (
+        "WH_ERR_SHAPE", _plain(Op.STRIDED_SLICE, [(3, 4)], (2, 1), **slices((0, 2, 1), (1, 2, 1)))
+    ),
+    "gathered: along an axis that is not there": ("WH_ERR_PARAM", _gather(2, (3, 2))),
+    "gathered: more than there is room for": ("WH_ERR_SHAPE", _gather(1, (3, 1))),
+    "resized: from a row that is not there": ("WH_ERR_PARAM", _resized([2, 0], [2, 0])),
+    "resized: from in front of the row": ("WH_ERR_PARAM", _resized([1, 0], [-1, 0])),
+    "resized: by too short a table": ("WH_ERR_SHAPE", _resized([1], [2, 0])),
+    "largest: more than there is room for": ("WH_ERR_SHAPE", _largest((2,), 1)),
+    "largest: along an axis that is not there": ("WH_ERR_PARAM", _largest((3,), 2)),
 }  # fmt: skip
 
 
