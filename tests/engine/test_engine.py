@@ -88,7 +88,10 @@ def test_room_of_another_length_is_refused() -> None:
 
 
 def test_refusal_says_what_is_wrong_and_what_to_do() -> None:
-    image = write_program(_node(rounding=Rounding.F)(programs.describe_fully_connected()))
+    build = programs.Builder()
+    x, y = build.activation("x", (3,)), build.activation("y", (3,))
+    build.node(Op.RESHAPE, "fc", (x,), y, Rounding.F)
+    image = build.image("one layer", (x,), (y,))
     with pytest.raises(EngineError) as e:
         Program(image)
     assert str(e.value) == (
@@ -139,7 +142,7 @@ def _clobbered(d: ProgramDescription) -> ProgramDescription:
 
 
 REFUSED: list[tuple[str, str, str, Change]] = [
-    ("rounding rule F", "WH_ERR_ROUNDING", "node 0 'fc'", _node(rounding=Rounding.F)),
+    ("more bits than a float32", "WH_ERR_PARAM", "node 0 'fc'", _node(rounding=Rounding.F)),
     ("missing operand", "WH_ERR_OPERATOR", "node 0 'fc'", _node(operands=(0, 1, 2, 3))),
     ("empty range", "WH_ERR_PARAM", "node 0", _node(params={"act_min": 1, "act_max": 0})),
     ("wide range", "WH_ERR_PARAM", "node 0", _node(params={"act_min": -129, "act_max": 0})),

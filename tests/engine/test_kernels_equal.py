@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wherry_native.engine import Program, kernel_names
-from wherry_native.program import Op
+from wherry_native.program import Op, Rounding
 
 from tests.engine.programs import Builder
 
@@ -50,13 +50,16 @@ def _channel(rng: random.Random, is_extreme: bool) -> tuple[int, int, int]:
 
 
 def _accumulating(
-    build: Builder, x: int, shape: tuple[int, ...], channels: int, is_extreme: bool
+    build: Builder, x: int, shape: tuple[int, ...], channels: int, rounding: Rounding
 ) -> tuple[int, int, int, int, int]:
     """The five operands of a layer with weights of that shape."""
+    is_extreme = build.source.random() < 0.4
     weights = build.int8("layer", shape, "layer")
     tensor = build.tensors[weights]
     object.__setattr__(tensor, "data", _weights(build.source, tensor.size_bytes))
     drawn = [_channel(build.source, is_extreme) for _ in range(channels)]
+    if rounding is Rounding.F:
+        drawn = [(bias, multiplier & ~127, shift) for bias, multiplier, shift in drawn]
     bias, multiplier, shift = (
         build.int32(name, [one[i] for one in drawn], "layer")
         for i, name in enumerate(("bias", "multiplier", "shift"))
@@ -79,8 +82,9 @@ def _fully_connected(rng: random.Random) -> bytes:
     build = Builder(rng)
     x = build.activation("x", (rows, inputs), _zero(rng))
     y = build.activation("y", (rows, outputs), _zero(rng))
-    operands = _accumulating(build, x, (outputs, inputs), outputs, rng.random() < 0.4)
-    build.node(Op.FULLY_CONNECTED, "layer", operands, y, **_activation(rng))
+    rounding = rng.choice((Rounding.D, Rounding.D, Rounding.F))
+    operands = _accumulating(build, x, (outputs, inputs), outputs, rounding)
+    build.node(Op.FULLY_CONNECTED, "layer", operands, y, rounding, **_activation(rng))
     return build.image("one layer", (x,), (y,))
 
 
@@ -110,9 +114,10 @@ def _conv_2d(rng: random.Random) -> bytes:
     x = build.activation("x", (batches, rows[0], columns[0], groups * group_c), _zero(rng))
     y = build.activation("y", (batches, rows[1], columns[1], groups * per_group), _zero(rng))
     shape = (groups * per_group, rows[2], columns[2], group_c)
-    operands = _accumulating(build, x, shape, groups * per_group, rng.random() < 0.4)
+    rounding = rng.choice((Rounding.D, Rounding.D, Rounding.F))
+    operands = _accumulating(build, x, shape, groups * per_group, rounding)
     params = {**_window(rows, columns), **_activation(rng)}
-    build.node(Op.CONV_2D, "layer", operands, y, **params)
+    build.node(Op.CONV_2D, "layer", operands, y, rounding, **params)
     return build.image("one layer", (x,), (y,))
 
 
@@ -124,9 +129,10 @@ def _depthwise_conv_2d(rng: random.Random) -> bytes:
     out_c = channels * multiplicity
     y = build.activation("y", (batches, rows[1], columns[1], out_c), _zero(rng))
     shape = (1, rows[2], columns[2], out_c)
-    operands = _accumulating(build, x, shape, out_c, rng.random() < 0.4)
+    rounding = rng.choice((Rounding.D, Rounding.D, Rounding.F))
+    operands = _accumulating(build, x, shape, out_c, rounding)
     params = {**_window(rows, columns), **_activation(rng)}
-    build.node(Op.DEPTHWISE_CONV_2D, "layer", operands, y, **params)
+    build.node(Op.DEPTHWISE_CONV_2D, "layer", operands, y, rounding, **params)
     return build.image("one layer", (x,), (y,))
 
 

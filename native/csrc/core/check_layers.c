@@ -21,6 +21,12 @@ static int check_bias(const wh_subject *s, uint32_t channels)
     return WH_OK;
 }
 
+/* 31 bits of which a float32 has room for the first 24. */
+static int is_float_multiplier(int32_t multiplier)
+{
+    return (multiplier & 127) == 0;
+}
+
 /* Weights, bias, multipliers and shifts of an operator with `channels` outputs. */
 static int check_channels(const wh_subject *s, uint32_t channels)
 {
@@ -34,9 +40,13 @@ static int check_channels(const wh_subject *s, uint32_t channels)
     if (weights->zero_point != 0) {
         return WH_ERR_PARAM;
     }
+    if (s->node->rounding == WH_ROUNDING_F && s->output->dtype != WH_INT8) {
+        return WH_ERR_SHAPE;
+    }
     int32_t shift_max = s->node->rounding == WH_ROUNDING_W ? 7 : 30;
     for (uint32_t i = 0; i < channels; i++) {
-        if (wh_check_rescale(m[i], shift[i], shift_max) != WH_OK) {
+        if (wh_check_rescale(m[i], shift[i], shift_max) != WH_OK ||
+            (s->node->rounding == WH_ROUNDING_F && !is_float_multiplier(m[i]))) {
             return WH_ERR_PARAM;
         }
     }

@@ -5,7 +5,9 @@
 #include "node_checks.h"
 
 #define RULE_D (1u << WH_ROUNDING_D)
+#define RULE_F (1u << WH_ROUNDING_F)
 #define RULE_W (1u << WH_ROUNDING_W)
+#define RULE_ANY (RULE_D | RULE_F | RULE_W)
 
 /* `abi`: the first that has the operator. `roundings`: the rules that its kernels have. `is_index`:
  * the result is int32. */
@@ -15,9 +17,9 @@ typedef struct {
 } rule;
 
 static const rule rules[WH_OP_COUNT] = {
-    [WH_FULLY_CONNECTED] = {wh_check_fully_connected, 5, 5, 2, 1, RULE_D | RULE_W, 0},
-    [WH_CONV_2D] = {wh_check_conv_2d, 5, 5, 8, 1, RULE_D | RULE_W, 0},
-    [WH_DEPTHWISE_CONV_2D] = {wh_check_depthwise_conv_2d, 5, 5, 8, 1, RULE_D | RULE_W, 0},
+    [WH_FULLY_CONNECTED] = {wh_check_fully_connected, 5, 5, 2, 1, RULE_ANY, 0},
+    [WH_CONV_2D] = {wh_check_conv_2d, 5, 5, 8, 1, RULE_ANY, 0},
+    [WH_DEPTHWISE_CONV_2D] = {wh_check_depthwise_conv_2d, 5, 5, 8, 1, RULE_ANY, 0},
     [WH_AVERAGE_POOL_2D] = {wh_check_pool, 1, 1, 8, 1, RULE_D, 0},
     [WH_MAX_POOL_2D] = {wh_check_pool, 1, 1, 8, 1, RULE_D, 0},
     [WH_MEAN] = {wh_check_mean, 1, 1, 3, 1, RULE_D, 0},

@@ -38,6 +38,7 @@ static conv describe(const wh_call *call)
             .zero_y = y->zero_point,
             .act_min = call->node->params[WH_CONV_ACT_MIN],
             .act_max = call->node->params[WH_CONV_ACT_MAX],
+            .is_float = call->node->rounding == WH_ROUNDING_F,
         },
         .in_h = wh_dim(x, 1), .in_w = wh_dim(x, 2), .in_c = wh_dim(x, 3),
         .kernel_h = wh_dim(w, 1), .kernel_w = wh_dim(w, 2), .kernel_c = wh_dim(w, 3),

@@ -53,13 +53,15 @@ static inline void wh_dot_rows(const int8_t *x, const int8_t *w, int32_t count, 
 typedef struct {
     const int32_t *bias, *m, *s;
     int32_t zero_y, act_min, act_max;
+    int32_t is_float;  /* rule F, else D */
 } wh_channels;
 
 static inline int8_t wh_finish(const wh_channels *c, int32_t channel, int32_t sum)
 {
     int32_t acc = wh_wrapping_add(sum, c->bias[channel]);
-    return wh_to_int8(wh_rescale(acc, c->m[channel], c->s[channel]), c->zero_y, c->act_min,
-                      c->act_max);
+    int32_t value = c->is_float ? wh_rescale_float(acc, c->m[channel], c->s[channel])
+                                : wh_rescale(acc, c->m[channel], c->s[channel]);
+    return wh_to_int8(value, c->zero_y, c->act_min, c->act_max);
 }
 
 /* y[o] for every row o of w[channels, taps] against the same x[taps]. */

@@ -15,6 +15,7 @@ void wh_fully_connected(const wh_call *call)
         .zero_y = wh_result(call)->zero_point,
         .act_min = call->node->params[WH_FC_ACT_MIN],
         .act_max = call->node->params[WH_FC_ACT_MAX],
+        .is_float = call->node->rounding == WH_ROUNDING_F,
     };
     const int8_t *w = wh_operand_int8(call, WH_WEIGHTS);
     const int8_t *row = wh_operand_int8(call, WH_X);

@@ -1,4 +1,5 @@
-/* Rounding rule D: gemmlowp's double rounding, as TFLite Micro and CMSIS-NN compute it.
+/* The rounding rules. D is gemmlowp's double rounding, as TFLite Micro and CMSIS-NN compute it; W
+ * and F are described where they stand (docs/SPEC-program.md has them all).
  *
  * A multiplier is a 31-bit fraction; a positive shift goes left before, a negative one right after.
  * Right shifts of negative numbers are arithmetic, as on every compiler that we build with. */
@@ -62,6 +63,49 @@ static inline int64_t wh_rescale_wide(int64_t acc, int32_t m, int32_t shift)
     int64_t reduced = m < 0x7FFF0000 ? (m + (1 << 15)) >> 16 : 0x7FFF;
     int32_t right = 15 - shift;
     return (acc * reduced + ((int64_t)1 << (right - 1))) >> right;
+}
+
+/* round(v / 2^exponent), ties to even; exponent in [0, 63]. */
+static inline uint64_t wh_divide_to_even(uint64_t v, int32_t exponent)
+{
+    if (exponent == 0) {
+        return v;
+    }
+    uint64_t half = (uint64_t)1 << (exponent - 1);
+    uint64_t whole = v >> exponent;
+    uint64_t rest = v & (((uint64_t)1 << exponent) - 1);
+    return whole + (rest > half || (rest == half && (whole & 1) != 0));
+}
+
+/* The bits of v beyond the first 24: those that a float32 has no room for. */
+static inline int32_t wh_bits_beyond_float(uint64_t v)
+{
+    int32_t bits = 0;
+    while (v >> bits >= (uint64_t)1 << 24) {
+        bits++;
+    }
+    return bits;
+}
+
+/* Rule F: acc as float32, times the float32 m 2^(shift - 31), to the nearest integer, each step by
+ * ties to even; in integers. m in [0, 2^31) with at most 24 significant bits, shift in [-31, 30].
+ * Saturates at 2^30. */
+static inline int32_t wh_rescale_float(int32_t acc, int32_t m, int32_t shift)
+{
+    uint64_t magnitude = acc < 0 ? 0u - (uint64_t)(int64_t)acc : (uint64_t)acc;
+    int32_t dropped = wh_bits_beyond_float(magnitude);
+    int32_t exponent = shift - 31 + 7 + dropped;
+    uint64_t product = wh_divide_to_even(magnitude, dropped) * (uint64_t)(m >> 7);
+    dropped = wh_bits_beyond_float(product);
+    exponent += dropped;
+    product = wh_divide_to_even(product, dropped);
+    if (exponent >= 0) {
+        product = exponent > 30 && product != 0 ? (uint64_t)1 << 30 : product << exponent;
+    } else {
+        product = exponent < -63 ? 0 : wh_divide_to_even(product, -exponent);
+    }
+    int32_t bounded = product > (uint64_t)1 << 30 ? 1 << 30 : (int32_t)product;
+    return acc < 0 ? -bounded : bounded;
 }
 
 /* Accumulators wrap at 32 bits, whatever the bias is. */

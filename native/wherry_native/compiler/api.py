@@ -27,6 +27,7 @@ from wherry_native.compiler.tflite_reader import read_tflite, says_tflite
 from wherry_native.program import (
     Piece,
     ProgramFormatError,
+    Rounding,
     Tensor,
     read_pieces,
     write_program,
@@ -64,13 +65,15 @@ def compile_model(
     calibration: Path | str | None = None,
     name: str | None = None,
     quantizing: Quantizing | None = None,
+    rounding: Rounding = Rounding.D,
 ) -> CompiledModel:
     """The program of a TFLite int8, ONNX QDQ or float ONNX file.
 
     `calibration` is a .npy array (first axis the sample) or a .npz with one array per input; a
     float model needs it, for an int8 or QDQ model it only feeds the report. `name` is the
     program's name, by default the file's without suffix. `quantizing` is for what the file leaves
-    in float. The same files give the same bytes. Raises CompileError when they cannot be compiled,
+    in float. `rounding` is the rule of int8 layers: D, or F to give what XNNPACK gives.
+    The same files give the same bytes. Raises CompileError when they cannot be compiled,
     OSError when they cannot be read.
     """
     path = Path(path)
@@ -82,20 +85,24 @@ def compile_model(
             raise CompileError(
                 f"{name} is int8 already: nothing is left to quantize in another way"
             )
-        return _compile_tflite(data, name, samples)
+        return _compile_tflite(data, name, samples, rounding)
     graph = folded(read_onnx(data, name, path.parent))
-    return _compile_onnx(graph, samples, quantizing or Quantizing())
+    return _compile_onnx(graph, samples, quantizing or Quantizing(), rounding)
 
 
-def _compile_tflite(data: bytes, name: str, calibration: Path | None) -> CompiledModel:
+def _compile_tflite(
+    data: bytes, name: str, calibration: Path | None, rounding: Rounding
+) -> CompiledModel:
     graph = without_shell(read_tflite(data, name))
-    model = _finished(graph, "TFLite int8")
+    model = _finished(graph, "TFLite int8", rounding)
     if calibration is None:
         return model
     return _measured(model, dequantized(graph), graph, read_samples(calibration, graph))
 
 
-def _compile_onnx(graph: Graph, calibration: Path | None, how: Quantizing) -> CompiledModel:
+def _compile_onnx(
+    graph: Graph, calibration: Path | None, how: Quantizing, rounding: Rounding
+) -> CompiledModel:
     source = "ONNX QDQ" if is_prescribed(graph) else "ONNX float"
     if is_prescribed(graph) and (how.is_equalized or how.is_bias_corrected):
         raise CompileError(
@@ -108,7 +115,7 @@ def _compile_onnx(graph: Graph, calibration: Path | None, how: Quantizing) -> Co
                 f"{graph.name} is a float model: calibration samples are needed to quantize it, "
                 "give a .npy or .npz file with representative inputs"
             )
-        return _finished(quantized(graph, {}), source)
+        return _finished(quantized(graph, {}), source, rounding)
     samples = read_samples(calibration, graph)
     if how.is_equalized:
         graph = equalized(graph, samples)
@@ -118,7 +125,7 @@ def _compile_onnx(graph: Graph, calibration: Path | None, how: Quantizing) -> Co
         int8_graph = bias_corrected(graph, int8_graph, samples)
     notes = (*int8_graph.notes, *coarse_inputs(int8_graph, samples))
     int8_graph = replace(int8_graph, notes=notes)
-    model = _measured(_finished(int8_graph, source), graph, int8_graph, samples)
+    model = _measured(_finished(int8_graph, source, rounding), graph, int8_graph, samples)
     return _advised(model, costs(graph, int8_graph, samples))
 
 
@@ -142,9 +149,9 @@ def _measured(
     )
 
 
-def _finished(graph: Graph, source: str) -> CompiledModel:
+def _finished(graph: Graph, source: str, rounding: Rounding) -> CompiledModel:
     """The compiled model of an int8 graph."""
-    program = plan(lower(graph))
+    program = plan(lower(graph, rounding))
     try:
         image = write_program(program)
         pieces = read_pieces(image)

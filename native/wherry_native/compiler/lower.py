@@ -38,13 +38,14 @@ _DTYPES: Final = {
 _TABLES: Final = {Op.LOGISTIC: logistic_table, Op.TANH: tanh_table}
 
 
-def lower(graph: Graph) -> ProgramDescription:
-    """The program without arena offsets. Raises CompileError with every problem found."""
+def lower(graph: Graph, layers: Rounding = Rounding.D) -> ProgramDescription:
+    """The program without arena offsets; int8 layers round by `layers`, D or F. Raises CompileError
+    with every problem found."""
     problems = _use_problems(graph) + shape_problems(graph)
     problems = problems or int8_problems(graph)
     if problems:
         raise CompileError(problems)
-    return _Lowering(graph).program()
+    return _Lowering(graph, layers).program()
 
 
 def node_macs(graph: Graph, node: Node) -> int:
@@ -88,8 +89,9 @@ def _use_problems(graph: Graph) -> list[str]:
 class _Lowering:
     """Collects tensors and nodes of the program while it walks the graph once."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, layers: Rounding) -> None:
         self.graph = graph
+        self.layers = layers
         self.tensors: list[ProgramTensor] = []
         self.nodes: list[ProgramNode] = []
         self.index: dict[str, int] = {}
@@ -112,7 +114,8 @@ class _Lowering:
     def _add_node(self, node: Node) -> None:
         piece = f"layer{self.layer_count}"
         operands = [self._operand(name, piece) for name in node.inputs]
-        for suffix, data in _extra_constants(self.graph, node):
+        rounding = _rounding(self.graph, node, self.layers)
+        for suffix, data in _extra_constants(self.graph, node, rounding):
             operands.append(self._add_constant(f"{node.name}/{suffix}", data, piece))
         for name, data in _shared_constants(self.graph, node):
             if name not in self.index:
@@ -122,7 +125,6 @@ class _Lowering:
             self.layer_count += 1
         output = self._add_activation(self.graph.tensors[node.output])
         params = _PARAMETERS[node.op](self.graph, node)
-        rounding = _rounding(self.graph, node)
         self.nodes.append(
             ProgramNode(node.op, node.name, tuple(operands), output, params, rounding)
         )
@@ -175,7 +177,7 @@ def _quantization(tensor: Tensor) -> Quantization:
     return tensor.quantization
 
 
-def _extra_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
+def _extra_constants(graph: Graph, node: Node, rounding: Rounding) -> list[tuple[str, Array]]:
     """Constants that the file does not have: absent bias, multipliers and shifts, tables."""
     if node.op in _TABLES and not _is_wide(graph, node):
         x = _quantization(graph.tensors[node.inputs[0]])
@@ -185,11 +187,11 @@ def _extra_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:
         return [("table", _looked_up(graph, node))]
     if node.op not in WEIGHTED:
         return []
-    pairs = np.array(_weight_multipliers(graph, node), np.int32)
+    pairs = np.array(_weight_multipliers(graph, node, rounding), np.int32)
     extra = [("multipliers", pairs[:, 0]), ("shifts", pairs[:, 1])]
     if len(node.inputs) == 3:
         return extra
-    dtype = np.int64 if _rounding(graph, node) is Rounding.W else np.int32
+    dtype = np.int64 if rounding is Rounding.W else np.int32
     return [("bias", np.zeros(len(pairs), dtype)), *extra]
 
 
@@ -218,20 +220,25 @@ def _is_wide(graph: Graph, node: Node) -> bool:
     return graph.tensors[node.output].dtype == "int16"
 
 
-def _rounding(graph: Graph, node: Node) -> Rounding:
+def _rounding(graph: Graph, node: Node, layers: Rounding) -> Rounding:
     """W where TFLite accumulates in 64 bits: layers of 16-bit activations, unless their bias has
     32 bits; its CONV_2D without any bias accumulates in 32 as well."""
-    if node.op not in WEIGHTED or not _is_wide(graph, node):
+    if node.op not in WEIGHTED:
         return Rounding.D
+    if not _is_wide(graph, node):
+        return Rounding.D if node.op is Op.TRANSPOSE_CONV else layers
     if len(node.inputs) == 3:
         return Rounding.D if graph.tensors[node.inputs[2]].dtype == "int32" else Rounding.W
     return Rounding.D if node.op is Op.CONV_2D else Rounding.W
 
 
-def _weight_multipliers(graph: Graph, node: Node) -> list[tuple[int, int]]:
+def _weight_multipliers(graph: Graph, node: Node, rounding: Rounding) -> list[tuple[int, int]]:
     x, weights, y = (_quantization(graph.tensors[name]) for name in (*node.inputs[:2], node.output))
     channels = graph.tensors[node.output].shape[-1]
     try:
+        if rounding is Rounding.F:
+            scales = weights.scales if len(weights.scales) > 1 else weights.scales * channels
+            return requantize.float_multipliers(x.scale, scales, y.scale)
         if len(weights.scales) > 1 or node.op is not Op.FULLY_CONNECTED:
             scales = weights.scales if len(weights.scales) > 1 else weights.scales * channels
             return requantize.channel_multipliers(x.scale, scales, y.scale)

@@ -85,6 +85,15 @@ def channel_multipliers(
     ]
 
 
+def float_multipliers(
+    input_scale: float, weight_scales: tuple[float, ...], output_scale: float
+) -> list[tuple[int, int]]:
+    """For rule F: the scales as XNNPACK computes them, all in float32. Their 24 bits fit a
+    multiplier exactly."""
+    x, y = np.float32(input_scale), np.float32(output_scale)
+    return [quantize_multiplier(float(x * np.float32(w) / y)) for w in weight_scales]
+
+
 def tensor_multiplier(
     input_scale: float, weight_scale: float, output_scale: float
 ) -> tuple[int, int]:

@@ -91,7 +91,7 @@ typedef enum { WH_ARENA = 1, WH_CONSTANT = 2, WH_STATE = 3 } wh_tensor_kind;
 
 /* How an accumulator becomes an output. ABI 1 has only D.
  * D: gemmlowp double rounding of a 32-bit accumulator.
- * F: float32 scale, half to even; the scale is m 2^(s-31), so m has at most 24 significant bits.
+ * F: float32 scale, half to even; the scale is m 2^(s-31), so the last 7 bits of m are 0.
  * W: one rounding of a 64-bit accumulator with a 16-bit multiplier: layers of 16-bit activations
  *    with a 64-bit bias, as TFLite computes them. */
 typedef enum { WH_ROUNDING_D = 1, WH_ROUNDING_F = 2, WH_ROUNDING_W = 3 } wh_rounding;

@@ -43,6 +43,16 @@ static int is_plain(const wh_block_source *s, int32_t o)
     return scaled + ((int64_t)1 << (-shift - 1)) <= INT32_MAX;
 }
 
+/* multiplier 2^(shift - 31), exact where the multiplier has 24 bits; that is for rule F alone. */
+static float scale_of(int32_t multiplier, int32_t shift)
+{
+    float scale = (float)multiplier;
+    for (int32_t i = shift - 31; i < 0; i++) {
+        scale /= 2;
+    }
+    return scale;
+}
+
 static void fill_channel(const wh_block_source *s, int32_t o, wh_block *b, int at)
 {
     int32_t shift = shift_of(s, o);
@@ -52,6 +62,7 @@ static void fill_channel(const wh_block_source *s, int32_t o, wh_block *b, int a
     b->multiplier[at] = vector(s, WH_MULTIPLIER)[o];
     b->left[at] = shift > 0 ? shift : 0;
     b->right[at] = right;
+    b->scale[at] = scale_of(b->multiplier[at], vector(s, WH_SHIFT)[o]);
     b->mask[at] = (int32_t)(((uint32_t)1 << right) - 1);
     int64_t *addends = at % 2 == 0 ? b->even_addend : b->odd_addend;
     addends[at / 2] = ((int64_t)1 << 30) + (half << 31);
@@ -65,6 +76,9 @@ wh_finishing wh_prepare_blocks(const wh_block_source *s, wh_block *blocks)
     int32_t way = WH_FINISH_PLAIN;
     for (int32_t o = 0; o < s->channels && way == WH_FINISH_PLAIN; o++) {
         way = is_plain(s, o) ? WH_FINISH_PLAIN : WH_FINISH_GENERAL;
+    }
+    if (s->node->rounding == WH_ROUNDING_F) {
+        way = WH_FINISH_FLOAT;
     }
     memset(blocks, 0, (size_t)wh_block_count(s->lanes, s->per_group) * sizeof *blocks);
     int64_t blocks_per_group = ((int64_t)s->per_group + WH_BLOCK - 1) / WH_BLOCK;
@@ -91,8 +105,18 @@ WH_INLINE __m256i multiply_high(__m256i acc, const wh_block *b, int at, __m256i 
     return _mm256_blend_epi32(even, odd, 0xAA);
 }
 
+/* Out of range upwards would become INT32_MIN, out of range downwards does rightly. */
+WH_INLINE __m256i rescale_float(__m256i acc, const wh_block *b, int at)
+{
+    __m256 value = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(b->scale + at));
+    return _mm256_cvtps_epi32(_mm256_min_ps(value, _mm256_set1_ps((float)INT16_MAX)));
+}
+
 WH_INLINE __m256i rescale(__m256i acc, const wh_block *b, int at, int way)
 {
+    if (way == WH_FINISH_FLOAT) {
+        return rescale_float(acc, b, at);
+    }
     __m256i right = wh_load_256(b->right + at);
     if (way == WH_FINISH_PLAIN) {
         __m256i v = multiply_high(acc, b, at, wh_load_256(b->even_addend + at / 2),
@@ -171,6 +195,8 @@ void wh_finish_rows_avx2(const wh_finishing *f, const wh_block *b, const __m256i
 {
     if (f->way == WH_FINISH_PLAIN) {
         finish_rows(f, b, sums, pixels, y, step, count, WH_FINISH_PLAIN);
+    } else if (f->way == WH_FINISH_FLOAT) {
+        finish_rows(f, b, sums, pixels, y, step, count, WH_FINISH_FLOAT);
     } else {
         finish_rows(f, b, sums, pixels, y, step, count, WH_FINISH_GENERAL);
     }

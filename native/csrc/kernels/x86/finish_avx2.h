@@ -1,10 +1,13 @@
-/* From 32-bit sums to outputs, 16 channels at a time: rounding rule D, zero point, activation.
+/* From 32-bit sums to outputs, 16 channels at a time: rounding rule D or F, zero point, activation.
  *
  * Rule D in vectors: v = (acc m + 2^30) >> 31 by 64-bit products of the even and of the odd
  * lanes, then y = (v + half - (v < 0)) >> right. Where every shift is to the right and nothing
  * can overflow (prepare proves that from the weights), half is added to the product, as half
  * 2^31, and acc < 0 stands for v < 0: they differ only where v = 0, and then y = 0 by both.
- * Otherwise y comes by gemmlowp's remainder and threshold, which cannot overflow. */
+ * Otherwise y comes by gemmlowp's remainder and threshold, which cannot overflow.
+ *
+ * Rule F is what the instructions compute as long as the thread's rounding mode is the default one,
+ * to nearest, as XNNPACK too takes for granted. */
 
 #ifndef WHERRY_KERNELS_FINISH_AVX2_H
 #define WHERRY_KERNELS_FINISH_AVX2_H
@@ -15,7 +18,7 @@
 
 #define WH_BLOCK 16  /* channels */
 
-typedef enum { WH_FINISH_PLAIN = 0, WH_FINISH_GENERAL = 1 } wh_finish_way;
+typedef enum { WH_FINISH_PLAIN = 0, WH_FINISH_GENERAL = 1, WH_FINISH_FLOAT = 2 } wh_finish_way;
 
 /* Of one block; channels beyond the last one are zero. */
 typedef struct {
@@ -27,6 +30,7 @@ typedef struct {
     int32_t mask[WH_BLOCK];            /* 2^right - 1 */
     int64_t even_addend[WH_BLOCK / 2]; /* 2^30 + half 2^31, of channels 0, 2, … */
     int64_t odd_addend[WH_BLOCK / 2];  /* … and 1, 3, … */
+    float scale[WH_BLOCK];             /* of rule F */
 } wh_block;
 
 /* Of a node. */
