@@ -3,6 +3,8 @@
 from typing import Any
 
 from wherry_controller.core.permissions import Role
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome
 
 from tests.doors.quay import DIRECT, Quay
 from tests.doors.test_assurance import label, others_off
@@ -76,6 +78,20 @@ def test_all_who_join_in_a_minute_share_one_rollout(quay: Quay) -> None:
     assert (made["reason"], made["details"]["units"]) == ("3 units joined group labs", 3)
     quay.be_quiet(200.0)
     assert len(brought(quay)) == 1
+
+
+def test_one_that_fails_does_not_take_the_version_from_those_who_joined_with_it(quay: Quay) -> None:
+    labs(quay, "a")
+    quay.rest("POST", "/rollouts", order("group:labs", **DIRECT))
+    quay.go(3)
+    quay.enroll("b", "c", "d", labels={"env": "staging"})
+    quay.devices["c"].verdict, quay.devices["c"].verdict_code = Outcome.REJECTED, Code.STORAGE
+    quay.be_quiet(70.0)
+    quay.go(5)
+    assert on(quay, "1.1.0") == {"a", "b", "d"}
+    newest = quay.rest("GET", "/rollouts")[0]
+    assert (newest["state"], newest["is_winding_down"]) == ("succeeded", False)
+    assert list(quay.rollout(newest)["failed"]) == ["c/self"]
 
 
 def test_what_an_environment_demands_of_a_device_holds_for_who_joins(quay: Quay) -> None:

@@ -4,7 +4,8 @@ Rules:
 1. Once a minute dynamic groups are asked who has joined. To a unit that has, what the group runs
    is owed; so it is to one that joined while a rollout went on, when that has succeeded.
 2. All to whom the same is owed get it by one ordinary rollout, audited, under the trial of the
-   rollout that brought it to the group (the source), a few devices at a time.
+   rollout that brought it to the group (the source), a few devices at a time. One that fails takes
+   it from nobody else; the test of failed updates still stops a version that fails there.
 3. The source has answered for how the version spreads; what its admin let pass is let pass here
    too. Everything else that an environment demands is demanded of these units.
 4. A unit that cannot be given it is named in a notice, once, and stays owed. Where some together
@@ -92,6 +93,7 @@ def _obstacles(
     for name in units:
         unit = devices.find_unit(org.db, *devices.split_id(name))
         if unit is None:
+            yield name, None
             continue
         served = devices.find_model(org.db, unit.connection, unit.unit, source.model)
         holder = next((one for one in rivals if _holds(one, name)), None)
@@ -125,6 +127,7 @@ def _roll_out(
     plan = {
         "trial": dataclasses.asdict(source.plan.trial),
         "parallel_max": PARALLEL_MAX,
+        "max_failed": len(owed),  # the group runs it: one bad device is no bad version
         "on_call": source.plan.on_call,
     }
     order = deploying.Order(
@@ -132,12 +135,12 @@ def _roll_out(
         f"{_units(owed)} joined group {row.name}", is_started=True, acknowledges_notes=True,
         papers=Papers(forced=forced),
     )  # fmt: skip
-    rollouts.keep(org, now_s)  # so that a refusal takes back no more than this
+    before = set(org.rollouts)
     try:
-        with org.db.atomic():
+        with org.db.atomic():  # a refusal takes back no more than this
             deploying.create(org, order, SYSTEM, now_s)
     except WherryError as error:
-        rollouts.forget(org)
+        rollouts.forget_new(org, before)
         _refused(org, source, owed, str(error), row, now_s)
     else:
         groups.settle(org.db, row.name, source.model, [one.unit for one in owed])

@@ -12,7 +12,7 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from enum import IntEnum
 from typing import TypeVar
 
@@ -130,6 +130,14 @@ def forget(org: Organization) -> None:
     org.rollouts.clear()
     org.dirty.clear()
     org.open_ids = org.winding_ids = None
+
+
+def forget_new(org: Organization, before: Container[str]) -> None:
+    """One that was being made was refused, and touched no other: drop it alone."""
+    for rollout_id in [one for one in org.rollouts if one not in before]:
+        del org.rollouts[rollout_id]
+        org.dirty.discard(rollout_id)
+    org.open_ids = None
 
 
 def observe(org: Organization, changed: Iterable[UnitModel], now_s: float) -> None:

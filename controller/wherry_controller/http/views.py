@@ -185,7 +185,10 @@ def fit(row: Fit) -> dict[str, Any]:
 
 
 def rollouts(db: Database, limit: int) -> list[dict[str, Any]]:
-    return [plain(row) | {"is_open": bool(row.is_open)} for row in kept.everyone(db, limit)]
+    return [
+        plain(row) | {"is_open": bool(row.is_open), "is_winding_down": bool(row.is_winding_down)}
+        for row in kept.everyone(db, limit)
+    ]
 
 
 def rollout(db: Database, rollout_id: str, now_s: float) -> dict[str, Any]:
