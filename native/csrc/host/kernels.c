@@ -39,6 +39,12 @@ static int has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") != 0;
 }
+
+static int has_avx512vnni(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
 /* The fastest first. */
@@ -48,6 +54,7 @@ static const candidate candidates[] = {
     {wh_neon_kernels, always},
 #endif
 #if defined(WITH_X86)
+    {wh_avx512vnni_kernels, has_avx512vnni},
     {wh_avx2_kernels, has_avx2},
 #endif
     {wh_portable_kernels, always},

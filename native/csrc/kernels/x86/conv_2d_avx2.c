@@ -1,101 +1,31 @@
-/* CONV_2D and FULLY_CONNECTED of several rows, as products of matrices without im2col.
- *
- * The input is widened to 16 bits in scratch, centred and padded, so that every tap of every output
- * lies at the same distance from where its window begins. A window is a few *runs* of consecutive
- * elements: one per row of the filter, or one per tap where taps are dilated or channels grouped.
- * A tile is up to 6 outputs times 16 channels; vpmaddwd takes the elements of a run in pairs.
- * Weights lie in the order in which tiles read them: block of 16 channels, run, pair, channel.
- * A run of odd length is ended by a weight of 0. */
+/* CONV_2D and FULLY_CONNECTED of several rows (conv_plan.h), by vpmaddwd: the input is widened
+ * to 16 bits and centred, so that padding is 0. A tile is up to 6 outputs times 16 channels. */
 
 #if defined(__x86_64__)
 
-#include <string.h>
-
-#include "finish_avx2.h"
+#include "conv_plan.h"
 #include "kernels_avx2.h"
 
-#include "../padded.h"
+#include <string.h>
 
 #define TILE 6
 
-typedef struct {
-    wh_padded image;
-    wh_finishing finishing;
-    int32_t batches;
-    int32_t zero_x;
-    int32_t out_c, per_group, group_c;   /* outputs; of them and of input channels in a group */
-    int32_t blocks_per_group;
-    int32_t run_count, run_pairs, runs_per_row;
-    intptr_t row_stride;                 /* elements of a padded row */
-    size_t blocks_at, weights_at, runs_at;  /* in prepared memory, bytes */
-} plan;
+typedef wh_conv_plan plan;
 
-/* FULLY_CONNECTED is a convolution of one tap on one row. */
-static wh_padded image_of(const wh_program *program, const wh_node *node)
-{
-    if (node->op == WH_CONV_2D) {
-        return wh_padded_of(program, node);
-    }
-    const wh_tensor *x = wh_operand_of(program, node, WH_X);
-    int32_t depth = wh_dim(wh_operand_of(program, node, WH_WEIGHTS), 1);
-    int32_t rows = (int32_t)x->size / depth;
-    return (wh_padded){
-        .in_h = 1, .in_w = rows, .in_c = depth, .out_h = 1, .out_w = rows,
-        .kernel_h = 1, .kernel_w = 1, .dilation_h = 1, .dilation_w = 1,
-        .rows = 1, .columns = rows, .step_h = 1, .step_w = 1, .stride_h = 1, .stride_w = 1,
-    };
-}
-
-static plan describe(const wh_program *program, const wh_node *node)
-{
-    const wh_tensor *x = wh_operand_of(program, node, WH_X);
-    const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
-    plan p = {.image = image_of(program, node), .zero_x = x->zero_point};
-    p.batches = node->op == WH_CONV_2D ? wh_dim(x, 0) : 1;
-    p.out_c = wh_dim(w, 0);
-    p.group_c = node->op == WH_CONV_2D ? wh_dim(w, 3) : p.image.in_c;
-    p.per_group = p.out_c / (p.image.in_c / p.group_c);
-    p.blocks_per_group = (p.per_group - 1) / WH_BLOCK + 1;
-    int is_joined = p.group_c == p.image.in_c && p.image.dilation_w == 1;
-    p.runs_per_row = is_joined ? 1 : p.image.kernel_w;
-    p.run_count = p.image.kernel_h * p.runs_per_row;
-    p.run_pairs = (p.group_c * (is_joined ? p.image.kernel_w : 1) + 1) / 2;
-    p.row_stride = (intptr_t)p.image.columns * p.image.in_c;
-    int64_t blocks = wh_block_count(p.out_c, p.per_group);
-    p.blocks_at = (sizeof p + 63) / 64 * 64;
-    p.weights_at = p.blocks_at + (size_t)blocks * sizeof(wh_block);
-    p.runs_at = p.weights_at + (size_t)blocks * (size_t)p.run_count * (size_t)p.run_pairs *
-                                   WH_BLOCK * 2 * sizeof(int16_t);
-    return p;
-}
+#define STEP 2  /* elements of a run that vpmaddwd takes at once */
 
 int wh_conv_2d_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
-    wh_padded image = image_of(program, node);
-    if (!wh_is_modest(program, node, image.rows, image.columns, (int64_t)image.in_c * 2)) {
-        return 0;
-    }
-    plan p = describe(program, node);
-    needs->prepared = p.runs_at + (size_t)p.run_count * sizeof(int32_t);
-    needs->scratch = (size_t)image.rows * (size_t)p.row_stride * sizeof(int16_t) + 64;
-    return 1;
-}
-
-/* Channel o's weight of a run's i-th element; 0 beyond the run. */
-static int16_t weight(const plan *p, const int8_t *w, int32_t o, int32_t run, int32_t i)
-{
-    int32_t length = p->runs_per_row == 1 ? p->group_c * p->image.kernel_w : p->group_c;
-    intptr_t taps = (intptr_t)p->image.kernel_h * p->image.kernel_w * p->group_c;
-    return i < length ? w[o * taps + (intptr_t)run * length + i] : 0;
+    return wh_conv_needs(program, node, STEP, sizeof(int16_t), needs);
 }
 
 static void pack_block(const plan *p, const int8_t *w, int32_t first, int32_t count, int16_t *to)
 {
     for (int32_t run = 0; run < p->run_count; run++) {
-        for (int32_t pair = 0; pair < p->run_pairs; pair++) {
+        for (int32_t pair = 0; pair < p->run_steps; pair++) {
             for (int32_t i = 0; i < WH_BLOCK; i++) {
-                *to++ = i < count ? weight(p, w, first + i, run, 2 * pair) : 0;
-                *to++ = i < count ? weight(p, w, first + i, run, 2 * pair + 1) : 0;
+                *to++ = i < count ? wh_conv_weight(p, w, first + i, run, 2 * pair) : 0;
+                *to++ = i < count ? wh_conv_weight(p, w, first + i, run, 2 * pair + 1) : 0;
             }
         }
     }
@@ -103,7 +33,7 @@ static void pack_block(const plan *p, const int8_t *w, int32_t first, int32_t co
 
 static void pack_weights(const plan *p, const int8_t *w, int16_t *to)
 {
-    intptr_t block_size = (intptr_t)p->run_count * p->run_pairs * WH_BLOCK * 2;
+    intptr_t block_size = (intptr_t)p->run_count * p->run_steps * WH_BLOCK * STEP;
     for (int32_t group = 0; group < p->out_c; group += p->per_group) {
         for (int32_t first = 0; first < p->per_group; first += WH_BLOCK, to += block_size) {
             int32_t rest = p->per_group - first;
@@ -114,20 +44,10 @@ static void pack_weights(const plan *p, const int8_t *w, int16_t *to)
 
 void wh_conv_2d_prepare_avx2(const wh_program *program, const wh_node *node, void *prepared)
 {
-    plan p = describe(program, node);
     uint8_t *memory = prepared;
-    int64_t taps = (int64_t)p.image.kernel_h * p.image.kernel_w * p.group_c;
-    wh_block_source source = {program, node, p.out_c, p.out_c, p.per_group, taps, taps, 1};
-    p.finishing = wh_prepare_blocks(&source, (void *)(memory + p.blocks_at));
+    plan p = wh_conv_prepare(program, node, STEP, sizeof(int16_t), memory);
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
     pack_weights(&p, (const int8_t *)program->image + w->offset, (void *)(memory + p.weights_at));
-    int32_t *runs = (void *)(memory + p.runs_at);
-    for (int32_t run = 0; run < p.run_count; run++) {
-        int32_t ky = run / p.runs_per_row;
-        int32_t kx = run % p.runs_per_row;
-        runs[run] = (int32_t)(ky * p.image.dilation_h * p.row_stride +
-                              (intptr_t)kx * p.image.dilation_w * p.image.in_c);
-    }
     memcpy(prepared, &p, sizeof p);
 }
 
@@ -155,22 +75,6 @@ static void widen_row(const plan *p, const int8_t *x, int32_t row, int16_t *to)
     memset(to + end * depth, 0, (size_t)((image->columns - end) * depth) * sizeof *to);
 }
 
-/* One output after another, in the order in which they lie. */
-typedef struct {
-    const int16_t *x;
-    int32_t column;
-} cursor;
-
-WH_INLINE void step(const plan *p, cursor *at)
-{
-    at->x += p->image.stride_w * p->image.in_c;
-    if (++at->column == p->image.out_w) {
-        at->column = 0;
-        at->x += p->image.stride_h * p->row_stride -
-                 (intptr_t)p->image.out_w * p->image.stride_w * p->image.in_c;
-    }
-}
-
 typedef struct {
     const plan *plan;
     const int32_t *runs;
@@ -189,7 +93,7 @@ WH_INLINE void tile(const column_of_tiles *c, const int16_t *const *x, int8_t *y
         acc[i][1] = wh_load_256(c->block->bias + 8);
     }
     const int16_t *w = c->weights;
-    intptr_t length = 2 * (intptr_t)c->plan->run_pairs;
+    intptr_t length = STEP * (intptr_t)c->plan->run_steps;
     for (int32_t run = 0; run < c->plan->run_count; run++) {
         intptr_t end = c->runs[run] + length;
         for (intptr_t at = c->runs[run]; at < end; at += 2, w += 2 * WH_BLOCK) {
@@ -240,15 +144,15 @@ static void run_column(const column_of_tiles *c, const int16_t *x, int8_t *y)
     const plan *p = c->plan;
     tile_function run = c->channels > 8 ? tile_2 : tile_1;
     intptr_t rest = (intptr_t)p->image.out_h * p->image.out_w;
-    cursor at = {x, 0};
+    wh_conv_cursor at = {0, 0};
     while (rest > 0) {
         /* 7 to 9 are two of about the same size: small tiles are slow ones. */
         int32_t pixels = rest >= 10 || rest == 6 ? TILE : rest > TILE ? (int32_t)(rest + 1) / 2
                                                                       : (int32_t)rest;
         const int16_t *pointers[TILE];
         for (int32_t i = 0; i < pixels; i++) {
-            pointers[i] = at.x;
-            step(p, &at);
+            pointers[i] = x + at.element;
+            wh_conv_advance(p, &at);
         }
         run(c, pointers, y, pixels);
         y += (intptr_t)pixels * p->out_c;
@@ -258,7 +162,7 @@ static void run_column(const column_of_tiles *c, const int16_t *x, int8_t *y)
 
 static void run_image(const plan *p, const uint8_t *prepared, const int16_t *x, int8_t *y)
 {
-    intptr_t block_size = (intptr_t)p->run_count * p->run_pairs * WH_BLOCK * 2;
+    intptr_t block_size = (intptr_t)p->run_count * p->run_steps * WH_BLOCK * STEP;
     column_of_tiles c = {
         .plan = p,
         .runs = (const void *)(prepared + p->runs_at),

@@ -216,4 +216,6 @@ void wh_dense_bytes_avx2(const wh_call *call)
     }
 }
 
+#include "avx2_end.h"
+
 #endif

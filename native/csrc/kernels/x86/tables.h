@@ -6,5 +6,6 @@
 struct wh_kernels;
 
 const struct wh_kernels *wh_avx2_kernels(void);
+const struct wh_kernels *wh_avx512vnni_kernels(void);
 
 #endif

@@ -1,0 +1,232 @@
+/* CONV_2D and FULLY_CONNECTED (conv_plan.h) by vpdpbusd, which takes four bytes at once,
+ * exactly: the input unsigned, offset by 128, so that padding is zero_x + 128. The offset is
+ * taken back in the bias: sum (x - zero) w = sum (x + 128) w - (128 + zero) sum w. A tile is up
+ * to 6 outputs times 64 channels. */
+
+#if defined(__x86_64__)
+
+#include "conv_plan.h"
+#include "kernels_vnni.h"
+
+#include <string.h>
+
+#include "avx512.h"
+
+#define TILE 6
+#define STEP 4
+#define BLOCKS 4 /* that a tile takes at once */
+
+typedef wh_conv_plan plan;
+
+int wh_conv_2d_needs_vnni(const wh_program *program, const wh_node *node, wh_needs *needs)
+{
+    return wh_conv_needs(program, node, STEP, sizeof(int8_t), needs);
+}
+
+static intptr_t block_size(const plan *p)
+{
+    return (intptr_t)p->run_count * p->run_steps * WH_BLOCK * STEP;
+}
+
+/* The weights of one block, and of each of its biases what the offset adds. */
+static void pack_block(const plan *p, const int8_t *w, int32_t first, int32_t count, wh_block *b,
+                       int8_t *to)
+{
+    for (int32_t run = 0; run < p->run_count; run++) {
+        for (int32_t step = 0; step < p->run_steps; step++) {
+            for (int32_t i = 0; i < WH_BLOCK * STEP; i++) {
+                int32_t o = i / STEP;
+                int8_t one = 0;
+                if (o < count) {
+                    one = wh_conv_weight(p, w, first + o, run, step * STEP + i % STEP);
+                    uint32_t excess = (uint32_t)(128 + p->zero_x) * (uint32_t)one;
+                    b->bias[o] = (int32_t)((uint32_t)b->bias[o] - excess);
+                }
+                *to++ = one;
+            }
+        }
+    }
+}
+
+void wh_conv_2d_prepare_vnni(const wh_program *program, const wh_node *node, void *prepared)
+{
+    uint8_t *memory = prepared;
+    plan p = wh_conv_prepare(program, node, STEP, sizeof(int8_t), memory);
+    const wh_tensor *weights = wh_operand_of(program, node, WH_WEIGHTS);
+    const int8_t *w = (const int8_t *)program->image + weights->offset;
+    wh_block *block = (void *)(memory + p.blocks_at);
+    int8_t *to = (void *)(memory + p.weights_at);
+    for (int32_t group = 0; group < p.out_c; group += p.per_group) {
+        for (int32_t first = 0; first < p.per_group; first += WH_BLOCK, block++) {
+            int32_t rest = p.per_group - first;
+            pack_block(&p, w, group + first, rest < WH_BLOCK ? rest : WH_BLOCK, block, to);
+            to += block_size(&p);
+        }
+    }
+    memcpy(prepared, &p, sizeof p);
+}
+
+/* --- running ------------------------------------------------------------------------------- */
+
+static void offset_row(const plan *p, const int8_t *x, int32_t row, uint8_t *to)
+{
+    const wh_padded *image = &p->image;
+    const int8_t *from = wh_row_in(image, x, row);
+    memset(to, p->zero_x + 128, (size_t)p->row_stride);
+    intptr_t depth = image->in_c;
+    int32_t end = wh_columns_end(image);
+    for (int32_t i = image->left; from != NULL && i < end; i++) {
+        const int8_t *column = from + (intptr_t)(i - image->left) * image->step_w * depth;
+        for (intptr_t c = 0; c < depth; c++) {
+            to[i * depth + c] = (uint8_t)(column[c] + 128);
+        }
+    }
+}
+
+typedef struct {
+    const plan *plan;
+    const int32_t *runs;
+    const int8_t *weights;
+    const wh_block *blocks;
+    intptr_t block_size;
+    int32_t channels;  /* of all the blocks of the tile */
+} column_of_tiles;
+
+WH_INLINE __m512i quad(const uint8_t *from)
+{
+    int32_t four;
+    __builtin_memcpy(&four, from, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+WH_INLINE void finish_block(const column_of_tiles *c, int32_t block, const __m512i *acc,
+                            int pixels, int8_t *y)
+{
+    __m256i sums[TILE][2];
+    for (int i = 0; i < pixels; i++) {
+        _mm512_storeu_si512((void *)sums[i], acc[i * BLOCKS + block]);
+    }
+    wh_finish_rows_avx2(&c->plan->finishing, c->blocks + block, (const __m256i(*)[2])sums, pixels,
+                        y + block * WH_BLOCK, c->plan->out_c, c->channels - block * WH_BLOCK);
+}
+
+WH_INLINE void tile(const column_of_tiles *c, const uint8_t *const *x, int8_t *y, int pixels,
+                    int blocks)
+{
+    __m512i acc[TILE * BLOCKS];
+#pragma GCC unroll 8
+    for (int i = 0; i < pixels; i++) {
+#pragma GCC unroll 8
+        for (int b = 0; b < blocks; b++) {
+            acc[i * BLOCKS + b] = _mm512_loadu_si512((const void *)c->blocks[b].bias);
+        }
+    }
+    const int8_t *w = c->weights;
+    intptr_t length = STEP * (intptr_t)c->plan->run_steps;
+    for (int32_t run = 0; run < c->plan->run_count; run++) {
+        intptr_t end = c->runs[run] + length;
+        for (intptr_t at = c->runs[run]; at < end; at += STEP, w += WH_BLOCK * STEP) {
+            __m512i weights[BLOCKS];
+#pragma GCC unroll 8
+            for (int b = 0; b < blocks; b++) {
+                weights[b] = _mm512_loadu_si512((const void *)(w + b * c->block_size));
+            }
+#pragma GCC unroll 8
+            for (int i = 0; i < pixels; i++) {
+                __m512i four = quad(x[i] + at);
+#pragma GCC unroll 8
+                for (int b = 0; b < blocks; b++) {
+                    acc[i * BLOCKS + b] =
+                        _mm512_dpbusd_epi32(acc[i * BLOCKS + b], four, weights[b]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int b = 0; b < blocks; b++) {
+        finish_block(c, b, acc, pixels, y);
+    }
+}
+
+#define TILES(blocks)                                                                          \
+    static void tile_##blocks(const column_of_tiles *c, const uint8_t *const *x, int8_t *y,    \
+                              int32_t pixels)                                                  \
+    {                                                                                          \
+        switch (pixels) {                                                                      \
+            case 6: tile(c, x, y, 6, blocks); break;                                           \
+            case 5: tile(c, x, y, 5, blocks); break;                                           \
+            case 4: tile(c, x, y, 4, blocks); break;                                           \
+            case 3: tile(c, x, y, 3, blocks); break;                                           \
+            case 2: tile(c, x, y, 2, blocks); break;                                           \
+            default: tile(c, x, y, 1, blocks); break;                                          \
+        }                                                                                      \
+    }
+
+TILES(1)
+TILES(2)
+TILES(4)
+
+typedef void (*tile_function)(const column_of_tiles *, const uint8_t *const *, int8_t *, int32_t);
+
+/* All outputs of so many blocks of channels. */
+static void run_column(const column_of_tiles *c, tile_function run, const uint8_t *x, int8_t *y)
+{
+    const plan *p = c->plan;
+    intptr_t rest = (intptr_t)p->image.out_h * p->image.out_w;
+    wh_conv_cursor at = {0, 0};
+    while (rest > 0) {
+        int32_t pixels = rest < TILE ? (int32_t)rest : TILE;
+        const uint8_t *pointers[TILE];
+        for (int32_t i = 0; i < pixels; i++) {
+            pointers[i] = x + at.element;
+            wh_conv_advance(p, &at);
+        }
+        run(c, pointers, y, pixels);
+        y += (intptr_t)pixels * p->out_c;
+        rest -= pixels;
+    }
+}
+
+static void run_image(const plan *p, const uint8_t *prepared, const uint8_t *x, int8_t *y)
+{
+    column_of_tiles c = {
+        .plan = p,
+        .runs = (const void *)(prepared + p->runs_at),
+        .weights = (const void *)(prepared + p->weights_at),
+        .blocks = (const void *)(prepared + p->blocks_at),
+        .block_size = block_size(p),
+    };
+    for (int32_t group = 0; group < p->out_c; group += p->per_group, x += p->group_c) {
+        int32_t first = 0;
+        while (first < p->per_group) {
+            int32_t rest = p->per_group - first;
+            int32_t left = (rest - 1) / WH_BLOCK + 1;
+            int32_t blocks = left >= BLOCKS ? BLOCKS : left >= 2 ? 2 : 1;
+            c.channels = rest < blocks * WH_BLOCK ? rest : blocks * WH_BLOCK;
+            run_column(&c, blocks == BLOCKS ? tile_4 : blocks == 2 ? tile_2 : tile_1, x,
+                       y + group + first);
+            c.weights += blocks * c.block_size;
+            c.blocks += blocks;
+            first += blocks * WH_BLOCK;
+        }
+    }
+}
+
+void wh_conv_2d_vnni(const wh_call *call)
+{
+    const plan *p = call->prepared;
+    const int8_t *x = wh_operand_int8(call, WH_X);
+    int8_t *y = wh_result_int8(call);
+    for (int32_t b = 0; b < p->batches; b++) {
+        for (int32_t row = 0; row < p->image.rows; row++) {
+            offset_row(p, x, row, call->scratch + row * p->row_stride);
+        }
+        run_image(p, call->prepared, call->scratch, y);
+        x += (intptr_t)p->image.in_h * p->image.in_w * p->image.in_c;
+        y += (intptr_t)p->image.out_h * p->image.out_w * p->out_c;
+    }
+}
+
+#include "avx2_end.h"
+
+#endif
