@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wherry_native.compiler import compile_model
+from wherry_native.program import DType
 
-from tests.engine import programs, programs_16
+from tests.engine import programs, programs_16, programs_abi2
 from tests.engine.build import CORE
 from tests.engine.operator_cases import DRAWS, cases
 
@@ -57,6 +58,7 @@ def write_corpus(folder: Path) -> int:
     """Valid programs: small ones by hand, small models of every operator. How many they are."""
     images = [programs.fully_connected(), programs.identity(), programs.counter()]
     images.extend((programs.every_operator(), programs_16.every_operator_16()))
+    images.extend(programs_abi2.every_operator_abi2(dtype) for dtype in (DType.INT8, DType.INT16))
     model = folder / "model.tflite"
     for case in (case for operator in DRAWS for case in cases(operator, MODELS_PER_OPERATOR)):
         model.write_bytes(case.model)

@@ -352,6 +352,14 @@ def test_shapes_that_would_lead_a_kernel_outside_its_tensors_are_refused(name: s
     assert refusal(image) == status
 
 
+@pytest.mark.parametrize("index", [-(2**31), -1, 3, 2**31 - 1])
+def test_an_index_of_an_input_leads_nowhere_but_into_the_tensor(index: int) -> None:
+    program = Program(_gather(0, (2, 4)))
+    rows = bytes(range(12))
+    nearest = rows[:4] if index < 0 else rows[8:]
+    assert program.run(rows + struct.pack("<2i", index, 1)) == nearest + rows[4:8]
+
+
 def test_every_operator_is_among_the_programs_that_are_corrupted_byte_by_byte() -> None:
     programs_of_all = (
         programs.every_operator(),

@@ -16,7 +16,7 @@ import numpy as np
 from wherry_native.compiler import compile_model
 from wherry_native.engine import Program
 
-from tests.engine import programs, programs_16
+from tests.engine import programs, programs_16, programs_abi2
 from tests.engine.operator_cases import DRAWS, cases
 
 REAL_MODELS = ("anomaly_detection", "keyword_spotting", "image_classification")
@@ -54,9 +54,14 @@ def of_operators(folder: Path, count: int) -> Iterator[Vectors]:
             yield _here(case.name, compile_model(path).image, samples)
 
 
-def with_states() -> Iterator[Vectors]:
+def by_hand() -> Iterator[Vectors]:
     source = random.Random(5)
-    for image in (programs.counter(), programs.every_operator(), programs_16.every_operator_16()):
+    for image in (
+        programs.counter(),
+        programs.every_operator(),
+        programs_16.every_operator_16(),
+        programs_abi2.every_operator_abi2(),
+    ):
         program = Program(image)
         size = sum(tensor.size_bytes for tensor in program.inputs)
         samples = tuple(source.randbytes(size) for _ in range(STATE_SAMPLES))
