@@ -51,8 +51,8 @@ def every_operator_16() -> bytes:
     for op, name in ((Op.LOGISTIC, "logistic"), (Op.TANH, "tanh")):
         operand, middle = middle, b.wide(name, (1, 2, 2, 4))
         b.node(op, name, (operand, sigmoid), middle, multiplier=24576, shift=4)
-    table = b.table("table", [64 * (i - 256) for i in range(513)])
-    b.node(Op.LOOKUP, "lookup", (middle, table), b.wide("lookup", (1, 2, 2, 4)))
+    exponentials = b.table("exponentials", [i * 60 for i in range(513)])
+    b.node(Op.LOOKUP, "lookup", (middle, exponentials), b.wide("lookup", (1, 2, 2, 4)))
     state = b.wide("state", (1, 2, 2, 4), Kind.STATE)
     wide_sum = {**sum_params(), "left_shift": 15, **ACT_16}
     for op, name, other in ((Op.ADD, "sum", largest), (Op.SUB, "difference", state)):
@@ -68,7 +68,6 @@ def every_operator_16() -> bytes:
     fc = b.wide("fc", (1, 3))
     w = b.int8("fc/weights", (3, 8), "fc")
     b.node(Op.FULLY_CONNECTED, "fc", (mean, w, *b.wide_channels("fc", 3)), fc, Rounding.W, **ACT_16)
-    exponentials = b.table("exponentials", [i * 60 for i in range(513)])
     reciprocals = b.table("reciprocals", [32767 - i * 30 for i in range(513)])
     y = b.wide("softmax", (1, 3))
     b.node(
