@@ -75,6 +75,14 @@ def _hard_swish(rng: Rng) -> Drawn:
     return one_operator("HARD_SWISH", [x], y, {}), every_level(rng, x)
 
 
+def _abs(rng: Rng) -> Drawn:
+    x = activation(rng, "x", (1, 256))
+    is_rescaled = bool(rng.integers(3))
+    y = activation(rng, "y", x.shape, float(x.scales[0] * rng.uniform(0.5, 1.5)))
+    same = Operand("y", x.shape, x.scales, y.zero_point)
+    return one_operator("ABS", [x], y if is_rescaled else same, {}), every_level(rng, x)
+
+
 def _rsqrt(rng: Rng) -> Drawn:
     """Of values from 0 on: TFLite refuses the others."""
     x = Operand("x", (1, 256), (drawn_scale(rng),), -128)
@@ -196,6 +204,7 @@ INT8_DRAWS: Final[dict[str, Draw]] = {
     "LEAKY_RELU": _leaky_relu,
     "PRELU": _prelu,
     "HARD_SWISH": _hard_swish,
+    "ABS": _abs,
     "RSQRT": _rsqrt,
     "TRANSPOSE_CONV": _transpose_conv,
     "TRANSPOSE": _transpose,

@@ -38,6 +38,7 @@ OPTIONS: Final = {
     "QUANTIZE": "QuantizeOptions",
     "DIV": "DivOptions",
     "LEAKY_RELU": "LeakyReluOptions",
+    "ABS": "AbsOptions",
     "HARD_SWISH": "HardSwishOptions",
     "TRANSPOSE_CONV": "TransposeConvOptions",
     "TRANSPOSE": "TransposeOptions",

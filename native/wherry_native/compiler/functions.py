@@ -2,7 +2,7 @@
 
 Rules, in order:
 1. Of int8 a table has every value: where TFLite Micro computes the function in integers
-   (HARD_SWISH, LEAKY_RELU, RSQRT), its very arithmetic; otherwise the nearest level.
+   (ABS, HARD_SWISH, LEAKY_RELU, RSQRT), its very arithmetic; otherwise the nearest level.
 2. Of int16 it has 513, between which the engine interpolates; `interpolation_error` says how far
    that is from the function.
 
@@ -97,6 +97,13 @@ def _rescale(value: int, real: float) -> int:
     return rounding_divide(product, max(-shift, 0))
 
 
+def _absolute(lookup: Lookup, x: int) -> int:
+    value = abs(x)
+    if lookup.x.scale != lookup.y.scale:
+        value = _rescale(value, lookup.x.scale / lookup.y.scale)
+    return lookup.y.zero_point + value
+
+
 def _leaky_relu(lookup: Lookup, x: int) -> int:
     slope = lookup.x.scale if x >= 0 else lookup.x.scale * lookup.alpha
     return lookup.y.zero_point + _rescale(x, slope / lookup.y.scale)
@@ -184,6 +191,7 @@ def _inverse_square_root(lookup: Lookup, x: int) -> int:
 
 
 _EXACT: Final[Mapping[str, Callable[[Lookup, int], int]]] = {
+    "ABS": _absolute,
     "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
     "RSQRT": _inverse_square_root,
