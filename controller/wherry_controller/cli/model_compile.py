@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,14 @@ CorrectBiasOption = Annotated[
     bool, typer.Option("--correct-bias", help="Take back the mean error of rounded weights.")
 ]
 
+WideOption = Annotated[
+    list[str] | None, typer.Option(help="Keep this layer in 16 bits (repeat), or: all.")
+]
+StateOption = Annotated[
+    list[str] | None,
+    typer.Option(help="INPUT=OUTPUT: memory, and what it becomes (repeat); 16 bits."),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -35,6 +43,8 @@ class Asked:
     percentile: float | None = None
     is_equalized: bool = False
     is_bias_corrected: bool = False
+    wide: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -57,7 +67,11 @@ def compiled(path: Path, name: str, calibration: Path | None, asked: Asked) -> A
         from wherry_native.compiler import compile_model
     with compiler_errors(path, name):
         return compile_model(
-            path, calibration=calibration, name=name, quantizing=_quantizing(asked)
+            path,
+            calibration=calibration,
+            name=name,
+            quantizing=_quantizing(asked),
+            states=_states(asked),
         )
 
 
@@ -81,7 +95,7 @@ def _quantizing(asked: Asked) -> Any:
     """The compiler's own options; None where nothing was asked for."""
     from wherry_native.compiler import Method, Quantizing
 
-    if asked == Asked():
+    if replace(asked, states=()) == Asked():
         return None
     try:
         method = Method(asked.ranges or Method.MIN_MAX)
@@ -96,4 +110,16 @@ def _quantizing(asked: Asked) -> Any:
         99.99 if asked.percentile is None else asked.percentile,
         asked.is_equalized,
         asked.is_bias_corrected,
+        frozenset(asked.wide),
     )
+
+
+def _states(asked: Asked) -> dict[str, str]:
+    """Input → output. Raises WherryError where it is said otherwise."""
+    pairs = [text.partition("=") for text in asked.states]
+    for text, (before, _, after) in zip(asked.states, pairs, strict=True):
+        if not before or not after:
+            raise WherryError(
+                f"--state is {text!r}, must be INPUT=OUTPUT, such as state=state_after"
+            )
+    return {before: after for before, _, after in pairs}

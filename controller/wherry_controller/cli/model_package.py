@@ -19,6 +19,8 @@ from wherry_controller.cli.model_compile import (
     EqualizeOption,
     PercentileOption,
     RangesOption,
+    StateOption,
+    WideOption,
     compiled,
     compiler_extra,
 )
@@ -46,6 +48,8 @@ def package(
     percentile: PercentileOption = None,
     equalize: EqualizeOption = False,
     correct_bias: CorrectBiasOption = False,
+    wide: WideOption = None,
+    state: StateOption = None,
     manifest: Annotated[
         Path | None, typer.Option(help="What the model file cannot say (TOML).")
     ] = None,
@@ -68,7 +72,7 @@ def package(
     wherry model package --input pump.onnx --name pump-anomaly --version 1.0.0
     --calibration samples.npz --manifest pump.toml --output pump-anomaly-1.0.0.wherry
     """
-    asked = Asked(ranges, percentile, equalize, correct_bias)
+    asked = Asked(ranges, percentile, equalize, correct_bias, tuple(wide or ()), tuple(state or ()))
     if plot is not None and evaluate is None:
         raise WherryError("--plot needs --evaluate DATASET, whose confusion matrices it draws")
     if input.is_dir():

@@ -5,6 +5,7 @@ it is pure.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from wherry_native.compiler.ir import Graph
 from wherry_native.compiler.lower import lower
 from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.plan import plan
-from wherry_native.compiler.quantize import is_prescribed, quantized
+from wherry_native.compiler.quantize import EVERYTHING, is_prescribed, quantized
 from wherry_native.compiler.ranges import Method, observed_ranges
 from wherry_native.compiler.report import Report
 from wherry_native.compiler.sensitivity import Costs, advice, costs
+from wherry_native.compiler.table_errors import table_notes
 from wherry_native.compiler.tflite_reader import read_tflite, says_tflite
 from wherry_native.program import (
     Piece,
@@ -51,12 +53,14 @@ class CompiledModel:
 
 @dataclass(frozen=True, slots=True)
 class Quantizing:
-    """How a float model is quantized. `percentile` counts for that method only."""
+    """How a float model is quantized. `percentile` counts for that method only; `wide` names the
+    layers of 16-bit activations, or is {"all"}. A model with states is wide altogether."""
 
     method: Method = Method.MIN_MAX
     percentile: float = 99.99
     is_equalized: bool = False
     is_bias_corrected: bool = False
+    wide: frozenset[str] = frozenset()
 
 
 def compile_model(
@@ -66,27 +70,31 @@ def compile_model(
     name: str | None = None,
     quantizing: Quantizing | None = None,
     rounding: Rounding = Rounding.D,
+    states: Mapping[str, str] | None = None,
 ) -> CompiledModel:
     """The program of a TFLite int8, ONNX QDQ or float ONNX file.
 
     `calibration` is a .npy array (first axis the sample) or a .npz with one array per input; a
     float model needs it, for an int8 or QDQ model it only feeds the report. `name` is the
     program's name, by default the file's without suffix. `quantizing` is for what the file leaves
-    in float. `rounding` is the rule of int8 layers: D, or F to give what XNNPACK gives.
-    The same files give the same bytes. Raises CompileError when they cannot be compiled,
-    OSError when they cannot be read.
+    in float. `rounding` is the rule of int8 layers: D, or F to give what XNNPACK gives. `states`
+    has, per input that is the model's memory, the output that it becomes; the samples are then
+    steps in their order. The same files give the same bytes. Raises CompileError when they cannot
+    be compiled, OSError when they cannot be read.
     """
     path = Path(path)
     data = path.read_bytes()
     name = (name or path.stem).encode(errors="replace").decode().replace("\0", "")
     samples = None if calibration is None else Path(calibration)
     if says_tflite(data, path):
+        if states:
+            raise CompileError(f"{name} is a TFLite file: states are read from ONNX files only")
         if quantizing is not None:
             raise CompileError(
                 f"{name} is int8 already: nothing is left to quantize in another way"
             )
         return _compile_tflite(data, name, samples, rounding)
-    graph = folded(read_onnx(data, name, path.parent))
+    graph = folded(read_onnx(data, name, path.parent, states or {}))
     return _compile_onnx(graph, samples, quantizing or Quantizing(), rounding)
 
 
@@ -104,10 +112,12 @@ def _compile_onnx(
     graph: Graph, calibration: Path | None, how: Quantizing, rounding: Rounding
 ) -> CompiledModel:
     source = "ONNX QDQ" if is_prescribed(graph) else "ONNX float"
-    if is_prescribed(graph) and (how.is_equalized or how.is_bias_corrected):
+    if is_prescribed(graph) and (
+        how.is_equalized or how.is_bias_corrected or how.wide or graph.states
+    ):
         raise CompileError(
-            f"{graph.name} says itself how it is quantized (QDQ): its weights and biases stay as "
-            "they are, without equalization and bias correction"
+            f"{graph.name} says itself how it is quantized (QDQ): it stays as it is, without "
+            "equalization, bias correction, layers of 16 bits and states"
         )
     if calibration is None:
         if not is_prescribed(graph):
@@ -120,10 +130,14 @@ def _compile_onnx(
     if how.is_equalized:
         graph = equalized(graph, samples)
     ranges = observed_ranges(graph, samples, how.method, how.percentile)
-    int8_graph = quantized(graph, ranges)
+    int8_graph = quantized(graph, ranges, frozenset({EVERYTHING}) if graph.states else how.wide)
     if how.is_bias_corrected:
         int8_graph = bias_corrected(graph, int8_graph, samples)
-    notes = (*int8_graph.notes, *coarse_inputs(int8_graph, samples))
+    notes = (
+        *int8_graph.notes,
+        *coarse_inputs(int8_graph, samples),
+        *table_notes(int8_graph, ranges),
+    )
     int8_graph = replace(int8_graph, notes=notes)
     model = _measured(_finished(int8_graph, source, rounding), graph, int8_graph, samples)
     return _advised(model, costs(graph, int8_graph, samples))

@@ -40,7 +40,8 @@ def bias_corrected(
             raise RuntimeError(f"layer {node.name!r} has no int32 bias")
         steps = sums[node.name] / len(samples) / np.asarray(bias.quantization.scales)
         moved = bias.data.astype(np.int64) - np.round(steps).astype(np.int64)
-        data = np.clip(moved, -(2**31), 2**31 - 1).astype(np.int32)
+        limits = np.iinfo(bias.data.dtype)
+        data = np.clip(moved, limits.min, limits.max).astype(bias.data.dtype)
         tensors[bias.name] = replace(bias, data=data)
     return replace(int8_graph, tensors=tensors)
 

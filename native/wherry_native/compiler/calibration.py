@@ -16,7 +16,7 @@ import numpy as np
 
 from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.ir import Array, Graph, Shape, Tensor
-from wherry_native.compiler.reference import Floats
+from wherry_native.compiler.reference import Floats, run_float
 from wherry_native.compiler.requantize import level_range
 
 Samples = list[dict[str, Floats]]
@@ -39,13 +39,26 @@ def samples_of(loaded: Mapping[str, Array], graph: Graph, path: str) -> Samples:
         raise CompileError(f"{path}: needs the same number of samples, at least 1, has {counts}")
     rows = {name: _in_program_shape(graph, name, array, path) for name, array in arrays.items()}
     count = next(iter(counts.values()))
-    return [{name: rows[name][i] for name in graph.inputs} for i in range(count)]
+    samples = [{name: rows[name][i] for name in graph.fed} for i in range(count)]
+    return with_states(graph, samples) if graph.states else samples
+
+
+def with_states(graph: Graph, samples: Samples) -> Samples:
+    """The samples in their order, each with the state that the float graph has by then; it begins
+    with zeros."""
+    state = {name: np.zeros(graph.tensors[name].shape, np.float32) for name in graph.states}
+    whole = []
+    for sample in samples:
+        whole.append(sample | state)
+        values = run_float(graph, whole[-1])
+        state = {name: values[after] for name, after in graph.states.items()}
+    return whole
 
 
 def coarse_inputs(graph: Graph, samples: Samples) -> list[str]:
     """A sentence per input of which some features drown in the one scale that int8 has."""
     notes = []
-    for name in graph.inputs:
+    for name in graph.fed:
         quantization = graph.tensors[name].quantization
         features = np.stack([sample[name].reshape(-1) for sample in samples]).astype(np.float64)
         if quantization is None:
@@ -63,7 +76,7 @@ def coarse_inputs(graph: Graph, samples: Samples) -> list[str]:
 
 def program_input(graph: Graph, sample: Mapping[str, Floats]) -> bytes:
     """The sample as the int8 program takes it: all inputs one after another."""
-    return b"".join(_codes(graph.tensors[name], sample[name]) for name in graph.inputs)
+    return b"".join(_codes(graph.tensors[name], sample[name]) for name in graph.fed)
 
 
 def _codes(tensor: Tensor, values: Floats) -> bytes:
@@ -88,15 +101,15 @@ def _loaded(path: Path) -> dict[str, Array]:
 
 
 def _by_input(arrays: Mapping[str, Array], graph: Graph, path: str) -> dict[str, Array]:
-    if len(graph.inputs) == 1 and len(arrays) == 1:
-        arrays = {graph.inputs[0]: next(iter(arrays.values()))}
-    missing = [name for name in graph.inputs if name not in arrays]
+    if len(graph.fed) == 1 and len(arrays) == 1:
+        arrays = {graph.fed[0]: next(iter(arrays.values()))}
+    missing = [name for name in graph.fed if name not in arrays]
     if missing:
         raise CompileError(f"{path} has arrays {sorted(arrays)}, lacks those of inputs {missing}")
-    for name in graph.inputs:
+    for name in graph.fed:
         if arrays[name].dtype.kind not in "fiub" or arrays[name].ndim == 0:
             raise CompileError(f"{path}: array of input {name!r} must be numbers, one row a sample")
-    return {name: arrays[name] for name in graph.inputs}
+    return {name: arrays[name] for name in graph.fed}
 
 
 def _in_program_shape(graph: Graph, name: str, array: Array, path: str) -> Floats:

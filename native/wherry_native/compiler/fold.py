@@ -6,6 +6,7 @@ Rules, in order, each until nothing changes:
 2. One that finds no such layer becomes a depthwise convolution of size 1, which the next ones then
    fold into; so a normalized input costs one multiply-accumulate per element.
    A RESHAPE that keeps the channels lets them pass, and two RESHAPEs in a row become one.
+   In recurrent cells, functions of one activation are joined before that (fold_curves.py).
 3. A clamp (RELU, RELU6, Clip) goes into the layer before.
 4. Zero padding goes into the convolution after it.
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from wherry_native.compiler import ir
 from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.fold_curves import join_curves
 from wherry_native.compiler.ir import (
     OPEN,
     WEIGHTED,
@@ -267,8 +269,13 @@ def _bypassed(graph: Graph, node: Node) -> Graph:
     return pruned(replace(graph, nodes=nodes))
 
 
+def _join_curves(graph: Graph, links: _Links) -> Graph | None:
+    del links
+    return join_curves(graph)
+
+
 _RULES: Final[tuple[tuple[Rule, ...], ...]] = (
-    (_lift_affine, _fold_affine, _affine_to_depthwise),
+    (_lift_affine, _fold_affine, _join_curves, _affine_to_depthwise),
     (_join_reshapes,),
     (_fold_clamp, _fold_padding),
 )

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from wherry_native.compiler.ir import Array, Quantization
+from wherry_native.compiler.ir import Array, Curve, Quantization
 from wherry_native.compiler.requantize import quantize_multiplier
 from wherry_native.compiler.tables import (
     high_multiply,
@@ -28,37 +28,58 @@ from wherry_native.compiler.tables import (
 
 Real = Callable[[Array], Array]
 
+
+def _reciprocal(x: Array, _: float) -> Array:
+    return np.asarray(1.0 / np.where(np.abs(x) < 1e-9, np.copysign(1e-9, x), x))
+
+
 FUNCTIONS: Final[Mapping[str, Callable[[Array, float], Array]]] = {
     "ABS": lambda x, _: np.abs(x),
+    "ADD": lambda x, number: x + number,
     "EXP": lambda x, _: np.exp(np.minimum(x, 88.0)),
     "HARD_SWISH": lambda x, _: x * np.clip(x + 3, 0, 6) / 6,
     "LEAKY_RELU": lambda x, alpha: np.where(x >= 0, x, x * alpha),
+    "LOGISTIC": lambda x, _: 0.5 * (1.0 + np.tanh(0.5 * x)),
     "LOG": lambda x, _: np.log(np.maximum(x, 1e-9)),
+    "MUL": lambda x, number: x * number,
+    "RECIPROCAL": _reciprocal,
     "RSQRT": lambda x, _: 1 / np.sqrt(np.maximum(x, 1e-9)),
+    "SOFTPLUS": lambda x, _: np.logaddexp(0.0, x),
     "SQRT": lambda x, _: np.sqrt(np.maximum(x, 0)),
+    "TANH": lambda x, _: np.tanh(x),
 }
-"""In real units, for arrays of float64; the second argument is the node's alpha."""
+"""In real units, for arrays of float64; the second argument is the step's number (alpha)."""
+
+
+def evaluated(curve: Curve, x: Array) -> Array:
+    """The steps of a curve one after the other, in float64."""
+    y = np.asarray(x, np.float64)
+    for function, number in curve:
+        y = FUNCTIONS[function](y, number)
+    return y
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A function between two quantized tensors."""
+    """A function between two quantized tensors; `then` has the steps that follow it."""
 
     function: str
     x: Quantization
     y: Quantization
     alpha: float = 0.0
+    then: Curve = ()
 
     def levels(self, codes: Array) -> Array:
         """The output in levels, not rounded, for input codes."""
         real = (codes.astype(np.float64) - self.x.zero_point) * self.x.scale
-        return FUNCTIONS[self.function](real, self.alpha) / self.y.scale + self.y.zero_point
+        curve = ((self.function, self.alpha), *self.then)
+        return evaluated(curve, real) / self.y.scale + self.y.zero_point
 
 
 def int8_table(lookup: Lookup) -> Array:
     """256 int8, entry x + 128."""
     codes = np.arange(-128, 128)
-    exact = _EXACT.get(lookup.function)
+    exact = None if lookup.then else _EXACT.get(lookup.function)
     if exact is not None:
         levels = np.array([exact(lookup, int(code) - lookup.x.zero_point) for code in codes])
     else:
@@ -75,7 +96,7 @@ def int16_table(lookup: Lookup) -> Array:
 def interpolation_error(lookup: Lookup, least: int = -32768, largest: int = 32767) -> float:
     """The largest distance, in levels, of an interpolated output from the function itself, over the
     input codes from `least` to `largest`. Where the function is smooth it stays below
-    1 + curvature * (128 x.scale)^2 / (8 y.scale)."""
+    2 + curvature * (128 x.scale)^2 / (8 y.scale)."""
     table = int16_table(lookup).astype(np.int64)
     codes = np.arange(least, largest + 1)
     at, offset = 256 + (codes >> 7), codes & 127

@@ -21,6 +21,8 @@ import numpy.typing as npt
 from wherry_native.program import Op
 
 Array = npt.NDArray[Any]
+Curve = tuple[tuple[str, float], ...]
+"""A function of one activation: steps of functions.py one after the other, each with its number."""
 Shape = tuple[int, ...]
 
 WEIGHTED: Final = (
@@ -140,9 +142,9 @@ class Node:
     pads: tuple[tuple[int, int], ...] = ()  # PAD: (before, after) per axis
     pad_value: float = 0.0  # PAD: in real units
     beta: float = 1.0  # SOFTMAX
-    function: str = ""  # LOOKUP: a name of functions.py
-    alpha: float = 0.0  # LEAKY_RELU, and the LOOKUP of that name: the slope below 0
+    alpha: float = 0.0  # LEAKY_RELU: the slope below 0
     slices: tuple[tuple[int, int, int], ...] = ()  # STRIDED_SLICE: begin, extent, step per axis
+    curve: Curve = ()  # LOOKUP
 
     @property
     def sliding(self) -> Window:
@@ -153,8 +155,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A model. `notes` are sentences for the person who compiles it. `source_axes` has, per input
-    that was rearranged, the file's axes in the program's order: (0, 2, 3, 1) for N, C, H, W."""
+    """A model. `states` has, per input that is the model's memory, the tensor that it becomes after
+    an inference; these inputs are not fed. `notes` are sentences for the person who compiles it.
+    `source_axes` has, per input that was rearranged, the file's axes in the program's order:
+    (0, 2, 3, 1) for N, C, H, W."""
 
     name: str
     tensors: Mapping[str, Tensor]
@@ -163,6 +167,18 @@ class Graph:
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
     source_axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fed(self) -> tuple[str, ...]:
+        """The inputs that somebody gives."""
+        return tuple(name for name in self.inputs if name not in self.states)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The outputs that somebody reads: a state only where there is nothing else."""
+        afterwards = set(self.states.values())
+        return tuple(name for name in self.outputs if name not in afterwards) or self.outputs
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if tensor in node.inputs)

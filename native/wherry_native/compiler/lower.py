@@ -98,16 +98,22 @@ class _Lowering:
         self.layer_count = 0
 
     def program(self) -> ProgramDescription:
-        for name in self.graph.inputs:
+        for name in self.graph.fed:
             self._add_activation(self.graph.tensors[name])
+        for name in self.graph.states:
+            self._add_activation(self.graph.tensors[name], Kind.STATE)
         for node in self.graph.nodes:
             self._add_node(node)
+        for state, after in self.graph.states.items():
+            operands = (self.index[after],)
+            self.nodes.append(ProgramNode(Op.RESHAPE, f"{state}/kept", operands, self.index[state]))
         return ProgramDescription(
             name=self.graph.name,
             tensors=tuple(self.tensors),
             nodes=tuple(self.nodes),
-            inputs=tuple(self.index[name] for name in self.graph.inputs),
-            outputs=tuple(self.index[name] for name in self.graph.outputs),
+            inputs=tuple(self.index[name] for name in self.graph.fed),
+            outputs=tuple(self.index[name] for name in self.graph.answers),
+            states=tuple(self.index[name] for name in self.graph.states),
             macs=sum(node_macs(self.graph, node) for node in self.graph.nodes),
         )
 
@@ -138,12 +144,12 @@ class _Lowering:
             )  # fmt: skip
         return self.index[name]
 
-    def _add_activation(self, tensor: Tensor) -> int:
+    def _add_activation(self, tensor: Tensor, kind: Kind = Kind.ARENA) -> int:
         quantization = tensor.quantization or Quantization((0.0,), (0,))
         self.index[tensor.name] = len(self.tensors)
         self.tensors.append(
             ProgramTensor(
-                tensor.name, _DTYPES[tensor.dtype], _shape(tensor), Kind.ARENA,
+                tensor.name, _DTYPES[tensor.dtype], _shape(tensor), kind,
                 quantization.zero_point, quantization.scale,
             )
         )  # fmt: skip
@@ -197,11 +203,12 @@ def _extra_constants(graph: Graph, node: Node, rounding: Rounding) -> list[tuple
 
 def _looked_up(graph: Graph, node: Node) -> Array:
     x, y = (_quantization(graph.tensors[name]) for name in (node.inputs[0], node.output))
-    lookup = Lookup(node.function, x, y, node.alpha)
+    (function, alpha), *then = node.curve
+    lookup = Lookup(function, x, y, alpha, tuple(then))
     try:
         return int16_table(lookup) if _is_wide(graph, node) else int8_table(lookup)
     except ValueError as error:
-        raise CompileError(f"node {node.name!r} ({node.function}): {error}") from error
+        raise CompileError(f"node {node.name!r} ({function}): {error}") from error
 
 
 def _shared_constants(graph: Graph, node: Node) -> list[tuple[str, Array]]:

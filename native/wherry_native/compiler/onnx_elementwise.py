@@ -9,9 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from wherry_native.compiler.ir import Array, Clamp, Quantization
+from wherry_native.compiler.ir import Array, Clamp, Quantization, Window
 from wherry_native.compiler.onnx_call import Call, result_view
-from wherry_native.compiler.onnx_values import UnsupportedError, Value, View, common_axes
+from wherry_native.compiler.onnx_values import (
+    ArrangementError,
+    UnsupportedError,
+    Value,
+    View,
+    common_axes,
+)
 from wherry_native.program import Op
 
 
@@ -32,11 +38,24 @@ def multiply(call: Call) -> Value:
 
 def divide(call: Call) -> Value:
     if isinstance(call.inputs[1], View):
-        return _elementwise(call, Op.DIV)
+        is_computed = isinstance(call.inputs[0], View)
+        return _elementwise(call, Op.DIV) if is_computed else _inverse(call)
     divisor = call.constant(1).astype(np.float64)
     if not divisor.all():
         raise UnsupportedError("divides by 0")
     return with_constant(call, Op.MUL, call.view(0), 1.0 / divisor, call.name)
+
+
+def _inverse(call: Call) -> Value:
+    """A constant over a computed value: its reciprocal by table, times the constant."""
+    view = call.view(1)
+    name = f"{call.name}/reciprocal"
+    tensor = call.builder.add_node(Op.LOOKUP, name, [view.tensor], curve=(("RECIPROCAL", 0.0),))
+    return with_constant(call, Op.MUL, View(tensor, view.index), call.constant(0), call.name)
+
+
+def negate(call: Call) -> Value:
+    return with_constant(call, Op.MUL, call.view(0), np.float32(-1.0), call.name)
 
 
 def _elementwise(call: Call, op: Op) -> Value:
@@ -66,6 +85,8 @@ def with_constant(
     """`view op constant`; the constant becomes one value, one per channel, or one per element."""
     if prescribed is not None and len(prescribed.scales) > 1:
         prescribed = None
+    if _spreads(view, np.asarray(data)):
+        return _spread(call, op, view, np.asarray(data), name)
     try:
         spread = np.broadcast_to(np.asarray(data), view.shape)
     except ValueError:
@@ -78,6 +99,37 @@ def with_constant(
     compact = _compact(physical.reshape(shape))
     operand = call.builder.add_constant(f"{name}/constant", compact, prescribed)
     return View(call.builder.add_node(op, name, [view.tensor, operand]), view.index)
+
+
+def _spreads(view: View, data: Array) -> bool:
+    """Whether the constant repeats a view along its last axis, which has one element."""
+    if not view.shape or view.shape[-1] != 1 or not data.ndim or data.shape[-1] == 1:
+        return False
+    try:
+        whole = np.broadcast_shapes(view.shape, data.shape)
+    except ValueError:
+        return False
+    return whole[:-1] == view.shape[:-1]
+
+
+def _spread(call: Call, op: Op, view: View, data: Array, name: str) -> View:
+    """[…, n, 1] op a constant [n, k] gives [1, 1, 1, n·k] by a depthwise layer of multiplier k:
+    each element has a factor and an offset of its own, exactly."""
+    count, width = math.prod(view.shape), data.shape[-1]
+    shape = (*view.shape[:-1], width)
+    if not np.array_equal(view.index.reshape(-1), np.arange(count)):
+        raise ArrangementError(f"operand {view.tensor!r} would have to be transposed")
+    spread = np.broadcast_to(data, shape).reshape(-1).astype(np.float64)
+    factor = spread if op is Op.MUL else np.ones(spread.size)
+    offset = {Op.MUL: 0.0 * spread, Op.ADD: spread, Op.SUB: -spread}[op]
+    operands = [
+        call.builder.reshaped(view.tensor, (1, 1, 1, count)),
+        call.builder.add_constant(f"{name}/weights", factor.reshape(1, 1, 1, -1)),
+        call.builder.add_constant(f"{name}/bias", offset),
+    ]
+    window = Window((1, 1))
+    output = call.builder.add_node(Op.DEPTHWISE_CONV_2D, name, operands, window=window)
+    return View(output, np.arange(spread.size, dtype=np.int32).reshape(shape))
 
 
 def _compact(data: Array) -> Array:
@@ -137,7 +189,7 @@ def lookup(function: str) -> Callable[[Call], Value]:
         view = call.view(0)
         alpha = float(call.attributes.get("alpha", 0.01)) if function == "LEAKY_RELU" else 0.0
         output = call.builder.add_node(
-            Op.LOOKUP, call.name, [view.tensor], function=function, alpha=alpha
+            Op.LOOKUP, call.name, [view.tensor], curve=((function, alpha),)
         )
         return View(output, view.index)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx
 
-from wherry_native.compiler.ir import Array
+from wherry_native.compiler.ir import Array, Window
 from wherry_native.compiler.onnx_call import Call, as_text, result_view
 from wherry_native.compiler.onnx_values import (
     ArrangementError,
@@ -153,6 +153,74 @@ def softmax(call: Call) -> Value:
 
 def global_average_pool(call: Call) -> Value:
     return _mean(call, tuple(range(2, len(call.view(0).shape))), is_kept=True)
+
+
+def reduce_sum(call: Call) -> Value:
+    """The sum over one axis: a depthwise layer of ones whose window is that axis."""
+    view = call.view(0)
+    rank = len(view.shape)
+    wanted = call.either("axes", 1)
+    axes = [] if wanted is None else [int(a) % rank for a in wanted.reshape(-1)]
+    if len(axes) != 1 or not np.array_equal(view.index.reshape(-1), np.arange(view.index.size)):
+        raise UnsupportedError("sums over one axis are supported, of a value in the file's order")
+    before = math.prod(view.shape[: axes[0]])
+    height, channels = view.shape[axes[0]], math.prod(view.shape[axes[0] + 1 :])
+    operands = [
+        call.builder.reshaped(view.tensor, (before, height, 1, channels)),
+        call.builder.add_constant(f"{call.name}/weights", np.ones((1, height, 1, channels))),
+    ]
+    window = Window((height, 1))
+    output = call.builder.add_node(Op.DEPTHWISE_CONV_2D, call.name, operands, window=window)
+    kept = [1 if axis == axes[0] else size for axis, size in enumerate(view.shape)]
+    if not bool(call.attributes.get("keepdims", 1)):
+        del kept[axes[0]]
+    return View(output, np.arange(before * channels, dtype=np.int32).reshape(kept))
+
+
+def slice_of(call: Call) -> Value:
+    view = call.view(0)
+    starts, ends = call.either("starts", 1), call.either("ends", 2)
+    if starts is None or ends is None:
+        raise UnsupportedError("its starts and ends must be constants in the file")
+    rank = len(view.shape)
+    axes, steps = call.either("axes", 3), call.optional(4)
+    chosen = [(0, size, 1) for size in view.shape]
+    for i, axis in enumerate(np.arange(starts.size) if axes is None else axes.reshape(-1)):
+        step = 1 if steps is None else int(steps.reshape(-1)[i])
+        bounds = slice(int(starts.reshape(-1)[i]), int(ends.reshape(-1)[i]), step)
+        positions = range(*bounds.indices(view.shape[int(axis) % rank]))
+        chosen[int(axis) % rank] = (positions.start, len(positions), step)
+    return _sliced(call, view, chosen, call.name)
+
+
+def split(call: Call) -> tuple[Value, ...]:
+    """Equal parts, or parts of given sizes, along one axis."""
+    view = call.view(0)
+    axis = call.axis(0, len(view.shape))
+    sizes = call.either("split", 1)
+    if sizes is None:
+        raise UnsupportedError("the sizes of its parts must be constants in the file")
+    parts, begin = [], 0
+    for number, size in enumerate(sizes.reshape(-1)):
+        chosen = [(0, length, 1) for length in view.shape]
+        chosen[axis] = (begin, int(size), 1)
+        begin += int(size)
+        parts.append(_sliced(call, view, chosen, f"{call.name}/{number}"))
+    if begin != view.shape[axis]:
+        raise UnsupportedError(f"its parts have {begin} elements, the axis has {view.shape[axis]}")
+    return tuple(parts)
+
+
+def _sliced(call: Call, view: View, chosen: list[tuple[int, int, int]], name: str) -> View:
+    """`chosen` has begin, count and step per axis."""
+    if not all(count > 0 for _, count, _ in chosen):
+        raise UnsupportedError("a slice is empty")
+    axes = common_axes([view])
+    output = call.builder.add_node(
+        Op.STRIDED_SLICE, name, [call.builder.arranged(view, axes)],
+        slices=tuple(chosen[axis] for axis in axes),
+    )  # fmt: skip
+    return result_view(call, output, axes)
 
 
 def reduce_mean(call: Call) -> Value:

@@ -1,7 +1,7 @@
 """Which function imports which ONNX operator.
 
-Each takes the call and returns the node's result as a value; what cannot be said in the engine's
-operators raises UnsupportedError with one sentence.
+Each takes the call and returns the node's result as a value (several in their order); what
+cannot be said in the engine's operators raises UnsupportedError with one sentence.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from wherry_native.compiler import (
 from wherry_native.compiler.onnx_call import Call
 from wherry_native.compiler.onnx_values import Value
 
-OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
+OPERATORS: Final[dict[str, Callable[[Call], Value | tuple[Value, ...]]]] = {
     "Abs": onnx_elementwise.lookup("ABS"),
     "Add": onnx_elementwise.add,
     "AveragePool": onnx_images.average_pool,
@@ -43,16 +43,22 @@ OPERATORS: Final[dict[str, Callable[[Call], Value]]] = {
     "MatMul": onnx_dense.matmul,
     "MaxPool": onnx_images.max_pool,
     "Mul": onnx_elementwise.multiply,
+    "Neg": onnx_elementwise.negate,
     "Normalizer": onnx_dense.normalizer,
     "Pad": onnx_moves.pad,
     "QuantizeLinear": onnx_quantized.quantize_linear,
     "ReduceMean": onnx_moves.reduce_mean,
+    "Reciprocal": onnx_elementwise.lookup("RECIPROCAL"),
+    "ReduceSum": onnx_moves.reduce_sum,
     "Relu": onnx_elementwise.relu,
     "Reshape": onnx_moves.reshape,
     "Scaler": onnx_dense.scaler,
     "Shape": onnx_moves.shape_of,
     "Sigmoid": onnx_elementwise.sigmoid,
+    "Slice": onnx_moves.slice_of,
     "Softmax": onnx_moves.softmax,
+    "Softplus": onnx_elementwise.lookup("SOFTPLUS"),
+    "Split": onnx_moves.split,
     "Sqrt": onnx_elementwise.lookup("SQRT"),
     "Squeeze": onnx_moves.squeeze,
     "Sub": onnx_elementwise.subtract,

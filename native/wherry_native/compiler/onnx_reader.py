@@ -15,6 +15,7 @@ Source: ONNX IR and operator specifications.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -43,9 +44,9 @@ from wherry_native.program import NODES_MAX, Op
 
 OPSET_MIN: Final = 7
 FOLDED: Final = (
-    "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Floor",
-    "Gather", "Identity", "Mul", "Neg", "QuantizeLinear", "Range", "ReduceProd", "Reshape", "Shape",
-    "Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    "Abs", "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Exp", "Expand",
+    "Floor", "Gather", "Identity", "Mul", "Neg", "QuantizeLinear", "Range", "ReduceProd", "Reshape",
+    "Shape", "Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 )  # fmt: skip
 """Operators that are computed here when all operands are constants."""
 
@@ -63,9 +64,37 @@ _MOVES: Final = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _LAYOUT_OPERATORS: Final = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
-def read_onnx(data: bytes, name: str, folder: Path | None = None) -> Graph:
+def read_onnx(
+    data: bytes,
+    name: str,
+    folder: Path | None = None,
+    states: Mapping[str, str] = MappingProxyType({}),
+) -> Graph:
     """The float graph of an ONNX file. `folder` is where the file lies, for weights that PyTorch
-    puts into a file beside it. Raises CompileError."""
+    puts into a file beside it; `states` has inputs that are memory, and the outputs that they
+    become. Raises CompileError."""
+    return with_states(_read(data, name, folder), states)
+
+
+def with_states(graph: Graph, states: Mapping[str, str]) -> Graph:
+    """The graph with these states. Raises CompileError where they are none."""
+    for state, after in states.items():
+        if state not in graph.inputs or after not in graph.outputs:
+            raise CompileError(
+                f"state {state!r} must be an input and become an output, here {after!r}; "
+                f"{graph.name} has inputs {list(graph.inputs)} and outputs {list(graph.outputs)}"
+            )
+        if graph.tensors[state].shape != graph.tensors[after].shape:
+            raise CompileError(
+                f"state {state!r} has shape {list(graph.tensors[state].shape)}, {after!r} has "
+                f"{list(graph.tensors[after].shape)}; they must be the same"
+            )
+    if states and set(states) == set(graph.inputs):
+        raise CompileError(f"{graph.name} has no input beside its states")
+    return replace(graph, states=dict(states))
+
+
+def _read(data: bytes, name: str, folder: Path | None) -> Graph:
     model = _parsed(data, name)
     _load_external(model, name, folder)
     opset = _opset(model, name)
@@ -240,7 +269,9 @@ class _Import:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         call = Call(self.builder, self.opset, _label(node), operands, attributes)
         position = _RESULT_POSITIONS.get(node.op_type, 0)
-        self.values[node.output[position]] = OPERATORS[node.op_type](call)
+        result = OPERATORS[node.op_type](call)
+        results = result if isinstance(result, tuple) else (result,)
+        self.values.update(zip(node.output[position:], results, strict=False))
 
     def _operand(self, name: str) -> Value | None:
         if not name:

@@ -85,7 +85,7 @@ def _roots(program: ProgramDescription) -> dict[int, int]:
     kinds = [tensor.kind for tensor in program.tensors]
     roots = {index: index for index, kind in enumerate(kinds) if kind is not Kind.CONSTANT}
     for node in program.nodes:
-        if node.op is Op.RESHAPE and kinds[node.operands[0]] is Kind.ARENA:
+        if node.op is Op.RESHAPE and kinds[node.operands[0]] is kinds[node.output] is Kind.ARENA:
             roots[node.output] = roots[node.operands[0]]
     return roots
 

@@ -1,4 +1,4 @@
-"""Quantization: a float graph and the ranges of its activations give an int8 graph.
+"""Quantization: a float graph and the ranges of its activations give a graph of integers.
 
 Rules, in order:
 1. What the file prescribes (ONNX QDQ) holds; everything else follows from the ranges.
@@ -9,6 +9,9 @@ Rules, in order:
    scales that TFLite fixes; operands of CONCATENATION are brought to the output's scale, by the
    layer that makes them where that layer serves nobody else, otherwise by a QUANTIZE. So is an
    output for which the file prescribes another scale than its operator gives.
+5. A node that is asked to be wide has int16 activations with zero point 0 on both sides, int8
+   weights and int64 biases; a QUANTIZE stands where the width changes. A state and what it becomes
+   have one scale.
 
 Source: the TFLite 8-bit quantization specification; Jacob et al., "Quantization and Training of
 Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018).
@@ -22,7 +25,7 @@ import numpy as np
 
 from wherry_native.compiler import ir
 from wherry_native.compiler.errors import CompileError
-from wherry_native.compiler.int8_rules import CHANNEL_AXIS, FIXED_OUTPUTS
+from wherry_native.compiler.int8_rules import CHANNEL_AXIS, FIXED_OUTPUT_16, FIXED_OUTPUTS
 from wherry_native.compiler.ir import (
     WEIGHTED,
     Array,
@@ -33,9 +36,15 @@ from wherry_native.compiler.ir import (
     unique_name,
 )
 from wherry_native.compiler.ranges import Range
+from wherry_native.compiler.requantize import level_range
 from wherry_native.program import Op
 
+TABLE_HEADROOM: Final = 1.04
+"""Of a LOOKUP's output: a table is cut off at the ends of its type, and the line between the last
+value inside and the first one cut off is no line of the function."""
 BIAS_MAX: Final = 2**30
+BIAS_MAX_64: Final = 2**40
+"""Of layers behind 16-bit activations."""
 WEIGHT_SCALE_MIN: Final = 1e-12
 _KEEPS_SCALE: Final = (
     Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD, Op.TRANSPOSE, Op.STRIDED_SLICE,
@@ -47,10 +56,22 @@ _RESCALES: Final = (
 """Operators that can write any scale."""
 
 
-def quantized(graph: Graph, ranges: Mapping[str, Range]) -> Graph:
-    """The int8 graph. `ranges` has every activation for which the file prescribes nothing. Raises
-    CompileError when some are missing."""
-    return _Quantizer(graph, ranges).graph()
+EVERYTHING: Final = "all"
+"""Among the layers to keep in 16 bits: the whole model."""
+
+
+def quantized(
+    graph: Graph, ranges: Mapping[str, Range], wide: frozenset[str] = frozenset()
+) -> Graph:
+    """The quantized graph. `ranges` has every activation for which the file prescribes nothing;
+    `wide` names the nodes and inputs of 16 bits. Raises CompileError when some are missing."""
+    known = {*graph.inputs, *(node.name for node in graph.nodes)}
+    if unknown := wide - known - {EVERYTHING}:
+        raise CompileError(
+            f"{graph.name} has no layer {', '.join(map(repr, sorted(unknown)))} to keep in 16 "
+            "bits; the report names its layers"
+        )
+    return _Quantizer(graph, ranges, frozenset(known) if EVERYTHING in wide else wide).graph()
 
 
 def is_prescribed(graph: Graph) -> bool:
@@ -61,52 +82,65 @@ def is_prescribed(graph: Graph) -> bool:
 class _Quantizer:
     """Walks the float graph once, in order, and writes the int8 graph."""
 
-    def __init__(self, graph: Graph, ranges: Mapping[str, Range]) -> None:
+    def __init__(self, graph: Graph, ranges: Mapping[str, Range], wide: frozenset[str]) -> None:
         self.source = graph
-        self.chosen = _chosen(graph, ranges)
+        self.ranges = ranges
+        self.chosen = _chosen(graph, ranges, wide)
+        self.wide = wide
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.notes: list[str] = []
 
     def graph(self) -> Graph:
+        kept: dict[str, str] = {}
         for name in self.source.inputs:
-            self._add_activation(name, self.chosen[name])
+            self._add_activation(name, self.chosen[name], self._dtype(name))
         for node in self.source.nodes:
             self._add_node(node)
+        for state, after in self.source.states.items():
+            kept[state] = self._brought_to(
+                after, self._activation(state), self.tensors[state].dtype
+            )
         return replace(
             self.source,
             tensors=self.tensors,
             nodes=tuple(self.nodes),
+            states=kept,
             notes=(*self.source.notes, *self.notes),
         )
 
+    def _dtype(self, name: str) -> str:
+        """Of a node's output, by the node's name, or of an input."""
+        return "int16" if name in self.wide else "int8"
+
     def _add_node(self, node: Node) -> None:
+        dtype = self._dtype(node.name)
+        given = node.inputs[:1] if node.op in WEIGHTED else node.inputs
+        inputs = tuple(self._operand(name, dtype) for name in given)
         if node.op in WEIGHTED:
-            inputs: tuple[str, ...] = (node.inputs[0], *self._weights(node))
-        else:
-            inputs = tuple(self._operand(name) for name in node.inputs)
-        natural = self._natural_output(node)
+            inputs = (*inputs, *self._weights(node, inputs[0]))
+        natural = self._natural_output(node, inputs, dtype)
         if node.op is Op.CONCATENATION:
-            inputs = tuple(self._brought_to(name, natural) for name in inputs)
+            inputs = tuple(self._brought_to(name, natural, dtype) for name in inputs)
         wanted = self.chosen.get(node.output, natural)
         output = node.output
         if natural != wanted:
             output = unique_name(f"{node.output}/unscaled", (*self.tensors, *self.source.tensors))
             self.tensors[output] = replace(
-                self.source.tensors[node.output], name=output, dtype="int8", quantization=natural
+                self.source.tensors[node.output], name=output, dtype=dtype, quantization=natural
             )
         self.nodes.append(replace(node, inputs=inputs, output=output))
-        self._add_activation(node.output, wanted)
+        self._add_activation(node.output, wanted, dtype)
         if natural != wanted:
             name = f"{node.name}/rescaled"
             self.nodes.append(Node(Op.QUANTIZE, name, (output,), node.output))
 
-    def _natural_output(self, node: Node) -> Quantization:
+    def _natural_output(self, node: Node, inputs: tuple[str, ...], dtype: str) -> Quantization:
         """What the operator gives by itself; for most it is whatever is wanted."""
         if node.op in FIXED_OUTPUTS:
-            return FIXED_OUTPUTS[node.op]
+            return FIXED_OUTPUT_16 if dtype == "int16" else FIXED_OUTPUTS[node.op]
         if node.op in _KEEPS_SCALE:
-            return self._activation(node.inputs[0])
+            return self._activation(inputs[0])
         return self.chosen[node.output]
 
     def _activation(self, name: str) -> Quantization:
@@ -115,34 +149,50 @@ class _Quantizer:
             raise RuntimeError(f"tensor {name!r} is not quantized yet")
         return quantization
 
-    def _add_activation(self, name: str, quantization: Quantization) -> None:
+    def _add_activation(self, name: str, quantization: Quantization, dtype: str) -> None:
         self.tensors[name] = replace(
-            self.source.tensors[name], dtype="int8", quantization=quantization
+            self.source.tensors[name], dtype=dtype, quantization=quantization
         )
 
-    def _operand(self, name: str) -> str:
-        """An operand; a constant one becomes int8 here."""
+    def _operand(self, name: str, dtype: str) -> str:
+        """An operand in the width of its node; a constant one becomes integers here."""
         data = self.source.tensors[name].data
-        if data is not None and name not in self.tensors:
-            prescribed = self.source.tensors[name].quantization
-            quantization = prescribed or Range().widened(data).quantization()
-            steps = np.round(data.astype(np.float64) / quantization.scale)
-            codes = np.clip(steps + quantization.zero_point, -128, 127).astype(np.int8)
-            self.tensors[name] = ir.constant(name, codes, quantization)
-        return name
+        if data is not None:
+            return self._constant_operand(name, data, dtype)
+        if self.tensors[name].dtype == dtype:
+            return name
+        converted = f"{name}/{dtype}"
+        if converted not in self.tensors:
+            wanted = self.ranges[name].quantization(dtype)
+            self._add_conversion(name, converted, wanted, dtype)
+        return converted
 
-    def _brought_to(self, name: str, wanted: Quantization) -> str:
-        if self._activation(name) == wanted:
+    def _constant_operand(self, name: str, data: Array, dtype: str) -> str:
+        called = name if dtype == "int8" else f"{name}/{dtype}"
+        if called not in self.tensors:
+            prescribed = self.source.tensors[name].quantization
+            quantization = prescribed or Range().widened(data).quantization(dtype)
+            steps = np.round(data.astype(np.float64) / quantization.scale)
+            low, high = level_range(dtype)
+            codes = np.clip(steps + quantization.zero_point, low, high).astype(dtype)
+            self.tensors[called] = ir.constant(called, codes, quantization)
+        return called
+
+    def _brought_to(self, name: str, wanted: Quantization, dtype: str) -> str:
+        if self._activation(name) == wanted and self.tensors[name].dtype == dtype:
             return name
         rescaled = unique_name(f"{name}/rescaled", (*self.tensors, *self.source.tensors))
-        self.tensors[rescaled] = replace(
-            self.tensors[name], name=rescaled, quantization=wanted, data=None
-        )
-        self.nodes.append(Node(Op.QUANTIZE, rescaled, (name,), rescaled))
+        self._add_conversion(name, rescaled, wanted, dtype)
         return rescaled
 
-    def _weights(self, node: Node) -> tuple[str, ...]:
-        """Names of the int8 weights and the int32 bias of a layer."""
+    def _add_conversion(self, name: str, called: str, wanted: Quantization, dtype: str) -> None:
+        self.tensors[called] = replace(
+            self.tensors[name], name=called, quantization=wanted, dtype=dtype, data=None
+        )
+        self.nodes.append(Node(Op.QUANTIZE, called, (name,), called))
+
+    def _weights(self, node: Node, x: str) -> tuple[str, ...]:
+        """Names of the int8 weights and of the bias of a layer: int32, int64 behind int16."""
         weights = self.source.constant(node.inputs[1]).astype(np.float64)
         axis = CHANNEL_AXIS[node.op]
         channels = weights.shape[axis]
@@ -151,14 +201,16 @@ class _Quantizer:
             bias = self.source.constant(node.inputs[2]).astype(np.float64)
         if not np.isfinite(weights).all() or not np.isfinite(bias).all():
             raise CompileError(f"node {node.name!r} has weights that are not finite")
-        input_scale = self._activation(node.inputs[0]).scale
+        input_scale = self._activation(x).scale
+        bias_type = np.int64 if self.tensors[x].dtype == "int16" else np.int32
         scales = self._prescribed_scales(node, weights, bias, input_scale)
         if scales is None:
-            scales = weight_scales(weights, bias, input_scale, axis)
+            bias_max = BIAS_MAX if bias_type is np.int32 else BIAS_MAX_64
+            scales = weight_scales(weights, bias, input_scale, axis, bias_max)
         column = [1] * weights.ndim
         column[axis] = channels
         codes = np.clip(np.round(weights / scales.reshape(column)), -128, 127).astype(np.int8)
-        steps = np.round(bias / (input_scale * scales)).astype(np.int64).astype(np.int32)
+        steps = np.round(bias / (input_scale * scales)).astype(np.int64).astype(bias_type)
         return (
             self._add_constant(f"{node.name}/weights", codes, scales, axis),
             self._add_constant(f"{node.name}/bias", steps, input_scale * scales, 0),
@@ -191,16 +243,20 @@ class _Quantizer:
         return name
 
 
-def weight_scales(weights: Array, bias: Array, input_scale: float, axis: int) -> Array:
-    """One float32 scale per channel: the largest weight becomes 127, and the bias fits int32."""
+def weight_scales(
+    weights: Array, bias: Array, input_scale: float, axis: int, bias_max: int = BIAS_MAX
+) -> Array:
+    """One float32 scale per channel: the largest weight becomes 127, and the bias fits."""
     others = tuple(i for i in range(weights.ndim) if i != axis)
     largest = np.abs(weights).max(axis=others, initial=0.0)
-    needed = np.maximum(largest / 127, np.abs(bias) / (input_scale * BIAS_MAX))
+    needed = np.maximum(largest / 127, np.abs(bias) / (input_scale * bias_max))
     needed = np.where(needed > 0, needed, 1.0)  # a dead channel: any scale says 0
     return np.maximum(needed, WEIGHT_SCALE_MIN).astype(np.float32).astype(np.float64)
 
 
-def _chosen(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Quantization]:
+def _chosen(
+    graph: Graph, ranges: Mapping[str, Range], wide: frozenset[str]
+) -> dict[str, Quantization]:
     """The quantization of every activation that is not given by its operator alone: what the file
     prescribes, else from the ranges. Raises CompileError with every tensor that has neither."""
     chosen = _prescribed(graph)
@@ -215,7 +271,15 @@ def _chosen(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Quantization
             ]
         )
     joined = _with_joined(graph, {name: ranges[name] for name in free})
-    return {**{name: joined[name].quantization() for name in free}, **chosen}
+    for state, after in graph.states.items():
+        both = ranges[state].joined(ranges[after])
+        joined.update(dict.fromkeys({state, after} & joined.keys(), both))
+    for node in graph.nodes:
+        if node.op is Op.LOOKUP and node.output in joined:
+            joined[node.output] = joined[node.output].stretched(TABLE_HEADROOM)
+    writers = {node.output: node.name for node in graph.nodes}
+    dtypes = {name: "int16" if writers.get(name, name) in wide else "int8" for name in free}
+    return {**{name: joined[name].quantization(dtypes[name]) for name in free}, **chosen}
 
 
 def _freely_scaled(graph: Graph) -> list[str]:

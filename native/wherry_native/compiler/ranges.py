@@ -28,6 +28,8 @@ SCALE_MIN: Final = 2.0**-26
 """Of an activation; SOFTMAX takes none smaller."""
 SCALE_OF_NOTHING: Final = 1 / 256
 """Of an activation that is 0 in every sample."""
+SCALE_MIN_16: Final = 2.0**-30
+SCALE_OF_NOTHING_16: Final = 1 / 32768
 BINS: Final = 2048
 SHRINKING: Final = np.linspace(1.0, 0.2, 81)
 """Parts of the whole range that `mse` tries."""
@@ -54,8 +56,15 @@ class Range:
     def joined(self, other: "Range") -> "Range":
         return Range(min(self.low, other.low), max(self.high, other.high))
 
-    def quantization(self) -> Quantization:
-        """int8 steps from low to high, 0 on a step."""
+    def stretched(self, factor: float) -> "Range":
+        return Range(self.low * factor, self.high * factor)
+
+    def quantization(self, dtype: str = "int8") -> Quantization:
+        """int8 steps from low to high, 0 on a step; or int16 steps as far on both sides of 0."""
+        if dtype == "int16":
+            peak = max(-self.low, self.high)
+            wide = max(peak / 32767, SCALE_MIN_16) if peak > 0 else SCALE_OF_NOTHING_16
+            return Quantization((float(np.float32(wide)),), (0,))
         span = self.high - self.low
         scale = float(np.float32(max(span / 255, SCALE_MIN) if span > 0 else SCALE_OF_NOTHING))
         zero_point = int(np.clip(np.round(-128 - self.low / scale), -128, 127))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from wherry_native.compiler.functions import FUNCTIONS
+from wherry_native.compiler.functions import evaluated
 from wherry_native.compiler.ir import Graph, Node
 from wherry_native.program import Op
 
@@ -77,8 +77,14 @@ def _conv_2d(node: Node, operands: Sequence[Floats]) -> Floats:
 
 def _depthwise(node: Node, operands: Sequence[Floats]) -> Floats:
     x, weights = operands[0], operands[1]
-    filters = weights[0].reshape(*weights.shape[1:3], x.shape[3], -1)
-    patches = _patches(node, x, 0.0, (weights.shape[1], weights.shape[2]))
+    size = weights.shape[1:3]
+    is_point = size == (1, 1) and node.sliding.stride == (1, 1)
+    if node.sliding.pads == (0, 0, 0, 0) and (is_point or size == x.shape[1:3]):
+        # One window per place, or one in all: recurrent cells have hundreds of these.
+        spread = np.repeat(x, weights.shape[3] // x.shape[3], axis=3) * weights
+        return _biased(spread if is_point else spread.sum((1, 2), keepdims=True), operands)
+    filters = weights[0].reshape(*size, x.shape[3], -1)
+    patches = _patches(node, x, 0.0, (size[0], size[1]))
     sums = np.einsum("nhwcij,ijcm->nhwcm", patches, filters)
     return _biased(sums.reshape(*patches.shape[:3], -1), operands)
 
@@ -154,11 +160,11 @@ def _divide(node: Node, operands: Sequence[Floats]) -> Floats:
 
 
 def _lookup(node: Node, operands: Sequence[Floats]) -> Floats:
-    return FUNCTIONS[node.function](operands[0].astype(np.float64), node.alpha)
+    return evaluated(node.curve, operands[0])
 
 
 def _leaky_relu(node: Node, operands: Sequence[Floats]) -> Floats:
-    return FUNCTIONS["LEAKY_RELU"](operands[0], node.alpha)
+    return evaluated((("LEAKY_RELU", node.alpha),), operands[0])
 
 
 def _prelu(node: Node, operands: Sequence[Floats]) -> Floats:

@@ -9,7 +9,7 @@ Rules, in order:
 3. Where the outputs have less than SQNR_ENOUGH_DB in all, the costliest layers are advised for
    16 bits, until what the others cost is above it, at most half of the layers.
 
-Over at most SAMPLES_MAX samples, evenly spaced.
+Over at most SAMPLES_MAX samples, evenly spaced; fewer where there are many layers.
 """
 
 import math
@@ -21,9 +21,12 @@ import numpy as np
 from wherry_native.compiler.ir import Array, Graph, Node, Tensor
 from wherry_native.compiler.reference import Floats, run_float, run_node
 from wherry_native.compiler.report import Advice
+from wherry_native.compiler.requantize import level_range
 from wherry_native.program import Op
 
 SAMPLES_MAX: Final = 16
+NODE_RUNS_MAX: Final = 20_000
+"""A layer's cost runs all layers behind it: long graphs are measured on fewer samples."""
 SQNR_ENOUGH_DB: Final = 30.0
 
 _ONLY_MOVE: Final = (Op.MAX_POOL_2D, Op.RESHAPE, Op.PAD, Op.CONCATENATION)
@@ -39,7 +42,9 @@ def costs(float_graph: Graph, int8_graph: Graph, samples: Sequence[Mapping[str, 
     lossy = {node.name: _rounded_constants(int8_graph, node) for node in int8_graph.nodes}
     noise = dict.fromkeys((*float_graph.inputs, *(n.name for n in float_graph.nodes)), 0.0)
     signal = 0.0
-    for sample in samples[:: max(len(samples) // SAMPLES_MAX, 1)][:SAMPLES_MAX]:
+    node_count = len(float_graph.nodes)
+    count = max(1, min(SAMPLES_MAX, 2 * NODE_RUNS_MAX // node_count**2))
+    for sample in samples[:: max(len(samples) // count, 1)][:count]:
         exact = constants | run_float(float_graph, sample)
         signal += sum(float(np.square(exact[name]).sum()) for name in float_graph.outputs)
         for name in float_graph.inputs:
@@ -70,7 +75,8 @@ def _rounded(tensor: Tensor, values: Array) -> Array:
     if tensor.quantization is None:
         raise RuntimeError(f"tensor {tensor.name!r} is not quantized")
     scale, zero_point = tensor.quantization.scale, tensor.quantization.zero_point
-    codes = np.clip(np.round(values / np.float32(scale)) + zero_point, -128, 127)
+    low, high = level_range(tensor.dtype)
+    codes = np.clip(np.round(values / np.float32(scale)) + zero_point, low, high)
     return np.asarray((codes - zero_point) * np.float32(scale), np.float32)
 
 

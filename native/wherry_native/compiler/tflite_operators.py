@@ -196,7 +196,7 @@ def _transpose_conv(call: Call) -> Node:
 
 def _lookup(function: str) -> Callable[[Call], Node]:
     def build(call: Call) -> Node:
-        return Node(Op.LOOKUP, call.name, _present(call, 1), call.output, function=function)
+        return Node(Op.LOOKUP, call.name, _present(call, 1), call.output, curve=((function, 0.0),))
 
     return build
 
@@ -205,8 +205,10 @@ def _leaky_relu(call: Call) -> Node:
     """Of int8 a table says all; 16 bits are computed."""
     alpha = float(np.float32(call.options(tflite.LeakyReluOptions).Alpha()))
     is_narrow = call.tensor(0).dtype == "int8"
-    op, function = (Op.LOOKUP, "LEAKY_RELU") if is_narrow else (Op.LEAKY_RELU, "")
-    return Node(op, call.name, _present(call, 1), call.output, function=function, alpha=alpha)
+    inputs = _present(call, 1)
+    if is_narrow:
+        return Node(Op.LOOKUP, call.name, inputs, call.output, curve=(("LEAKY_RELU", alpha),))
+    return Node(Op.LEAKY_RELU, call.name, inputs, call.output, alpha=alpha)
 
 
 def _prelu(call: Call) -> Node:
