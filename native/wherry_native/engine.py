@@ -114,6 +114,7 @@ class Program:
         self.prepared_bytes: int = lib.wh_prepare_size(self._program, self._program.kernels)
         self.image_bytes: int = header.image_size
         self.macs: int = header.macs
+        self._spare: list[Any] = []  # room for outputs, kept from call to call
         self.input_bytes: int = lib.wh_input_bytes(self._program)
         self.output_bytes: int = lib.wh_output_bytes(self._program)
 
@@ -127,9 +128,16 @@ class Program:
 
     def run(self, inputs: bytes) -> bytes:
         """One inference: all inputs one after another in, all outputs out. Raises EngineError."""
-        output = bytearray(self.output_bytes)
-        self.run_into(inputs, output)
-        return bytes(output)
+        try:
+            output = self._spare.pop()
+        except IndexError:  # the first call, or as many at once as never before
+            output = ffi.new("uint8_t[]", self.output_bytes)
+        status = lib.wh_runner_infer(self._runner, inputs, len(inputs), output, self.output_bytes)
+        result: bytes = ffi.buffer(output)[:]
+        self._spare.append(output)
+        if status != 0:
+            raise EngineError(status, self._size_fault(inputs, result))
+        return result
 
     def run_into(self, inputs: bytes, outputs: bytearray) -> None:
         """As `run`, into room of exactly `output_bytes`. Raises EngineError."""
@@ -145,7 +153,7 @@ class Program:
         if status != 0:
             raise EngineError(status)
 
-    def _size_fault(self, inputs: bytes, outputs: bytearray) -> str:
+    def _size_fault(self, inputs: bytes, outputs: bytes | bytearray) -> str:
         return (
             f"program {self.name!r} takes {self.input_bytes} and gives {self.output_bytes} bytes, "
             f"the call has {len(inputs)} and {len(outputs)}"

@@ -19,15 +19,12 @@ typedef struct {
     wh_finishing finishing;
     int32_t inputs, outputs;
     int32_t groups;  /* of WH_DENSE_CHANNELS */
-    size_t blocks_at, counts_at, weights_at;
+    int64_t steps;   /* of all groups */
+    size_t blocks_at, counts_at, places_at, weights_at;
 } plan;
 
-/* A step of a group: where its inputs lie, and its weights. */
-typedef struct {
-    int32_t at;
-    int32_t reserved[7];
-    int8_t weights[WH_DENSE_CHANNELS * QUAD];
-} step;
+/* A step of a group: four inputs, 32 channels; a table has the input that it begins with. */
+#define STEP_SIZE (WH_DENSE_CHANNELS * QUAD)
 
 static const int8_t *weights_of(const wh_program *program, const wh_node *node)
 {
@@ -70,36 +67,41 @@ static plan describe(const wh_program *program, const wh_node *node)
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
     plan p = {.inputs = wh_dim(w, 1), .outputs = wh_dim(w, 0)};
     p.groups = (p.outputs - 1) / WH_DENSE_CHANNELS + 1;
+    for (int32_t group = 0; group < p.groups; group++) {
+        p.steps += steps_of(&p, weights_of(program, node), group);
+    }
     p.blocks_at = (sizeof p + 63) / 64 * 64;
     p.counts_at = p.blocks_at + (size_t)p.groups * 2 * sizeof(wh_block);
-    size_t counts = ((size_t)p.groups * sizeof(int32_t) + 63) / 64 * 64;
-    p.weights_at = p.counts_at + counts;
+    p.places_at = p.counts_at + (size_t)p.groups * sizeof(int32_t);
+    p.weights_at = (p.places_at + (size_t)p.steps * sizeof(int32_t) + 63) / 64 * 64;
     return p;
 }
 
 int wh_dense_bytes_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
     plan p = describe(program, node);
-    const int8_t *w = weights_of(program, node);
-    int64_t steps = 0;
-    for (int32_t group = 0; group < p.groups; group++) {
-        steps += steps_of(&p, w, group);
-    }
     int64_t quads = ((int64_t)p.inputs + QUAD - 1) / QUAD * p.groups;
-    needs->prepared = p.weights_at + (size_t)steps * sizeof(step);
+    needs->prepared = p.weights_at + (size_t)p.steps * STEP_SIZE;
     needs->scratch = (size_t)p.inputs + 64;
-    return steps <= quads + quads / 4;
+    return p.steps <= quads + quads / 4;
 }
 
+/* Where the next step is written. */
+typedef struct {
+    int32_t *place;
+    int8_t *weights;
+} writer;
+
 /* One step, or two halves of it. */
-static step *pack(const plan *p, const int8_t *w, int32_t first, int32_t at, int parts, step *to)
+static void pack(const plan *p, const int8_t *w, int32_t first, int32_t at, int parts, writer *to)
 {
-    for (int part = 0; part < parts; part++, to++) {
-        *to = (step){.at = at};
-        int32_t channels = p->outputs - first;
-        int32_t inputs = p->inputs - at;
-        channels = channels < WH_DENSE_CHANNELS ? channels : WH_DENSE_CHANNELS;
-        inputs = inputs < QUAD ? inputs : QUAD;
+    int32_t channels = p->outputs - first;
+    int32_t inputs = p->inputs - at;
+    channels = channels < WH_DENSE_CHANNELS ? channels : WH_DENSE_CHANNELS;
+    inputs = inputs < QUAD ? inputs : QUAD;
+    for (int part = 0; part < parts; part++, to->weights += STEP_SIZE) {
+        *to->place++ = at;
+        memset(to->weights, 0, STEP_SIZE);
         for (int32_t o = 0; o < channels; o++) {
             const int8_t *row = w + (intptr_t)(first + o) * p->inputs + at;
             for (int32_t i = 0; i < inputs; i++) {
@@ -110,10 +112,9 @@ static step *pack(const plan *p, const int8_t *w, int32_t first, int32_t at, int
             }
         }
     }
-    return to;
 }
 
-static step *pack_group(const plan *p, const int8_t *w, int32_t group, step *to)
+static void pack_group(const plan *p, const int8_t *w, int32_t group, writer *to)
 {
     int32_t first = group * WH_DENSE_CHANNELS;
     uint32_t unsafe = 0;
@@ -121,9 +122,8 @@ static step *pack_group(const plan *p, const int8_t *w, int32_t group, step *to)
         if (at % (8 * QUAD) == 0) {
             unsafe = unsafe_quads(p, w, first, at);
         }
-        to = pack(p, w, first, at, (unsafe & 1) != 0 ? 2 : 1, to);
+        pack(p, w, first, at, (unsafe & 1) != 0 ? 2 : 1, to);
     }
-    return to;
 }
 
 static void correct_bias(const plan *p, const int8_t *w, int32_t zero_x, wh_block *blocks)
@@ -145,16 +145,16 @@ void wh_dense_bytes_prepare_avx2(const wh_program *program, const wh_node *node,
     const int8_t *w = weights_of(program, node);
     wh_block *blocks = (void *)(memory + p.blocks_at);
     int32_t *counts = (void *)(memory + p.counts_at);
-    step *steps = (void *)(memory + p.weights_at);
+    writer to = {(void *)(memory + p.places_at), (void *)(memory + p.weights_at)};
     wh_block_source source = {program, node, p.outputs, p.outputs, p.outputs,
                               p.inputs, p.inputs, 1};
     memset(memory + p.blocks_at, 0, p.weights_at - p.blocks_at);
     p.finishing = wh_prepare_blocks(&source, blocks);
     correct_bias(&p, w, wh_operand_of(program, node, WH_X)->zero_point, blocks);
     for (int32_t group = 0; group < p.groups; group++) {
-        step *end = pack_group(&p, w, group, steps);
-        counts[group] = (int32_t)(end - steps);
-        steps = end;
+        const int32_t *begin = to.place;
+        pack_group(&p, w, group, &to);
+        counts[group] = (int32_t)(to.place - begin);
     }
     memcpy(prepared, &p, sizeof p);
 }
@@ -167,23 +167,22 @@ WH_INLINE __m256i add(__m256i acc, __m256i x, const int8_t *w)
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-static const step *sum(const step *s, int32_t count, const uint8_t *x, const wh_block *b,
-                       __m256i acc[2][2])
+static void sum(const int32_t *place, const int8_t *w, int32_t count, const uint8_t *x,
+                const wh_block *b, __m256i acc[2][2])
 {
     __m256i a0 = wh_load_256(b[0].bias), a1 = wh_load_256(b[0].bias + 8);
     __m256i a2 = wh_load_256(b[1].bias), a3 = wh_load_256(b[1].bias + 8);
-    for (const step *end = s + count; s < end; s++) {
-        __m256i quad = wh_pair((const void *)(x + s->at));
-        a0 = add(a0, quad, s->weights);
-        a1 = add(a1, quad, s->weights + 32);
-        a2 = add(a2, quad, s->weights + 64);
-        a3 = add(a3, quad, s->weights + 96);
+    for (int32_t i = 0; i < count; i++, w += STEP_SIZE) {
+        __m256i quad = wh_pair((const void *)(x + place[i]));
+        a0 = add(a0, quad, w);
+        a1 = add(a1, quad, w + 32);
+        a2 = add(a2, quad, w + 64);
+        a3 = add(a3, quad, w + 96);
     }
     acc[0][0] = a0;
     acc[0][1] = a1;
     acc[1][0] = a2;
     acc[1][1] = a3;
-    return s;
 }
 
 /* to[i] = x[i] + 128; what lies behind the last one meets weights of 0. */
@@ -205,12 +204,15 @@ void wh_dense_bytes_avx2(const wh_call *call)
     const uint8_t *memory = call->prepared;
     const wh_block *blocks = (const void *)(memory + p->blocks_at);
     const int32_t *counts = (const void *)(memory + p->counts_at);
-    const step *steps = (const void *)(memory + p->weights_at);
+    const int32_t *place = (const void *)(memory + p->places_at);
+    const int8_t *w = (const void *)(memory + p->weights_at);
     int8_t *y = wh_result_int8(call);
     offset_input(wh_operand_int8(call, WH_X), p->inputs, call->scratch);
     for (int32_t group = 0; group < p->groups; group++, blocks += 2) {
         __m256i acc[2][2];
-        steps = sum(steps, counts[group], call->scratch, blocks, acc);
+        sum(place, w, counts[group], call->scratch, blocks, acc);
+        place += counts[group];
+        w += (intptr_t)counts[group] * STEP_SIZE;
         wh_dense_finish(&p->finishing, blocks, (const __m256i(*)[2])acc, y,
                         group * WH_DENSE_CHANNELS, p->outputs);
     }

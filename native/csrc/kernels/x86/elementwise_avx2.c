@@ -14,6 +14,7 @@ typedef struct {
     int64_t addend;  /* 2^30 + half 2^31 */
     int32_t multiplier, left, right;
     int32_t sign_mask;  /* -1; 0 where right is 0, and nothing is rounded a second time */
+    int32_t is_halving; /* half of an even number: nothing is rounded at all */
 } scaling;
 
 typedef struct {
@@ -33,6 +34,7 @@ static scaling scaling_of(int32_t multiplier, int32_t shift, int32_t bits)
         .left = bits + (shift > 0 ? shift : 0),
         .right = right,
         .sign_mask = right > 0 ? -1 : 0,
+        .is_halving = multiplier == 1 << 30 && shift == 0 && bits > 0,
     };
 }
 
@@ -80,6 +82,9 @@ void wh_sum_prepare_avx2(const wh_program *program, const wh_node *node, void *p
 
 WH_INLINE __m256i scaled(__m256i x, const scaling *s)
 {
+    if (s->is_halving) {
+        return _mm256_sll_epi32(x, _mm_cvtsi32_si128(s->left - 1));
+    }
     __m256i multiplier = _mm256_set1_epi32(s->multiplier);
     __m256i addend = _mm256_set1_epi64x(s->addend);
     x = _mm256_sll_epi32(x, _mm_cvtsi32_si128(s->left));

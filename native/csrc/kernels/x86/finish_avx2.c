@@ -177,11 +177,13 @@ WH_INLINE void finish_rows(const wh_finishing *f, const wh_block *b, const __m25
                            int32_t pixels, int8_t *y, intptr_t step, int32_t count, int way)
 {
     for (int32_t i = 0; i < pixels; i += 2, y += 2 * step) {
-        const __m256i *next = sums[i + 1 < pixels ? i + 1 : i];
-        __m256i first = add_zero(rescale(sums[i][0], b, 0, way),
-                                    rescale(sums[i][1], b, 8, way), f);
-        __m256i second = add_zero(rescale(next[0], b, 0, way),
-                                     rescale(next[1], b, 8, way), f);
+        __m256i first =
+            add_zero(rescale(sums[i][0], b, 0, way), rescale(sums[i][1], b, 8, way), f);
+        __m256i second = first;
+        if (i + 1 < pixels) {
+            const __m256i *next = sums[i + 1];
+            second = add_zero(rescale(next[0], b, 0, way), rescale(next[1], b, 8, way), f);
+        }
         __m256i bytes = to_bytes(first, second, f);
         store_bytes(y, _mm256_castsi256_si128(bytes), count);
         if (i + 1 < pixels) {
