@@ -24,9 +24,12 @@ class VectorsFile:
 
 
 @pytest.fixture(scope="package")
-def vectors_file(mlperf_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> VectorsFile:
+def vectors_file(
+    mlperf_tiny: Path, digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> VectorsFile:
     folder = tmp_path_factory.mktemp("vectors")
     made = [vectors.real(mlperf_tiny, name, count) for name, count in REAL_SAMPLES.items()]
+    made.append(vectors.packaged(digits, folder))
     made.extend(vectors.by_hand())
     made.extend(vectors.of_operators(folder, MODELS_PER_OPERATOR))
     made.append(vectors.refused())

@@ -1,8 +1,8 @@
 """The vectors: programs, the inputs that every target runs, and the CRC-32 of what must come out.
 
-Three real models with the outputs that TFLite Micro gave them, small models of every operator,
-programs with states, and one that every engine refuses. `write` makes the file that vectors.S puts
-into a target's memory; its layout stands in run_vectors.c.
+Three real models with the outputs that TFLite Micro gave them, a packaged bundle with its golden
+vectors, small models of every operator, programs with states, and one that every engine refuses.
+`write` makes the file that vectors.S puts into a target's memory; run_vectors.c has its layout.
 """
 
 import random
@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 from wherry_native.compiler import compile_model
 from wherry_native.engine import Program
+from wherry_protocol.bundle import program_image, read_bundle
+from wherry_protocol.manifest import Role
 
+from tests.cli.door import wherry
 from tests.engine import programs, programs_16, programs_abi2
 from tests.engine.operator_cases import DRAWS, cases
 
@@ -42,6 +45,21 @@ def real(folder: Path, name: str, count: int) -> Vectors:
     image = compile_model(folder / f"{name}.tflite").image
     samples = tuple(sample.tobytes() for sample in inputs)
     return Vectors(name, image, samples, f"{zlib.crc32(outputs.tobytes()):08x}")
+
+
+def packaged(digits: Path, folder: Path) -> Vectors:
+    """A bundle as `wherry model package` makes it: its program and its golden vectors."""
+    path = folder / "digits-1.0.0.wherry"
+    made = wherry(
+        "model", "package", "--input", digits / "digits-1.0.0.onnx", "--name", "digits",
+        "--version", "1.0.0", "--calibration", digits / "calibration.npz", "--output", path,
+    )  # fmt: skip
+    assert made.status == 0, made
+    bundle = read_bundle(path.read_bytes())
+    inputs, outputs = bundle.pieces(Role.GOLDEN_INPUTS), bundle.pieces(Role.GOLDEN_OUTPUTS)
+    size = len(inputs) // bundle.manifest.golden_count
+    samples = tuple(inputs[at : at + size] for at in range(0, len(inputs), size))
+    return Vectors("digits-bundle", program_image(bundle), samples, f"{zlib.crc32(outputs):08x}")
 
 
 def of_operators(folder: Path, count: int) -> Iterator[Vectors]:
