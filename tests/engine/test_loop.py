@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 from wherry_native.engine import EngineError, Program
 from wherry_native.loop import Instance, Loop
+from wherry_native.program import Op
 
 from tests.engine import programs
 from tests.engine.build import compile_c
+from tests.engine.programs_16 import Builder16
 
 SAMPLE = bytes([1, 2, 3, 4])
 WAIT_S = 10.0
@@ -88,10 +91,30 @@ def test_late_inference_is_an_error_that_is_still_answered(loop: Loop) -> None:
     assert (instance.stats().errors, instance.stats().errors_deadline) == (1, 1)
 
 
+def wide_echo() -> bytes:
+    """16-bit values that come out as they went in."""
+    b = Builder16()
+    x, y = b.wide("x", (1, 8)), b.wide("y", (1, 8))
+    b.node(Op.RESHAPE, "same", (x,), y)
+    return b.image("echo", (x,), (y,))
+
+
 def test_output_on_the_bounds_is_valid_and_one_beyond_is_an_error(
     loop: Loop, program: Program
 ) -> None:
-    values = [b - 256 if b > 127 else b for b in program.run(SAMPLE)]
+    low, high = bounds_are_held(loop, program, SAMPLE, "b")
+    assert (low, high) >= (-128, -128)
+
+
+def test_bounds_of_sixteen_bits_are_held_to_whole_values(loop: Loop) -> None:
+    sample = struct.pack("<8h", -300, 5, 700, 0, 1, 2, 3, 4)
+    assert bounds_are_held(loop, Program(wide_echo()), sample, "h") == (-300, 700)
+
+
+def bounds_are_held(loop: Loop, program: Program, sample: bytes, code: str) -> tuple[int, int]:
+    """The least and the largest value of the output, which are valid; one beyond is not."""
+    output = program.run(sample)
+    values = struct.unpack(f"<{len(output) // struct.calcsize(code)}{code}", output)
     low, high = min(values), max(values)
     assert low < high
     inside = Instance(program, tag=1, valid_min=low, valid_max=high)
@@ -99,8 +122,9 @@ def test_output_on_the_bounds_is_valid_and_one_beyond_is_an_error(
     above = Instance(program, tag=3, valid_min=low, valid_max=high - 1)
     for instance, is_outside in ((inside, False), (below, True), (above, True)):
         loop.swap(instance)
-        assert loop.infer(SAMPLE, WAIT_S).is_out_of_range is is_outside
+        assert loop.infer(sample, WAIT_S).is_out_of_range is is_outside
         assert instance.stats().errors_range == is_outside
+    return low, high
 
 
 def test_one_inference_that_is_late_and_outside_is_one_error(loop: Loop) -> None:

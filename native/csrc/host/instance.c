@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "clocks.h"
+#include "quantization.h"
 #include "ready.h"
 
 struct wh_instance {
@@ -120,9 +121,11 @@ static int is_out_of_range(const wh_instance *instance)
         return 0;
     }
     const wh_tensor *output = wh_output(&instance->ready.program, 0);
-    const int8_t *values = (const int8_t *)(instance->ready.arena + output->offset);
-    for (uint32_t i = 0; i < output->size; i++) {
-        if (values[i] < instance->limits.valid_min || values[i] > instance->limits.valid_max) {
+    const uint8_t *bytes = instance->ready.arena + output->offset;
+    size_t count = wh_element_count(output);
+    for (size_t i = 0; i < count; i++) {
+        int64_t value = wh_element(bytes, output->dtype, i);
+        if (value < instance->limits.valid_min || value > instance->limits.valid_max) {
             return 1;
         }
     }
