@@ -325,6 +325,9 @@ OUTSIDE: dict[str, tuple[str, bytes]] = {
     "cut: to in front of the axis": (
         "WH_ERR_PARAM", _plain(Op.STRIDED_SLICE, [(3, 4)], (2, 2), **slices((0, 2, -1), (1, 2, 1)))
     ),
+    "cut: by a step that is never taken": (
+        "WH_ERR_PARAM", _plain(Op.STRIDED_SLICE, [(3, 4)], (1, 2), **slices((0, 1, 9), (1, 2, 1)))
+    ),
     "cut: without a step": (
         "WH_ERR_PARAM", _plain(Op.STRIDED_SLICE, [(3, 4)], (2, 2), **slices((0, 2, 0), (1, 2, 1)))
     ),

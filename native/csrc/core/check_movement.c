@@ -75,7 +75,8 @@ int wh_check_transpose(const wh_subject *s)
     return seen == (1u << x->rank) - 1 ? WH_OK : WH_ERR_PARAM;
 }
 
-/* Every position of the slice lies within its axis, so that no extent exceeds the dim. */
+/* Every position of the slice lies within its axis, so that no extent exceeds the dim. A step that
+ * is never taken is 1: strides times steps fit a pointer. */
 int wh_check_strided_slice(const wh_subject *s)
 {
     const wh_tensor *x = wh_subject_operand(s, 0);
@@ -95,7 +96,8 @@ int wh_check_strided_slice(const wh_subject *s)
         }
         int64_t dim = x->dims[i];
         int64_t last = begin + ((int64_t)extent - 1) * step;
-        if (begin < 0 || begin >= dim || extent < 1 || step == 0 || last < 0 || last >= dim) {
+        if (begin < 0 || begin >= dim || extent < 1 || step == 0 || last < 0 || last >= dim ||
+            (extent == 1 && step != 1)) {
             return WH_ERR_PARAM;
         }
         count *= (uint32_t)extent;

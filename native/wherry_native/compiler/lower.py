@@ -352,7 +352,9 @@ def _transpose(graph: Graph, node: Node) -> Parameters:
 
 def _strided_slice(graph: Graph, node: Node) -> Parameters:
     del graph
-    begins, extents, steps = zip(*node.slices, strict=True)
+    # A step that is never taken is 1 in the format.
+    taken = [(begin, extent, step if extent > 1 else 1) for begin, extent, step in node.slices]
+    begins, extents, steps = zip(*taken, strict=True)
     return {
         **_per_axis("begin", begins), **_per_axis("extent", extents), **_per_axis("step", steps)
     }  # fmt: skip
