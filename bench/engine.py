@@ -1,13 +1,14 @@
 """Speed: three MLPerf Tiny models against LiteRT (XNNPACK) and ONNX Runtime, the convolutions
 against the processor's exact AVX2 peak, a sweep of layer shapes, and the time that loading takes.
 
-usage: bench/engine.py [--models FOLDER] [--oracle PYTHON] [--rounds N] [--part NAME ...]
+usage: bench/engine.py [--models FOLDER] [--oracle PYTHON] [--rounds N] [--part NAME ...] [--table]
 Parts: models, peak, shapes, load (all of them by default). One thread on one core, batch 1, rule D;
 all contenders take turns in one run, a call is what a user's program makes, medians over all calls.
 FOLDER has NAME.tflite and NAME.vectors.npz; the default is $WHERRY_MLPERF_TINY or
 ../shared/mlperf-tiny. ONNX Runtime gets the same model as QDQ (bench/_qdq.py), once with unsigned
 and once with signed activations. Where PYTHON (the interpreter of .venv-oracles) is not there, the
-peers are left out, and the limits on them do not hold.
+peers are left out, and the limits on them do not hold. --table prints, instead of JSON, the table
+that docs/engine.md and README.md quote.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 from _layers import Layer, only_convolutions, program_of, sweep
 from _qdq import write_qdq
-from _report import Figure, report
+from _report import Figure, machine, report
 from wherry_native.compiler import compile_model
 from wherry_native.engine import Program, kernel_names
 from wherry_native.program import Op, read_program
@@ -152,7 +153,12 @@ def _compared(
         )  # fmt: skip
     ratio = min(medians.values()) / figures[0].value if medians else 0.0
     text = f"{name}: times faster than the better peer"
-    return [*figures, Figure(text, round(ratio, 2), "", LIMITS.get(name), is_minimum=True)]
+    figures.append(Figure(text, round(ratio, 2), "", LIMITS.get(name), is_minimum=True))
+    least = {who: min(times) for who, times in taken.items()}
+    ours = least.pop("wherry")
+    figures.append(Figure(f"{name}: least call", round(ours, 2), "us"))
+    quiet = min(least.values()) / ours if least else 0.0
+    return [*figures, Figure(f"{text}, by least calls", round(quiet, 2), "")]
 
 
 # --- peak and shapes ----------------------------------------------------------------------------
@@ -241,6 +247,24 @@ def measure(options: argparse.Namespace, models: list[Path]) -> tuple[list[Figur
     return figures, rows
 
 
+def table(figures: list[Figure], names: list[str]) -> str:
+    """The models' rows in Markdown, with the machine named."""
+    values = {figure.name: figure.value for figure in figures}
+    lines = [
+        f"| median call, µs ({machine()}) "
+        "| Wherry | LiteRT | ONNX Runtime u8 | s8 | times faster | by least calls |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        ours = values[f"{name}: median call"]
+        peers = [values.get(f"{name}: peer {peer}, median call", 0.0) for peer in PEERS.values()]
+        text = f"{name}: times faster than the better peer"
+        ratio, quiet = values[text], values[f"{text}, by least calls"]
+        cells = " | ".join(f"{one:.1f}" for one in (ours, *peers))
+        lines.append(f"| {name} | {cells} | {ratio} (limit {LIMITS[name]}) | {quiet} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -248,6 +272,7 @@ def main() -> int:
     parser.add_argument("--models", type=Path, default=DEFAULT)
     parser.add_argument("--oracle", type=Path, default=ROOT / ".venv-oracles" / "bin" / "python")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS)
     options = parser.parse_args()
     pin()
@@ -257,6 +282,9 @@ def main() -> int:
         print(f"no {missing[0]} with vectors: name the folder with --models", file=sys.stderr)
         models = [model for model in models if model not in missing]
     figures, rows = measure(options, models)
+    if options.table:
+        print(table(figures, [model.stem for model in models]))
+        return 0 if all(figure.holds is not False for figure in figures) else 1
     return report(figures, kernels=Program(program_of(next(sweep()))).kernels, shapes=rows)
 
 

@@ -26,6 +26,8 @@ ABI_VERSION_MIN: Final[int] = lib.WH_ENGINE_ABI_MIN
 FORMAT_VERSION: Final[int] = lib.WH_PROGRAM_FORMAT
 ALIGNMENT: Final = 16
 
+_infer: Final = lib.wh_runner_infer
+
 _REASONS: Final = {
     "WH_ERR_BYTE_ORDER": "this processor is big-endian; the engine runs on little-endian ones",
     "WH_ERR_TRUNCATED": "its tables are longer than the structure",
@@ -114,7 +116,7 @@ class Program:
         self.prepared_bytes: int = lib.wh_prepare_size(self._program, self._program.kernels)
         self.image_bytes: int = header.image_size
         self.macs: int = header.macs
-        self._spare: list[Any] = []  # room for outputs, kept from call to call
+        self._spare: list[tuple[bytearray, Any]] = []  # room for outputs, kept from call to call
         self.input_bytes: int = lib.wh_input_bytes(self._program)
         self.output_bytes: int = lib.wh_output_bytes(self._program)
 
@@ -129,12 +131,13 @@ class Program:
     def run(self, inputs: bytes) -> bytes:
         """One inference: all inputs one after another in, all outputs out. Raises EngineError."""
         try:
-            output = self._spare.pop()
+            room = self._spare.pop()
         except IndexError:  # the first call, or as many at once as never before
-            output = ffi.new("uint8_t[]", self.output_bytes)
-        status = lib.wh_runner_infer(self._runner, inputs, len(inputs), output, self.output_bytes)
-        result: bytes = ffi.buffer(output)[:]
-        self._spare.append(output)
+            output = bytearray(self.output_bytes)
+            room = output, ffi.from_buffer(output)
+        status = _infer(self._runner, inputs, len(inputs), room[1], self.output_bytes)
+        result = bytes(room[0])
+        self._spare.append(room)
         if status != 0:
             raise EngineError(status, self._size_fault(inputs, result))
         return result
