@@ -5,8 +5,9 @@
 
 #if defined(__x86_64__)
 
+#include "kernels_vnni.h" /* first: clang wants its declarations outside of every target */
+
 #include "conv_plan.h"
-#include "kernels_vnni.h"
 
 #include <string.h>
 
