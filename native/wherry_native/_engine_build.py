@@ -24,6 +24,7 @@ typedef struct { const wh_program_header *header; const wh_tensor *tensors; cons
 #define WH_ERR_EMPTY ...
 #define WH_PROGRAM_FORMAT ...
 const struct wh_kernels *wh_kernels_at(uint32_t index);
+int wh_choose_kernels(const char *name, const struct wh_kernels **kernels);
 const char *wh_kernels_name(const struct wh_kernels *kernels);
 size_t wh_prepare_size(const wh_program *program, const struct wh_kernels *kernels);
 const char *wh_error_name(int status);

@@ -171,6 +171,16 @@ def kernel_names() -> tuple[str, ...]:
     return tuple(names)
 
 
+def chosen_kernels() -> str:
+    """The kernels that programs run by unless told otherwise: those that WHERRY_ENGINE_KERNELS
+    names, or the first. Raises EngineError where this processor has none of that name."""
+    chosen = ffi.new("struct wh_kernels **")
+    status = lib.wh_choose_kernels(ffi.NULL, chosen)
+    if status != 0:
+        raise EngineError(status, _no_such_kernels(None))
+    return _kernels_name(chosen[0])
+
+
 def _kernels_name(table: Any) -> str:
     return str(ffi.string(lib.wh_kernels_name(table)).decode())
 

@@ -1,7 +1,7 @@
 """Which kernels run: the fastest that the processor has, or those that are named."""
 
 import pytest
-from wherry_native.engine import EngineError, Program, kernel_names
+from wherry_native.engine import EngineError, Program, chosen_kernels, kernel_names
 
 from tests.engine import programs
 
@@ -22,7 +22,7 @@ def test_a_program_runs_by_the_kernels_that_are_named(
     monkeypatch.setenv("WHERRY_ENGINE_KERNELS", name)
     by_variable = Program(programs.fully_connected())
     by_argument = Program(programs.fully_connected(), kernels=name)
-    assert (by_variable.kernels, by_argument.kernels) == (name, name)
+    assert (by_variable.kernels, by_argument.kernels, chosen_kernels()) == (name, name, name)
     assert by_variable.run(b"1234") == by_argument.run(b"1234")
 
 
@@ -34,5 +34,7 @@ def test_kernels_that_this_processor_lacks_are_refused_by_name(
         Program(programs.fully_connected())
     assert e.value.name == "WH_ERR_KERNELS"
     assert ", ".join(kernel_names()) in str(e.value)
+    with pytest.raises(EngineError, match="abacus"):
+        chosen_kernels()
     with pytest.raises(EngineError, match=r"the call names kernels 'oars'"):
         Program(programs.fully_connected(), kernels="oars")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wherry_native.engine import ABI_VERSION, EngineError, chosen_kernels
+
 from wherry_agent.core import candidates
 from wherry_agent.core.breaker import Breaker
 from wherry_agent.core.model import ModelState
@@ -17,6 +19,7 @@ def describe(agent: Agent, now_us: int, is_connected: bool) -> Mapping[str, Any]
         "organization": agent.identity.org,
         "connection": agent.identity.connection,
         "agent_version": agent.settings.agent_version,
+        "engine": {"abi": ABI_VERSION, "kernels": _kernels()},
         "is_connected": is_connected,
         "boot_count": agent.boot_count,
         "time_s": agent.clock.now_s(now_us),
@@ -32,6 +35,14 @@ def describe(agent: Agent, now_us: int, is_connected: bool) -> Mapping[str, Any]
         },
         "units": {name: _unit(agent, unit) for name, unit in agent.units.items()},
     }
+
+
+def _kernels() -> str:
+    """Their name, or the sentence that says why there are none: no model loads then."""
+    try:
+        return chosen_kernels()
+    except EngineError as error:
+        return str(error)
 
 
 def deferral(agent: Agent, until_s: int) -> Mapping[str, Any]:
