@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENGINE = ("core", "kernels")
-WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror")
+PORTABLE_ONLY = ("-DWH_PORTABLE_ONLY", "-Wframe-larger-than=1536")
 RUN_S_MAX = 240
 
 
@@ -114,7 +115,7 @@ def includes(root: Path, build: Build) -> list[str]:
 def compile_engine(root: Path, build: Build, output: Path, *more: str) -> Path:
     """An executable of the engine and of `more`: the sources of a program, and flags."""
     sources = engine_sources(root, build)
-    flags = build.flags if build.has_tables else (*build.flags, "-DWH_PORTABLE_ONLY")
+    flags = build.flags if build.has_tables else (*build.flags, *PORTABLE_ONLY)
     linking: tuple[str, ...] = ()
     if build.board:
         board = root / "tests" / "targets" / "board"
