@@ -86,6 +86,7 @@ void wh_loop_free(wh_loop *loop);
 int wh_loop_start(wh_loop *loop);
 void wh_loop_stop(wh_loop *loop);
 int wh_loop_swap(wh_loop *loop, wh_instance *instance);
+int wh_loop_swap_keeping(wh_loop *loop, wh_instance *instance, int *is_kept);
 int wh_loop_infer(wh_loop *loop, const uint8_t *input, size_t input_size, uint64_t timeout_ns,
                   wh_answer *answer);
 int wh_loop_replay(wh_loop *loop, const uint8_t *samples, size_t sample_size, size_t sample_count,

@@ -202,6 +202,15 @@ class Loop:
         previous, self._held.active = self._held.active, instance
         return previous
 
+    def swap_keeping(self, instance: Instance) -> bool:
+        """As `swap`, and the instance goes on from the recurrent state that the active one has at
+        that moment, between two inferences. False where their states differ (names, types, shapes,
+        quantization) or nothing served: then it has its own."""
+        is_kept = ffi.new("int *")
+        _check(lib.wh_loop_swap_keeping(self._loop, instance._instance, is_kept))
+        self._held.active = instance
+        return bool(is_kept[0])
+
     def set_shadow(
         self,
         instance: Instance | None,

@@ -91,6 +91,29 @@ def test_late_inference_is_an_error_that_is_still_answered(loop: Loop) -> None:
     assert (instance.stats().errors, instance.stats().errors_deadline) == (1, 1)
 
 
+def test_a_swap_that_keeps_state_goes_on_where_the_other_stopped_and_loses_no_input(
+    loop: Loop,
+) -> None:
+    """Inputs come all the time; each adds one to the state, whichever instance answers."""
+    image, ones, answers = programs.counter(), bytes([1]) * 4, []
+    instances = [Instance(Program(image), tag=tag) for tag in range(6)]
+    loop.swap(instances[0])
+    asking = threading.Thread(
+        target=lambda: answers.extend(loop.infer(ones, WAIT_S).output for _ in range(100))
+    )
+    asking.start()
+    assert all(loop.swap_keeping(instance) for instance in instances[1:])
+    asking.join()
+    counter = Program(image)
+    assert answers == [counter.run(ones) for _ in range(100)]
+
+
+def test_states_that_differ_are_not_kept(loop: Loop, program: Program) -> None:
+    assert not loop.swap_keeping(Instance(Program(programs.counter()), tag=1))  # nothing served
+    assert not loop.swap_keeping(Instance(Program(programs.counter(5)), tag=2))  # another shape
+    assert not loop.swap_keeping(Instance(program, tag=3))  # no state
+
+
 def wide_echo() -> bytes:
     """16-bit values that come out as they went in."""
     b = Builder16()

@@ -55,6 +55,7 @@ from wherry_agent.shell.blob_store import BlobStore, sha256
 from wherry_agent.shell.disk import Image
 from wherry_agent.shell.inference_door import Inference, Serving
 from wherry_agent.shell.outcomes import is_good, latest
+from wherry_agent.shell.swapping import swap
 from wherry_agent.telemetry.counters import Counters, counters_of
 from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
 from wherry_agent.telemetry.sampling import ACTIVE, PREVIOUS, SHADOW, Look, trial_figures
@@ -115,6 +116,7 @@ class ModelLoop:
     sample_bp: int = 0
     session: int = 0  # of the shadow's counts, which begin anew each time that it is set
     is_shadow_told: bool = False
+    served: Bundle | None = None  # what the loop was last pointed to
     ended_count: int = 0  # inputs answered or withdrawn at the last `has_worked`
 
     @property
@@ -330,7 +332,8 @@ class LoopHost:
         if shadow is None:
             self._stop_shadow(model)
         if model.loop.active is not wanted:
-            model.loop.swap(wanted)
+            swap(model.loop, model.served, answering)
+            model.served = answering
         if shadow is not None and model.loop.shadow is not shadow.instance:
             set_shadow(model.loop, shadow, model.sample_bp)
             model.session, model.is_shadow_told = self._new_number(), False

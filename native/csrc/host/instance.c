@@ -115,6 +115,35 @@ void wh_instance_release(wh_instance *instance)
     atomic_flag_clear(&instance->is_claimed);
 }
 
+static int is_same_state(const wh_program *p, const wh_tensor *a, const wh_program *q,
+                         const wh_tensor *b)
+{
+    return a->dtype == b->dtype && a->rank == b->rank && a->size == b->size &&
+           memcmp(a->dims, b->dims, sizeof a->dims) == 0 && a->zero_point == b->zero_point &&
+           a->scale_bits == b->scale_bits &&
+           strcmp(wh_name(p, a->name), wh_name(q, b->name)) == 0;
+}
+
+int wh_instance_take_states(wh_instance *to, const wh_instance *from)
+{
+    const wh_program *p = &to->ready.program;
+    const wh_program *q = &from->ready.program;
+    uint32_t count = p->header->state_count;
+    if (count == 0 || count != q->header->state_count) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!is_same_state(p, wh_state(p, i), q, wh_state(q, i))) {
+            return 0;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(to->ready.arena + wh_state(p, i)->offset,
+               from->ready.arena + wh_state(q, i)->offset, wh_state(p, i)->size);
+    }
+    return 1;
+}
+
 static int is_out_of_range(const wh_instance *instance)
 {
     if (!instance->limits.has_valid_range) {

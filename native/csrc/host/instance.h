@@ -9,6 +9,10 @@
 void wh_instance_answer(wh_instance *instance, const uint8_t *input, size_t input_size,
                         wh_answer *answer);
 
+/* Copies the states of `from`, where both have the same: names, types, shapes, quantization. Says
+ * 0, and copies nothing, where they differ or there are none. Neither may be running. */
+WH_MUST_CHECK int wh_instance_take_states(wh_instance *to, const wh_instance *from);
+
 /* Takes the instance for one loop, or says 0 when another has it. */
 WH_MUST_CHECK int wh_instance_claim(wh_instance *instance);
 void wh_instance_release(wh_instance *instance);

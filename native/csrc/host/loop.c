@@ -178,6 +178,7 @@ static void serve(wh_loop *loop, wh_entry entry)
         entry.waiter->progress = WH_RUNNING;
     }
     bool is_shadowed = wh_shadow_begin(&loop->shadow, entry.sequence);
+    loop->is_serving = true;
     (void)pthread_mutex_unlock(&loop->lock);
     wh_answer answer;
     wh_answer copy = {0};
@@ -190,6 +191,7 @@ static void serve(wh_loop *loop, wh_entry entry)
         wh_answer_free(&answer);
     }
     (void)pthread_mutex_lock(&loop->lock);
+    loop->is_serving = false;
     publish(loop, &entry, answer, copy);
     (void)pthread_cond_broadcast(&loop->idle);
     if (has_pair) {
@@ -206,7 +208,7 @@ static void *work(void *context)
     wh_loop *loop = context;
     (void)pthread_mutex_lock(&loop->lock);
     while (loop->count > 0 || !loop->is_stopping) {
-        if (loop->count == 0) {
+        if (loop->count == 0 || loop->is_held) {
             (void)pthread_cond_wait(&loop->work, &loop->lock);
             continue;
         }
@@ -292,6 +294,33 @@ int wh_loop_swap(wh_loop *loop, wh_instance *instance)
     (void)pthread_mutex_lock(&loop->lock);
     loop->stats.swaps += 1;
     (void)pthread_mutex_unlock(&loop->lock);
+    return WH_OK;
+}
+
+int wh_loop_swap_keeping(wh_loop *loop, wh_instance *instance, int *is_kept)
+{
+    *is_kept = 0;
+    if (instance == NULL) {
+        return WH_ERR_ARGUMENT;
+    }
+    if (!wh_instance_claim(instance)) {
+        return WH_ERR_BUSY;
+    }
+    (void)pthread_mutex_lock(&loop->lock);
+    loop->is_held = true;
+    while (loop->is_serving) {
+        (void)pthread_cond_wait(&loop->idle, &loop->lock);
+    }
+    wh_instance *old = atomic_load(&loop->active);
+    *is_kept = old != NULL && wh_instance_take_states(instance, old);
+    atomic_store(&loop->active, instance);
+    loop->stats.swaps += 1;
+    loop->is_held = false;
+    (void)pthread_cond_broadcast(&loop->work);
+    (void)pthread_mutex_unlock(&loop->lock);
+    if (old != NULL) {
+        wh_instance_release(old);
+    }
     return WH_OK;
 }
 

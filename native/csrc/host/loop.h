@@ -57,6 +57,8 @@ struct wh_loop {
     uint64_t next_sequence;
     bool is_running;
     bool is_stopping;
+    bool is_serving;       /* the worker is between taking an entry and publishing its answer */
+    bool is_held;          /* somebody waits for the moment between two inferences */
     pthread_t worker;
     wh_answers outputs;
     wh_loop_stats stats;

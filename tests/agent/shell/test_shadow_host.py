@@ -118,6 +118,28 @@ def test_recurrent_state_carries_over_from_the_shadow_only_where_it_is_warmed_up
     assert aboard.infer(ONES) == expected[after]
 
 
+@pytest.mark.parametrize(
+    ("version", "policy", "after"),
+    [
+        ("1.0.1", StatePolicy.KEEP, 2),
+        ("1.0.1", StatePolicy.RESET, 0),
+        ("1.1.0", StatePolicy.KEEP, 0),  # another MINOR begins anew
+        ("0.9.9", StatePolicy.KEEP, 0),  # so does the way back
+    ],
+)
+def test_a_later_patch_goes_on_from_the_state_of_what_served_where_it_is_kept(
+    aboard, version, policy, after
+):
+    counter = Program(programs.counter())
+    expected = [counter.run(ONES) for _ in range(4)]
+    aboard.load("1.0.0", programs.counter())
+    aboard.load(version, programs.counter(), state_policy=policy)
+    aboard.swap("1.0.0")
+    assert [aboard.infer(ONES) for _ in range(2)] == expected[:2]
+    aboard.swap(version)
+    assert aboard.infer(ONES) == expected[after]
+
+
 def test_the_way_back_begins_with_fresh_state(aboard):
     expected = Program(programs.counter()).run(ONES)
     for version in ("1.0.0", "1.1.0"):

@@ -140,6 +140,11 @@ void wh_loop_stop(wh_loop *loop);
 /* NULL takes the model away. WH_ERR_BUSY when the instance already serves a loop. */
 WH_MUST_CHECK int wh_loop_swap(wh_loop *loop, wh_instance *instance);
 
+/* The same between two inferences: `instance` goes on from the states that the one before it has.
+ * `*is_kept` says 0 where their states differ (names, types, shapes, quantization) or nobody
+ * served; the instance then has its own. WH_ERR_ARGUMENT for NULL. */
+WH_MUST_CHECK int wh_loop_swap_keeping(wh_loop *loop, wh_instance *instance, int *is_kept);
+
 /* Submits and waits, at most `timeout_ns` for room in the queue and for the answer together; an
  * inference that has begun is always awaited. Returns WH_OK when there is an answer (whose own
  * status may be an error), else WH_ERR_QUEUE_FULL, WH_ERR_TIMEOUT, WH_ERR_STOPPED. */
