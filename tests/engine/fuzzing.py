@@ -21,6 +21,7 @@ FLAGS = (
     "-fsanitize=fuzzer,address,undefined",
 )  # fmt: skip
 STATISTICS = re.compile(r"^stat::number_of_executed_units: (\d+)$", re.M)
+INTERRUPTED = "libFuzzer: run interrupted"
 IMAGES = re.compile(r"^images: (\d+) refused, (\d+) ran, (\d+) too long$", re.M)
 
 
@@ -83,5 +84,6 @@ def run(fuzzer: Path, corpus: Path, executions: int, seed: int, timeout_s: float
     )  # fmt: skip
     counted, images = STATISTICS.search(done.stderr), IMAGES.search(done.stderr)
     refused, ran, too_long = map(int, images.groups()) if images else (0, 0, 0)
-    finding = "" if done.returncode == 0 else done.stderr[-4000:]
+    is_clean = done.returncode == 0 or INTERRUPTED in done.stderr
+    finding = "" if is_clean else done.stderr[-4000:]
     return Outcome(int(counted[1]) if counted else 0, refused, ran, too_long, finding)
