@@ -29,7 +29,9 @@ def shifting_program(shift: int, *, length: int = 16, steps: int = 1) -> bytes:
                 arena_offset=(step + 1) % 2 * room,
             )
         )  # fmt: skip
-        nodes.append(Node(Op.LOGISTIC, f"step{step}", (before, len(tensors) - 2), len(tensors) - 1))
+        operands, result = (before, len(tensors) - 2), len(tensors) - 1
+        unscaled = {"multiplier": 0, "shift": 0}
+        nodes.append(Node(Op.LOGISTIC, f"step{step}", operands, result, unscaled))
     return write_program(
         ProgramDescription(
             name="shift",
