@@ -119,6 +119,7 @@ class Journey:
         agent = agent.replace("port = 8080", "port = 0")
         (self.folder / "agent.toml").write_text(agent + SOURCE)
         self._copy("digits-1.0.0.onnx", "pump.onnx")
+        self._copy("digits-1.0.0.onnx", "keyword.onnx")
         self._copy("calibration.npz", "samples.npz")
         images = np.load(self.digits / "calibration.npz")["image"]
         (self.folder / "feed.f32").write_bytes(images.astype("<f4").tobytes())

@@ -262,6 +262,10 @@ STEPS: Final[tuple[tuple[str | None, Step], ...]] = (
     run("wherry model inspect pump-anomaly-1.0.0.wherry", says="layer0.weights"),
     run("wherry model extract pump-anomaly-1.0.0.wherry --output pump/", says="files"),
     run(RUN_MODEL, says="[128, 10]"),
+    run("wherry model package --input keyword.onnx --name keyword --version 1.0.0 "
+        "--calibration samples.npz --evaluate held-out.npz --plot confusion.png "
+        "--output keyword-1.0.0.wherry", says="accuracy"),
+    run("wherry model inspect keyword-1.0.0.wherry", says="arena"),
     run("wherry registry push pump-anomaly-1.0.0.wherry", says="is kept"),
     run("wherry registry list", says="pump-anomaly"),
     run("wherry registry show pump-anomaly:1.0.0", says="50"),
