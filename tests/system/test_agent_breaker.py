@@ -123,7 +123,10 @@ def test_the_previous_version_answers_until_two_good_inferences_close_the_breake
         True,
     )
     assert "is_out_of_range" not in answer
-    (event,) = [e for e in sea.ashore.heard["event"] if e.kind is Kind.BREAKER]
+    (event,) = wait_until(
+        lambda: [e for e in sea.ashore.heard["event"] if e.kind is Kind.BREAKER],
+        "the event is ashore",
+    )
     assert (event.code, event.model, event.manifest_digest) == (Code.BREAKER_OPEN, "digits", new)
     reported = sea.ashore.wait_for_model(
         agent.device, lambda m: m.code is Code.BREAKER_OPEN, "the open breaker in reported"
