@@ -385,6 +385,20 @@ def test_a_float_model_is_quantized_as_asked_and_the_report_says_what_it_cost(
     assert all(layer["relative_rms"] < 0.2 for layer in report["layers"])
 
 
+def test_a_model_rounds_as_asked_and_answers_nearly_the_same(digits: Path, tmp_path: Path) -> None:
+    images = np.load(digits / "calibration.npz")["image"].transpose(0, 2, 3, 1)
+    np.save(tmp_path / "X.npy", images)
+    answers = {}
+    for rule in ("D", "F"):
+        assert packaged(digits, tmp_path, "--rounding", rule).status == 0
+        ran = wherry("model", "run", tmp_path / "digits.wherry", "--inputs", tmp_path / "X.npy",
+                     "--outputs", tmp_path / f"{rule}.npy")  # fmt: skip
+        assert ran.status == 0, ran
+        answers[rule] = np.load(tmp_path / f"{rule}.npy")
+    assert (answers["D"] != answers["F"]).any()
+    assert (answers["D"].argmax(axis=1) == answers["F"].argmax(axis=1)).mean() > 0.95
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

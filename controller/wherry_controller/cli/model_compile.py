@@ -3,11 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from wherry_protocol.errors import Code, DecodeError, MissingExtraError, NotFoundError, WherryError
+
+
+class RoundingRule(StrEnum):
+    """How int8 layers round: as TFLite Micro does, or as XNNPACK does."""
+
+    D = "D"
+    F = "F"
+
 
 CalibrationOption = Annotated[
     Path | None, typer.Option(help="Samples (.npz or .npy); a float model needs them.")
@@ -29,6 +38,9 @@ CorrectBiasOption = Annotated[
 WideOption = Annotated[
     list[str] | None, typer.Option(help="Keep this layer in 16 bits (repeat), or: all.")
 ]
+RoundingOption = Annotated[
+    RoundingRule, typer.Option(help="Int8 layers round as TFLite Micro (D) or as XNNPACK (F).")
+]
 StateOption = Annotated[
     list[str] | None,
     typer.Option(help="INPUT=OUTPUT: memory, and what it becomes (repeat); 16 bits."),
@@ -37,7 +49,7 @@ StateOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for about the quantization of a float model; None and False: the default."""
+    """What was asked for about quantization; None, False, empty and rule D: the default."""
 
     ranges: str | None = None
     percentile: float | None = None
@@ -45,6 +57,7 @@ class Asked:
     is_bias_corrected: bool = False
     wide: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
+    rounding: RoundingRule = RoundingRule.D
 
 
 @contextmanager
@@ -65,12 +78,14 @@ def compiled(path: Path, name: str, calibration: Path | None, asked: Asked) -> A
     """The compiler's result. Raises DecodeError with every problem of the file at once."""
     with compiler_extra():
         from wherry_native.compiler import compile_model
+        from wherry_native.program import Rounding
     with compiler_errors(path, name):
         return compile_model(
             path,
             calibration=calibration,
             name=name,
             quantizing=_quantizing(asked),
+            rounding=Rounding[asked.rounding],
             states=_states(asked),
         )
 
@@ -95,7 +110,7 @@ def _quantizing(asked: Asked) -> Any:
     """The compiler's own options; None where nothing was asked for."""
     from wherry_native.compiler import Method, Quantizing
 
-    if replace(asked, states=()) == Asked():
+    if replace(asked, states=(), rounding=RoundingRule.D) == Asked():
         return None
     try:
         method = Method(asked.ranges or Method.MIN_MAX)

@@ -19,6 +19,8 @@ from wherry_controller.cli.model_compile import (
     EqualizeOption,
     PercentileOption,
     RangesOption,
+    RoundingOption,
+    RoundingRule,
     StateOption,
     WideOption,
     compiled,
@@ -49,6 +51,7 @@ def package(
     equalize: EqualizeOption = False,
     correct_bias: CorrectBiasOption = False,
     wide: WideOption = None,
+    rounding: RoundingOption = RoundingRule.D,
     state: StateOption = None,
     manifest: Annotated[
         Path | None, typer.Option(help="What the model file cannot say (TOML).")
@@ -72,7 +75,8 @@ def package(
     wherry model package --input pump.onnx --name pump-anomaly --version 1.0.0
     --calibration samples.npz --manifest pump.toml --output pump-anomaly-1.0.0.wherry
     """
-    asked = Asked(ranges, percentile, equalize, correct_bias, tuple(wide or ()), tuple(state or ()))
+    layers, states = tuple(wide or ()), tuple(state or ())
+    asked = Asked(ranges, percentile, equalize, correct_bias, layers, states, rounding)
     if plot is not None and evaluate is None:
         raise WherryError("--plot needs --evaluate DATASET, whose confusion matrices it draws")
     if input.is_dir():
