@@ -66,8 +66,8 @@ typedef struct { uint64_t deadline_ns; uint8_t has_valid_range; int32_t valid_mi
 typedef struct { uint64_t inferences; uint64_t errors; uint64_t errors_engine;
                  uint64_t errors_deadline; uint64_t errors_range; uint64_t refused;
                  uint64_t cpu_ns; uint64_t cycles; wh_histogram latency; ...; } wh_instance_stats;
-int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits, uint64_t tag,
-                       wh_instance **instance, wh_location *where);
+int wh_instance_create(const wh_runner *runner, const wh_limits *limits, uint64_t tag,
+                       wh_instance **instance);
 void wh_instance_free(wh_instance *instance);
 int wh_instance_reset(wh_instance *instance);
 void wh_instance_stats_copy(wh_instance *instance, wh_instance_stats *stats);

@@ -98,8 +98,8 @@ class Program:
         status = lib.wh_runner_create(self.image, len(self.image), _named(kernels), created, where)
         if status != 0:
             raise EngineError(status, _fault(status, self.image, where, kernels))
-        self._runner = ffi.gc(created[0], lib.wh_runner_free)
-        self._program = lib.wh_runner_program(self._runner)
+        self.runner = ffi.gc(created[0], lib.wh_runner_free)
+        self._program = lib.wh_runner_program(self.runner)
         header = self._program.header
         self.name: str = _name(self._program, header.name)
         self.inputs = tuple(
@@ -135,7 +135,7 @@ class Program:
         except IndexError:  # the first call, or as many at once as never before
             output = bytearray(self.output_bytes)
             room = output, ffi.from_buffer(output)
-        status = _infer(self._runner, inputs, len(inputs), room[1], self.output_bytes)
+        status = _infer(self.runner, inputs, len(inputs), room[1], self.output_bytes)
         result = bytes(room[0])
         self._spare.append(room)
         if status != 0:
@@ -145,14 +145,14 @@ class Program:
     def run_into(self, inputs: bytes, outputs: bytearray) -> None:
         """As `run`, into room of exactly `output_bytes`. Raises EngineError."""
         status = lib.wh_runner_infer(
-            self._runner, inputs, len(inputs), ffi.from_buffer(outputs), len(outputs)
+            self.runner, inputs, len(inputs), ffi.from_buffer(outputs), len(outputs)
         )
         if status != 0:
             raise EngineError(status, self._size_fault(inputs, outputs))
 
     def reset(self) -> None:
         """Recurrent states become their zero point again."""
-        status = lib.wh_runner_reset(self._runner)
+        status = lib.wh_runner_reset(self.runner)
         if status != 0:
             raise EngineError(status)
 

@@ -138,10 +138,17 @@ class Instance:
         limits.valid_min = valid_min or 0
         limits.valid_max = valid_max or 0
         created = ffi.new("wh_instance **")
-        where = ffi.new("wh_location *")
-        image = program.image
-        _check(lib.wh_instance_create(image, len(image), limits, tag, created, where))
-        self._instance = ffi.gc(created[0], lib.wh_instance_free)
+        runner = program.runner
+        _check(lib.wh_instance_create(runner, limits, tag, created))
+        # The destructor holds the runner, whose prepared weights the instance reads until then.
+        self._instance = ffi.gc(created[0], lambda made, _=runner: lib.wh_instance_free(made))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Image, prepared weights, and two arenas with scratch: its own and its program's."""
+        program = self.program
+        arena_bytes = program.arena_bytes + program.scratch_bytes
+        return program.image_bytes + program.prepared_bytes + 2 * arena_bytes
 
     def stats(self) -> InstanceStats:
         """A consistent copy, at any time."""

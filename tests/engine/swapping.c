@@ -38,11 +38,21 @@ static uint8_t *read_image(const char *path, size_t *size)
     return image;
 }
 
-static wh_instance *serve(const uint8_t *image, size_t size, uint64_t tag)
+static wh_runner *runner_of(const uint8_t *image, size_t size)
+{
+    wh_runner *runner;
+    int status = wh_runner_create(image, size, NULL, &runner, NULL);
+    if (status != WH_OK) {
+        fail("load", status);
+    }
+    return runner;
+}
+
+static wh_instance *serve(const wh_runner *runner, uint64_t tag)
 {
     wh_instance *instance;
     wh_limits limits = {.deadline_ns = SECOND};
-    int status = wh_instance_create(image, size, &limits, tag, &instance, NULL);
+    int status = wh_instance_create(runner, &limits, tag, &instance);
     if (status != WH_OK) {
         fail("create", status);
     }
@@ -92,11 +102,11 @@ static void wait_for_an_answer(void)
 }
 
 /* A new shadow in the place of the old one, which is freed at once; what it kept is taken. */
-static wh_instance *shadow_with(const uint8_t *image, size_t size, wh_instance *before)
+static wh_instance *shadow_with(const wh_runner *runner, wh_instance *before)
 {
     static const wh_shadow_config config = {
         .sample_bp = 9000, .comparator = WH_COMPARE_TOLERANCE, .deadline_ns = SECOND};
-    wh_instance *next = serve(image, size, 3);
+    wh_instance *next = serve(runner, 3);
     uint8_t bytes[4 + 2 * 300];
     uint64_t sequence;
     wh_shadow_stats stats;
@@ -113,14 +123,13 @@ static wh_instance *shadow_with(const uint8_t *image, size_t size, wh_instance *
 }
 
 /* A new instance each time; the old one is freed as soon as the swap returns. */
-static wh_instance *swap_many(int count, uint8_t *const images[2], const size_t sizes[2],
-                              wh_instance *active)
+static wh_instance *swap_many(int count, wh_runner *const runners[2], wh_instance *active)
 {
     wh_instance *shadow = NULL;
     for (int i = 0; i < count; i++) {
-        wh_instance *next = serve(images[i % 2], sizes[i % 2], 1 + (uint64_t)i % 2);
+        wh_instance *next = serve(runners[i % 2], 1 + (uint64_t)i % 2);
         if (i % 3 == 0) {
-            shadow = shadow_with(images[i / 3 % 2], sizes[i / 3 % 2], shadow);
+            shadow = shadow_with(runners[i / 3 % 2], shadow);
         }
         wait_for_an_answer();
         int status = wh_loop_swap(loop, next);
@@ -164,8 +173,9 @@ int main(int argc, char **argv)
     }
     images[0] = read_image(argv[1], &sizes[0]);
     images[1] = read_image(argv[2], &sizes[1]);
+    wh_runner *runners[2] = {runner_of(images[0], sizes[0]), runner_of(images[1], sizes[1])};
     start();
-    wh_instance *active = serve(images[0], sizes[0], 1);
+    wh_instance *active = serve(runners[0], 1);
     if (wh_loop_swap(loop, active) != WH_OK ||
         wh_loop_replay(loop, samples, 4, 3, 20000) != WH_OK) {
         fail("begin", WH_ERR_BUSY);
@@ -175,7 +185,7 @@ int main(int argc, char **argv)
             fail("thread", WH_ERR_THREAD);
         }
     }
-    active = swap_many(atoi(argv[3]), images, sizes, active);
+    active = swap_many(atoi(argv[3]), runners, active);
     atomic_store(&is_over, 1);
     for (int i = 0; i < SUBMITTERS; i++) {
         (void)pthread_join(threads[i], NULL);
@@ -184,6 +194,8 @@ int main(int argc, char **argv)
     check_nothing_was_dropped();
     wh_loop_free(loop);
     wh_instance_free(active);
+    wh_runner_free(runners[0]);
+    wh_runner_free(runners[1]);
     free(images[0]);
     free(images[1]);
     return 0;

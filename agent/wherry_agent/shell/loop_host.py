@@ -221,7 +221,7 @@ class LoopHost:
                     model.bundles[digest] = bundle
                     self._by_number[bundle.number] = bundle
         program = model.bundles[digest].program
-        memory_bytes = program.image_bytes + program.arena_bytes
+        memory_bytes = model.bundles[digest].instance.memory_bytes
         inputs, outputs = _facts(program.inputs), _facts(program.outputs)
         self._tell(Loaded(self.unit, effect.model, digest, inputs, outputs, memory_bytes))
 
@@ -535,10 +535,10 @@ class LoopHost:
         return all(answered)
 
     def arena_bytes(self) -> int:
-        """Arenas and images of everything that is loaded."""
+        """Images, prepared weights and arenas of everything that is loaded."""
         with self._lock:
-            programs = [b.program for m in self._models.values() for b in m.bundles.values()]
-        return sum(program.arena_bytes + program.image_bytes for program in programs)
+            bundles = [bundle for m in self._models.values() for bundle in m.bundles.values()]
+        return sum(bundle.instance.memory_bytes for bundle in bundles)
 
     def stop(self) -> None:
         """End every loop; what is queued is answered."""

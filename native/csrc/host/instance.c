@@ -48,9 +48,9 @@ static instant end_now(void)
     return t;
 }
 
-static int prepare(wh_instance *made, const void *image, size_t image_size, wh_location *where)
+static int prepare(wh_instance *made, const wh_runner *runner)
 {
-    int status = wh_ready_make(&made->ready, image, image_size, NULL, where);
+    int status = wh_ready_share(&made->ready, wh_runner_ready(runner));
     if (status != WH_OK) {
         return status;
     }
@@ -60,8 +60,8 @@ static int prepare(wh_instance *made, const void *image, size_t image_size, wh_l
     return made->last_output != NULL ? WH_OK : WH_ERR_MEMORY;
 }
 
-int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits, uint64_t tag,
-                       wh_instance **instance, wh_location *where)
+int wh_instance_create(const wh_runner *runner, const wh_limits *limits, uint64_t tag,
+                       wh_instance **instance)
 {
     *instance = NULL;
     wh_instance *made = calloc(1, sizeof *made);
@@ -75,7 +75,7 @@ int wh_instance_create(const void *image, size_t image_size, const wh_limits *li
     made->limits = *limits;
     made->tag = tag;
     atomic_flag_clear(&made->is_claimed);
-    int status = prepare(made, image, image_size, where);
+    int status = prepare(made, runner);
     if (status != WH_OK) {
         wh_instance_free(made);
         return status;

@@ -22,6 +22,16 @@ static int prepare(wh_ready *ready, const struct wh_kernels *kernels)
     return wh_prepare(&ready->program, kernels, ready->prepared, size);
 }
 
+static int make_arena(wh_ready *ready)
+{
+    ready->arena = allocate(ready->program.arena_size);
+    if (ready->arena == NULL) {
+        return WH_ERR_MEMORY;
+    }
+    memset(ready->arena, 0, ready->program.arena_size);
+    return wh_ready_reset(ready);
+}
+
 int wh_ready_make(wh_ready *ready, const void *image, size_t image_size, const char *kernels,
                   wh_location *where)
 {
@@ -37,12 +47,13 @@ int wh_ready_make(wh_ready *ready, const void *image, size_t image_size, const c
     if (status != WH_OK) {
         return status;
     }
-    ready->arena = allocate(ready->program.arena_size);
-    if (ready->arena == NULL) {
-        return WH_ERR_MEMORY;
-    }
-    memset(ready->arena, 0, ready->program.arena_size);
-    return wh_ready_reset(ready);
+    return make_arena(ready);
+}
+
+int wh_ready_share(wh_ready *ready, const wh_ready *from)
+{
+    *ready = (wh_ready){.program = from->program};
+    return make_arena(ready);
 }
 
 void wh_ready_free(wh_ready *ready)

@@ -84,6 +84,11 @@ void wh_runner_free(wh_runner *runner)
     free(runner);
 }
 
+const wh_ready *wh_runner_ready(const wh_runner *runner)
+{
+    return &runner->ready;
+}
+
 const wh_program *wh_runner_program(const wh_runner *runner)
 {
     return &runner->ready.program;

@@ -13,7 +13,7 @@
  * Who has memory to spare may let kernels of its processor choose and prepare for every node,
  * once, before the arena is made (which then is larger: program.arena_size):
  *
- *     size = wh_prepare_size(&program, kernels);
+ *     if (status == WH_OK) size = wh_prepare_size(&program, kernels);
  *     if (status == WH_OK) status = wh_prepare(&program, kernels, memory, size);
  */
 

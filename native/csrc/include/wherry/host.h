@@ -67,10 +67,10 @@ typedef struct {
     wh_histogram latency;     /* of inferences, from input in the arena to outputs out of it */
 } wh_instance_stats;
 
-/* As wh_runner_create, by WHERRY_ENGINE_KERNELS. `tag` is the owner's mark and travels with every
- * answer. */
-WH_MUST_CHECK int wh_instance_create(const void *image, size_t image_size, const wh_limits *limits,
-                                     uint64_t tag, wh_instance **instance, wh_location *where);
+/* The runner's program with an arena of its own; the runner must outlive the instance. `tag` is the
+ * owner's mark and travels with every answer. */
+WH_MUST_CHECK int wh_instance_create(const wh_runner *runner, const wh_limits *limits, uint64_t tag,
+                                     wh_instance **instance);
 
 /* The instance must be in no loop. */
 void wh_instance_free(wh_instance *instance);
