@@ -268,11 +268,12 @@ def write_program(program: ProgramDescription) -> bytes:
 def needed_abi(program: ProgramDescription) -> int:
     """The oldest engine ABI that runs the program, so that old engines go on taking what they
     can run."""
-    outputs = {node.output for node in program.nodes}
+    used = {tensor for node in program.nodes for tensor in (*node.operands, node.output)}
     is_new = (
         any(n.op > Op.QUANTIZE or n.rounding is not Rounding.D for n in program.nodes)
         or any(t.dtype is DType.INT64 for t in program.tensors)
-        or any(program.tensors[i].dtype is not DType.INT8 for i in outputs)
+        or any(program.tensors[i].dtype is DType.INT16 for i in used)
+        or any(program.tensors[node.output].dtype is not DType.INT8 for node in program.nodes)
     )
     return ENGINE_ABI if is_new else ENGINE_ABI_MIN
 

@@ -8,9 +8,14 @@ from wherry_native.program import (
     ALIGNMENT,
     ENGINE_ABI,
     ENGINE_ABI_MIN,
+    DType,
     Kind,
+    Node,
+    Op,
+    ProgramDescription,
     ProgramFormatError,
     Rounding,
+    Tensor,
     needed_abi,
     read_pieces,
     read_program,
@@ -75,6 +80,26 @@ def test_abilities_of_a_newer_engine_are_refused_in_an_old_program() -> None:
     assert image[10] == ENGINE_ABI
     image[10] = ENGINE_ABI_MIN
     with pytest.raises(EngineError, match=r"is refused at tensor \d+ 'conv/bias'"):
+        Program(bytes(image))
+
+
+def test_a_wide_input_needs_the_newer_engine_though_only_bytes_come_out() -> None:
+    rescale = {"multiplier": 1 << 30, "shift": 0, "act_min": -128, "act_max": 127}
+    narrowing = ProgramDescription(
+        name="narrowing",
+        tensors=(
+            Tensor("x", DType.INT16, (1, 8), scale=0.5),
+            Tensor("y", DType.INT8, (1, 8), scale=1.0, arena_offset=16),
+        ),
+        nodes=(Node(Op.QUANTIZE, "narrow", (0,), 1, rescale),),
+        inputs=(0,),
+        outputs=(1,),
+        arena_bytes=32,
+    )
+    image = bytearray(write_program(narrowing))
+    assert Program(bytes(image)).engine_abi == ENGINE_ABI
+    image[10] = ENGINE_ABI_MIN
+    with pytest.raises(EngineError, match="is refused at node 0 'narrow'"):
         Program(bytes(image))
 
 

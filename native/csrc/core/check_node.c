@@ -69,6 +69,9 @@ static int check_widths(const wh_subject *s, int is_index)
     int is_symmetric = s->output->dtype != WH_INT16 || s->output->zero_point == 0;
     for (uint32_t i = 0; i < s->node->operand_count; i++) {
         const wh_tensor *t = wh_subject_operand(s, i);
+        if (t->dtype == WH_INT16 && s->program->header->engine_abi == 1) {
+            return WH_ERR_SHAPE;
+        }
         is_symmetric = is_symmetric && (t->dtype != WH_INT16 || t->zero_point == 0);
     }
     return is_symmetric ? WH_OK : WH_ERR_PARAM;
