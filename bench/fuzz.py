@@ -4,11 +4,12 @@ engine's loader and on running whatever it lets through.
 usage: bench/fuzz.py [--executions N] [--seed S]
 One process, at the lowest priority. The corpus begins with valid programs of every operator; the
 run ends at the first finding, whose report goes to stderr. Needs clang. The engine promises none in
-10,000,000 executions (10 minutes on one core).
+10,000,000 executions; docs/engine.md has the runs that were made. The input is kept in build/fuzz.
 """
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.engine import fuzzing  # noqa: E402
 
+KEPT = ROOT / "build" / "fuzz"
 TIMEOUT_S = 4 * 3600
 
 
@@ -35,6 +37,9 @@ def measure(executions: int, seed: int) -> list[Figure]:
         outcome = fuzzing.run(fuzzer, corpus, executions, seed, TIMEOUT_S)
         took_s = time.monotonic() - began
         found = len(list(corpus.iterdir()))
+        for culprit in fuzzing.culprits(corpus):
+            KEPT.mkdir(parents=True, exist_ok=True)
+            print(f"its input: {shutil.copy(culprit, KEPT)}", file=sys.stderr)
     if outcome.finding:
         print(outcome.finding, file=sys.stderr)
     return [

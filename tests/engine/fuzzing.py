@@ -71,10 +71,16 @@ def write_corpus(folder: Path) -> int:
     return len(small)
 
 
+def culprits(corpus: Path) -> list[Path]:
+    """The inputs of what `run` found."""
+    kinds = ("crash", "timeout", "oom", "leak")
+    return [path for kind in kinds for path in corpus.parent.glob(f"{kind}-*")]
+
+
 def run(fuzzer: Path, corpus: Path, executions: int, seed: int, timeout_s: float) -> Outcome:
     """`executions` of the fuzzer in one process; `corpus` gets what it finds worth keeping.
 
-    Stops at the first finding, whose input lies beside the corpus.
+    Stops at the first finding, whose input lies beside the corpus (`culprits`).
     """
     done = subprocess.run(
         [fuzzer, corpus, f"-runs={executions}", f"-seed={seed}", f"-max_len={IMAGE_BYTES_MAX}",

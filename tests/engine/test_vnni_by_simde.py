@@ -26,8 +26,9 @@ def vnni(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources += [csrc / "kernels/x86" / name for name in ("conv_2d_vnni.c", "finish_avx2.c")]
     target = tmp_path_factory.mktemp("vnni") / "vnni"
     subprocess.run(
-        ["gcc", "-std=c11", "-O1", "-DWHERRY_SIMDE", "-w", f"-I{csrc / 'include'}", f"-I{csrc}",
-         root / "tests/engine/vnni.c", *sources, "-o", target],
+        ["gcc", "-std=c11", "-O1", "-g", "-fsanitize=address", "-DWHERRY_SIMDE", "-w",
+         f"-I{csrc / 'include'}", f"-I{csrc}", root / "tests/engine/vnni.c", *sources,
+         "-o", target],
         check=True,
     )  # fmt: skip
     return target

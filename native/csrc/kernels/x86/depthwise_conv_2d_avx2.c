@@ -2,7 +2,7 @@
  *
  * For that each padded row is written to scratch as pairs (x[i], x[i + dilation]), centred and
  * widened, 8 channels to a vector; where an input channel has several outputs it is repeated.
- * Only the rows that the next outputs look at are kept, in a ring. A tile is 4 outputs of a row
+ * Only the rows that the next outputs look at are kept, in a ring. A tile is 6 outputs of a row
  * times 16 channels. A filter's row of odd width is ended by a weight of 0. */
 
 #if defined(__x86_64__)

@@ -46,13 +46,12 @@ static plan describe(const wh_program *program, const wh_node *node)
     return p;
 }
 
-static int needs_words(const wh_program *program, const wh_node *node, wh_needs *needs)
+static void needs_words(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
     plan p = describe(program, node);
     size_t groups = ((size_t)p.outputs + CHANNELS - 1) / CHANNELS;
     needs->prepared = p.weights_at + groups * (size_t)p.pairs * 2 * CHANNELS;
     needs->scratch = (size_t)p.pairs * 2 * sizeof(int16_t) + 64;
-    return 1;
 }
 
 static int32_t way_of(const wh_program *program, const wh_node *node, wh_needs *needs)
@@ -63,7 +62,8 @@ static int32_t way_of(const wh_program *program, const wh_node *node, wh_needs *
     if (wh_dense_bytes_needs_avx2(program, node, needs)) {
         return BY_BYTES;
     }
-    return needs_words(program, node, needs) ? BY_WORDS : 0;
+    needs_words(program, node, needs);
+    return BY_WORDS;
 }
 
 int wh_fully_connected_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
