@@ -22,7 +22,23 @@ OPTIONS: Final = {
     "SUB": "SubOptions",
     "MUL": "MulOptions",
     "CONCATENATION": "ConcatenationOptions",
+    "PAD": "PadOptions",
+    "PADV2": "PadV2Options",
+    "RESHAPE": "ReshapeOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "QUANTIZE": "QuantizeOptions",
+    "DIV": "DivOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "ABS": "AbsOptions",
+    "HARD_SWISH": "HardSwishOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+    "TRANSPOSE": "TransposeOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
+    "SLICE": "SliceOptions",
+    "SPLIT": "SplitOptions",
+    "GATHER": "GatherOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "ARG_MAX": "ArgMaxOptions",
 }
 """The option table of each operator that needs one; fields are named as in the schema."""
 
@@ -125,7 +141,8 @@ class _Writer:
         }
         if name in OPTIONS:
             fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, OPTIONS[name])
-            fields["BuiltinOptions"] = self._table(OPTIONS[name], **options)
+            vectors = {k: self._integers(v) for k, v in options.items() if isinstance(v, list)}
+            fields["BuiltinOptions"] = self._table(OPTIONS[name], **options | vectors)
         return self._table("Operator", **fields)
 
     def _integers(self, values: Sequence[int]) -> int:
