@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(parsed: argparse.Namespace) -> int:
     config = read_config(parsed.config)
+    _check_kernels()
     leave_out_tls(config.state_dir)
     from wherry_agent.shell.answering import LogRing
     from wherry_agent.shell.station import Station
@@ -106,6 +107,19 @@ def _run(parsed: argparse.Namespace) -> int:
     )
     Station(config, ring, __version__).run()
     return 0
+
+
+def _check_kernels() -> None:
+    """Without kernels no bundle loads, and each would look as if it were to blame.
+
+    Raises ConfigError.
+    """
+    from wherry_native.engine import EngineError, chosen_kernels
+
+    try:
+        chosen_kernels()
+    except EngineError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _seconds(text: str) -> float:

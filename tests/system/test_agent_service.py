@@ -5,10 +5,12 @@ import socket
 import time
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
 from wherry_agent.telemetry.pack import RESOURCE_UNITS
+from wherry_native.engine import kernel_names
 from wherry_protocol.messages.reported import Phase
 
 from tests.agent.bundles import INPUT_BYTES
@@ -72,6 +74,34 @@ def test_a_start_counts_as_done_when_the_model_of_the_last_run_serves_again(
     agent.start()
     assert heard(manager, 20) == "READY=1\nSTATUS=serving digits 1.2.3"
     assert agent.get("/inference", {"input_q": [1] * INPUT_BYTES})["version"] == "1.2.3"
+
+
+def test_kernels_that_the_processor_lacks_end_the_start_before_a_bundle_is_blamed(sea: Fleet):
+    agent = sea.enrol().start()
+    bundle = sea.director.made("1.0.0")
+    sea.ashore.publish(bundle)
+    sea.ashore.assign(agent.device, [bundle])
+    sea.ashore.wait_for_model(agent.device, lambda m: m.phase is Phase.TRIAL, "the trial")
+    agent.kill()
+    kept = files_of(agent.state_dir / "data")
+    agent.environment["WHERRY_ENGINE_KERNELS"] = "abacus"
+    agent.start()
+    assert agent.process is not None
+    assert agent.process.wait(20) == 2
+    said = agent.log.splitlines()[-1]
+    assert said.startswith(
+        "wherry-agent: WHERRY_ENGINE_KERNELS names kernels 'abacus', "
+        f"this processor has {', '.join(kernel_names())}"
+    )
+    assert files_of(agent.state_dir / "data") == kept
+    agent.environment["WHERRY_ENGINE_KERNELS"] = "portable"
+    agent.start()
+    assert agent.get("/status")["engine"]["kernels"] == "portable"
+    assert agent.get("/inference", {"input_q": [1] * INPUT_BYTES})["version"] == "1.0.0"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_status_counts_what_the_door_refused_and_names_every_figure(sea: Fleet):
