@@ -8,7 +8,7 @@ import pytest
 from sqlite_utils import Database
 from wherry_controller import store
 from wherry_controller.core.alerts import Alert
-from wherry_controller.store import alerts, meta, operators, outbox, registry, rows
+from wherry_controller.store import alerts, groups, meta, operators, outbox, registry, rows
 from wherry_controller.store.deliveries import Delivery
 from wherry_controller.store.rows import scalar
 from wherry_controller.store.schema import (
@@ -17,6 +17,7 @@ from wherry_controller.store.schema import (
     migrate,
     self_test_by_itself,
     versions_have_a_life,
+    who_was_told_of_is_known,
 )
 from wherry_protocol.errors import StateError
 from wherry_protocol.manifest import Evaluation, Provenance
@@ -90,6 +91,19 @@ def test_the_self_test_of_an_older_database_is_taken_over(
                              8.0))  # fmt: skip
     migrate(db)
     assert json.loads(meta.get(db, "alerts.self_test", "{}")) == tested
+
+
+def test_who_was_tried_before_was_told_of_and_is_tried_together_again() -> None:
+    db = Database(memory=True)
+    before = MIGRATIONS.index(who_was_told_of_is_known)
+    for migration in MIGRATIONS[:before]:
+        migration(db)
+    db.execute(f"PRAGMA user_version = {before}")
+    for unit, tries in (("a/self", 0), ("b/self", 9)):
+        db.execute("INSERT INTO group_owed VALUES ('labs', 'digits', ?, ?)", (unit, tries))
+    migrate(db)
+    found = [(row.unit, row.tries, row.is_told) for row in groups.owed(db, "labs", "digits")]
+    assert found == [("a/self", 0, 0), ("b/self", 0, 1)]
 
 
 def test_opening_again_keeps_what_was_written(tmp_path: Path) -> None:

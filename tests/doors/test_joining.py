@@ -128,16 +128,56 @@ def test_one_that_is_refused_does_not_keep_the_others_from_what_the_group_runs(q
     quay.hear(quay.devices["a"].reported())
     quay.rest("POST", "/rollouts", order("group:labs", **DIRECT))
     quay.go(3)
-    quay.enroll("b", "c", "d")
+    quay.enroll("b", "c", "d").is_deaf = True  # d says nothing from here on
     quay.be_quiet(300.0)
     quay.hear(quay.devices["b"].reported(), quay.devices["c"].reported())
-    quay.devices["d"].is_deaf = True
     label(quay, ["b", "c", "d"], "staging")
     for _ in range(4):
         quay.hear(quay.devices["b"].reported(), quay.devices["c"].reported())
         quay.be_quiet(65.0)
     quay.go(3)
     assert on(quay, "1.1.0") == {"a", "b", "c"}
+    [told] = refusals(quay)
+    assert "3 units joined" in told
+    assert "monitoring: d/self did not report" in told
+
+
+def test_who_joins_under_a_stop_shares_one_rollout_when_it_is_released(quay: Quay) -> None:
+    labs(quay, "a")
+    quay.rest("POST", "/rollouts", order("group:labs", **DIRECT))
+    quay.go(3)
+    quay.rest("POST", "/stop", {"is_stopped": True, "reason": "smoke in the hall"})
+    quay.enroll("b", "c", "d", labels={"env": "staging"})
+    quay.be_quiet(600.0)
+    assert (refusals(quay), brought(quay)) == ([], [])
+    quay.rest("POST", "/stop", {"is_stopped": False, "reason": "it was the kitchen"})
+    quay.be_quiet(70.0)
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a", "b", "c", "d"}
+    assert [made["reason"] for made in brought(quay)] == ["3 units joined group labs"]
+
+
+def test_who_belonged_to_another_rollout_for_long_shares_one_rollout_after_it(quay: Quay) -> None:
+    labs(quay, "a")
+    quay.rest("POST", "/rollouts", order("group:labs", **DIRECT))
+    quay.go(3)
+    quay.enroll("b", "c", "d", labels={"env": "development"})
+    rival = quay.rest("POST", "/rollouts", order("env=development", "1.0.0", **DIRECT)
+                      | {"start": False})  # fmt: skip
+    label(quay, ["b", "c", "d"], "staging")
+    quay.be_quiet(600.0)
+    told = refusals(quay)
+    assert len(told) == 3
+    assert all(f"belongs to the open rollout {rival['id']}" in text for text in told)
+    quay.rest("POST", f"/rollouts/{rival['id']}/abort", {"reason": "not needed"})
+    quay.be_quiet(70.0)
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a", "b", "c", "d"}
+    assert [made["reason"] for made in brought(quay)] == ["3 units joined group labs"]
+
+
+def refusals(quay: Quay) -> list[str]:
+    return [text for text in quay.notices() if "joined group labs" in text]
 
 
 def others_off_staging(quay: Quay) -> None:

@@ -10,6 +10,7 @@ Rules:
    too. Everything else that an environment demands is demanded of these units.
 4. A unit that cannot be given it is named in a notice, once, and stays owed. Where some together
    are refused, half of them are tried next, so that one does not keep the others from it.
+5. While all is stopped, it is noted who joins, and nothing is tried.
 """
 
 import dataclasses
@@ -21,7 +22,15 @@ from wherry_protocol.errors import WherryError
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.selector import TEXT_MAX, Facts, parse_selector
-from wherry_controller.fleet import assigning, assuring, deploying, desires, rollouts, targets
+from wherry_controller.fleet import (
+    assigning,
+    assuring,
+    deploying,
+    desires,
+    rollouts,
+    targets,
+    trustees,
+)
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.assuring import Papers
 from wherry_controller.fleet.organization import SYSTEM, Organization
@@ -44,7 +53,7 @@ def join(org: Organization, now_s: float) -> None:
     for row in dynamic:
         runs = groups.runs(org.db, row.name)
         _note(org, row, runs, fleet, now_s)
-        for run in runs:
+        for run in () if trustees.is_stopped(org) else runs:
             _bring(org, row, run, now_s)
 
 
@@ -75,7 +84,7 @@ def _bring(org: Organization, row: GroupRow, run: RunRow, now_s: float) -> None:
     groups.settle(org.db, row.name, run.model, (unit for unit in found if found[unit] is None))
     for one in owed:
         if found[one.unit]:
-            _refused(org, source, [one], f"{found[one.unit]}", row, now_s)
+            _tell(org, source, [one], f"{found[one.unit]}", row, now_s)
     together = [one for one in owed if found[one.unit] == ""]
     chosen = _as_many_as_go_together(together)
     if chosen:
@@ -112,9 +121,10 @@ def _holds(rollout: Rollout, unit: str) -> bool:
 
 
 def _as_many_as_go_together(owed: list[OwedRow]) -> list[OwedRow]:
-    """Those it was tried with least often, half as many after each refusal (rule 4)."""
-    count = max(1, UNITS_MAX >> owed[0].tries) if owed else 0
-    chosen = owed[:count]
+    """Those it was tried with least often, half as many after each refusal; after one alone was
+    refused, all of them (rule 4)."""
+    size = min(len(owed), UNITS_MAX)
+    chosen = owed[: size >> (owed[0].tries % size.bit_length())] if owed else []
     while len(", ".join(one.unit for one in chosen)) > TEXT_MAX:
         chosen = chosen[: len(chosen) * 3 // 4]
     return chosen
@@ -141,12 +151,14 @@ def _roll_out(
             deploying.create(org, order, SYSTEM, now_s)
     except WherryError as error:
         rollouts.forget_new(org, before)
-        _refused(org, source, owed, str(error), row, now_s)
+        owed = [dataclasses.replace(one, tries=one.tries + 1) for one in owed]
+        groups.put_owed(org.db, owed)
+        _tell(org, source, owed, str(error), row, now_s)
     else:
         groups.settle(org.db, row.name, source.model, [one.unit for one in owed])
 
 
-def _refused(
+def _tell(
     org: Organization,
     source: Rollout,
     owed: list[OwedRow],
@@ -154,16 +166,16 @@ def _refused(
     row: GroupRow,
     now_s: float,
 ) -> None:
-    """Count the try, and say so the first time."""
-    groups.put_owed(org.db, [dataclasses.replace(one, tries=one.tries + 1) for one in owed])
-    if owed[0].tries:
+    """Say who does not get it, of whom it was not said before."""
+    news = [dataclasses.replace(one, is_told=1) for one in owed if not one.is_told]
+    if not news:
         return
-    who = _units(owed)
+    groups.put_owed(org.db, news)
     text = (
-        f"{who} joined group {row.name} and does not get {source.model} {source.version}: {why};"
-        " it is tried again every minute"
+        f"{_units(news)} joined group {row.name} and does not get {source.model} {source.version}:"
+        f" {why}; it is tried again every minute"
     )
-    topic = f"join {owed[0].unit}"
+    topic = f"join {news[0].unit}"
     kept.put_notice(org.db, kept.Notice(None, now_s, "warning", topic, source.rollout_id, text))
 
 

@@ -32,13 +32,16 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class OwedRow:
-    """A unit of a dynamic group does not have what the group runs of this model; how often it
-    was tried to bring it that."""
+    """A unit of a dynamic group does not have what the group runs of this model.
+
+    `tries`: how often a rollout to bring it that was refused; `is_told`: people know why it is
+    not given it."""
 
     name: str
     model: str
     unit: str
     tries: int = 0
+    is_told: int = 0
 
 
 def put(db: Database, row: GroupRow) -> None:

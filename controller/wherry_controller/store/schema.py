@@ -425,6 +425,13 @@ def rollouts_wind_down(db: Database) -> None:
     db.execute("CREATE INDEX rollouts_winding_down ON rollouts (id) WHERE is_winding_down = 1")
 
 
+def who_was_told_of_is_known(db: Database) -> None:
+    """That people know of a unit that is not given what its group runs was the same number as
+    how often a rollout was refused, by which the next one is made smaller."""
+    db.execute("ALTER TABLE group_owed ADD COLUMN is_told INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE group_owed SET is_told = tries > 0, tries = 0")
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -444,6 +451,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     units_were_released,
     examinations_by_run,
     rollouts_wind_down,
+    who_was_told_of_is_known,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
