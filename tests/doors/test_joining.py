@@ -1,5 +1,6 @@
 """Who joins a dynamic group gets what the group runs, and nothing that it does not run."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from wherry_controller.core.permissions import Role
@@ -8,6 +9,7 @@ from wherry_protocol.messages.reported import Outcome
 
 from tests.doors.quay import DIRECT, Quay
 from tests.doors.test_assurance import label, others_off
+from tests.doors.test_schedules import HOUR_S, window_on
 from tests.doors.test_targets import FORCED, TRIAL, on, order
 
 SHADOW: dict[str, Any] = {
@@ -174,6 +176,46 @@ def test_who_belonged_to_another_rollout_for_long_shares_one_rollout_after_it(qu
     quay.go(3)
     assert on(quay, "1.1.0") == {"a", "b", "c", "d"}
     assert [made["reason"] for made in brought(quay)] == ["3 units joined group labs"]
+
+
+def test_who_joins_must_have_run_what_the_group_had_to_run_before(quay: Quay) -> None:
+    labs(quay, "a")
+    quay.rest("POST", "/rollouts", order("group:labs", must_pass=["1.0.0"], **DIRECT))
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a"}
+    quay.enroll("b", labels={"env": "staging"})
+    quay.be_quiet(200.0)
+    assert "b" not in quay.versions()
+    [told] = refusals(quay)
+    assert "b/self joined" in told
+    assert "it must have run 1.0.0 before" in told
+    quay.rest("POST", "/rollouts", order("b", "1.0.0", **DIRECT))
+    quay.go(3)
+    quay.be_quiet(70.0)
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a", "b"}
+
+
+def test_who_joins_outside_of_the_window_shares_one_rollout_when_it_opens(quay: Quay) -> None:
+    labs(quay, "a")
+    now_s = quay.at_sea(lambda world: world.now_s)
+    hour = datetime.fromtimestamp(now_s, UTC).hour
+    window = {"start": f"{hour:02}:00", "end": f"{hour + 2:02}:00"}
+    quay.rest("POST", "/rollouts", order("group:labs", window=window, **DIRECT))
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a"}
+    quay.jump(3 * HOUR_S)
+    for name in ("b", "c"):
+        quay.enroll(name, labels={"env": "staging"}, protocol=(1, 2))
+        quay.be_quiet(70.0)
+    assert (brought(quay), refusals(quay)) == ([], [])
+    quay.jump(21 * HOUR_S)
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"a", "b", "c"}
+    assert len(brought(quay)) == 1
+    held = window_on(quay, "b")
+    assert held is not None
+    assert (held.start_minute, held.end_minute) == (hour * 60, (hour + 2) * 60)
 
 
 def refusals(quay: Quay) -> list[str]:

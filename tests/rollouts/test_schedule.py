@@ -1,10 +1,17 @@
 """Windows of the week, minute by minute, against a calendar."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from wherry_controller.core.plans.schedule import DAYS, Schedule, opens_in_s, parse_schedule
+from wherry_controller.core.plans.schedule import (
+    DAYS,
+    Schedule,
+    opens_in_s,
+    parse_schedule,
+    window_table,
+)
 
 from tests.rollouts.voyage import T0, Voyage, names
 
@@ -44,6 +51,22 @@ def test_a_window_opens_when_the_calendar_says_so(
         opened = at + timedelta(seconds=waits_s)
         assert is_open(schedule, opened)
         assert not is_open(schedule, opened - timedelta(minutes=1))
+
+
+@given(
+    st.builds(
+        Schedule,
+        days=st.integers(1, 127),
+        start_minute=st.integers(0, 1439),
+        end_minute=st.integers(0, 1440),
+        offset_minutes=st.integers(-840, 840),
+        defer_until_s=st.integers(0, 1 << 39),
+    ).filter(lambda made: made.start_minute != made.end_minute),
+    st.booleans(),
+)
+def test_a_weekly_window_is_said_again_as_it_was(schedule: Schedule, is_local: bool) -> None:
+    said = replace(schedule, is_local=True, offset_minutes=0) if is_local else schedule
+    assert parse_schedule({"window": window_table(said)}) == said
 
 
 def test_a_saturday_night_lasts_into_sunday() -> None:

@@ -208,11 +208,16 @@ def _pass_over_unready(org: Organization, rollout: Rollout, now_s: float) -> Non
     if not wanted or rollout.state is not State.APPROVED:
         return
     for unit in rollout.order:
-        ran = _ran(org, unit, rollout.model)
-        missed = [version for version in wanted if version not in ran]
-        if missed and rollout.members[unit].phase is MemberPhase.PENDING:
-            reason = f"it must have run {', '.join(missed)} before; bring it that first"
+        reason = why_unready(org, unit, rollout.model, wanted)
+        if reason and rollout.members[unit].phase is MemberPhase.PENDING:
             rollouts.tell(org, rollout.rollout_id, told.PassedOver(unit, reason), now_s)
+
+
+def why_unready(org: Organization, unit: str, model: str, must_pass: tuple[str, ...]) -> str:
+    """What the unit must have run and has not, in a sentence; empty: nothing."""
+    ran = _ran(org, unit, model) if must_pass else ()
+    missed = [version for version in must_pass if version not in ran]
+    return f"it must have run {', '.join(missed)} before; bring it that first" if missed else ""
 
 
 def start_those_after(org: Organization, now_s: float) -> None:

@@ -6,8 +6,10 @@ Rules:
 2. All to whom the same is owed get it by one ordinary rollout, audited, under the trial of the
    rollout that brought it to the group (the source), a few devices at a time. One that fails takes
    it from nobody else; the test of failed updates still stops a version that fails there.
-3. The source has answered for how the version spreads; what its admin let pass is let pass here
-   too. Everything else that an environment demands is demanded of these units.
+3. What the source demands of a unit holds here too: `must_pass`, and the week's window, outside of
+   which nothing is tried. The source has answered for how the version spreads; what its admin let
+   pass is let pass here too. Everything else that an environment demands is demanded of these
+   units.
 4. A unit that cannot be given it is named in a notice, once, and stays owed. Where some together
    are refused, half of them are tried next, so that one does not keep the others from it.
 5. While all is stopped, it is noted who joins, and nothing is tried.
@@ -19,6 +21,12 @@ from typing import Final
 
 from wherry_protocol.errors import WherryError
 
+from wherry_controller.core.plans.schedule import (
+    of_the_week,
+    opens_in_s,
+    window_of,
+    window_table,
+)
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.selector import TEXT_MAX, Facts, parse_selector
@@ -80,6 +88,8 @@ def _bring(org: Organization, row: GroupRow, run: RunRow, now_s: float) -> None:
     if source.state is not State.SUCCEEDED:  # it was reverted since: what the group runs is
         groups.settle(org.db, row.name, run.model, (one.unit for one in owed))  # not certain
         return
+    if opens_in_s(of_the_week(source.plan.schedule), now_s):
+        return  # who joins until then shares one rollout
     found = dict(_obstacles(org, source, [one.unit for one in owed]))
     groups.settle(org.db, row.name, run.model, (unit for unit in found if found[unit] is None))
     for one in owed:
@@ -97,7 +107,8 @@ def _obstacles(
     """Why each unit cannot be given it now: an empty text if it can, None if it has it."""
     bundle = registry.bundle(org.db, source.digest)
     manifest = desires.manifest_of(bundle.manifest)
-    wish = Wish(bundle, manifest, source.plan.trial, "rollout")
+    window = window_of(of_the_week(source.plan.schedule))
+    wish = Wish(bundle, manifest, source.plan.trial, "rollout", window=window)
     rivals = [one for one in rollouts.open_ones(org) if one.model == source.model]
     for name in units:
         unit = devices.find_unit(org.db, *devices.split_id(name))
@@ -111,8 +122,11 @@ def _obstacles(
             yield name, None
         elif holder is not None:
             yield name, f"it belongs to the open rollout {holder.rollout_id}"
+        elif unfit is not None:
+            yield name, unfit[1]
         else:
-            yield name, "" if unfit is None else unfit[1]
+            wanted = source.plan.must_pass
+            yield name, deploying.why_unready(org, name, source.model, wanted)
 
 
 def _holds(rollout: Rollout, unit: str) -> bool:
@@ -139,6 +153,9 @@ def _roll_out(
         "parallel_max": PARALLEL_MAX,
         "max_failed": len(owed),  # the group runs it: one bad device is no bad version
         "on_call": source.plan.on_call,
+        "must_pass": list(source.plan.must_pass),
+        "window": window_table(source.plan.schedule),
+        "inference_deadline_us": source.plan.inference_deadline_us,
     }
     order = deploying.Order(
         source.model, source.version, ", ".join(one.unit for one in owed), plan,

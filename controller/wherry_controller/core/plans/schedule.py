@@ -18,7 +18,7 @@ Rules:
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
@@ -75,6 +75,24 @@ def parse_schedule(table: Mapping[str, Any]) -> Schedule:
     if made.start_minute in (made.end_minute, DAY_MINUTES):
         raise invalid("window: it must last for some time, and start before 24:00")
     return made
+
+
+def of_the_week(schedule: Schedule) -> Schedule:
+    """The same without the dates: what holds after a rollout, too."""
+    return replace(schedule, not_before_s=0, not_after_s=0)
+
+
+def window_table(schedule: Schedule) -> dict[str, Any]:
+    """The `window` of a rollout file that says what this schedule says of the week."""
+    hours, minutes = divmod(abs(schedule.offset_minutes), 60)
+    zone = f"{'-' if schedule.offset_minutes < 0 else '+'}{hours:02}:{minutes:02}"
+    return {
+        "days": [day for n, day in enumerate(DAYS) if schedule.days >> n & 1],
+        "start": f"{schedule.start_minute // 60:02}:{schedule.start_minute % 60:02}",
+        "end": f"{schedule.end_minute // 60:02}:{schedule.end_minute % 60:02}",
+        "zone": "device" if schedule.is_local else zone,
+        "defer_until": schedule.defer_until_s,
+    }
 
 
 def _time(where: str, value: object) -> int:
