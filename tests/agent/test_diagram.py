@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 from wherry_agent.core import update
+from wherry_agent.core.acceptance import Fit
 from wherry_agent.core.breaker import State
 from wherry_agent.core.diagram import LEADS, breaker_diagram, update_diagram
 from wherry_agent.core.inputs import Ran, StepFailed
-from wherry_agent.core.model import Surroundings
+from wherry_agent.core.model import UNDER_WAY, MemoryNeeded, Surroundings
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
 from wherry_protocol.messages.reported import Phase
@@ -130,6 +131,21 @@ def goes_on_failing(harbour: Harbour) -> None:
         harbour.tick(30)
 
 
+def crowded(harbour: Harbour) -> None:
+    """The way back gives way in every phase, and nothing else moves."""
+    bundles = [harbour.director.made(version, seed=seed) for version, seed in GROWING]
+    for bundle in bundles:
+        harbour.install(bundle)
+    agent = harbour.live.agent
+    state, fit = agent.units["self"].models["digits"], Fit(hardware_class(), 1, 1)
+    around = Surroundings("self", agent.trust, fit, harbour.now_us, bundles[-1].manifest)
+    needed = MemoryNeeded(bundles[0].digest)
+    for phase in (Phase.IDLE, *UNDER_WAY):
+        after, _ = update.step(replace(state, phase=phase), needed, around)
+        assert after.record.is_previous_released
+        assert update.step(after, needed, around) == (after, ())
+
+
 def behind_a_gateway(harbour: Harbour) -> None:
     """As if it were a microcontroller: tested in its window only."""
     made = harbour.director.made
@@ -145,7 +161,7 @@ def test_an_update_goes_nowhere_but_along_the_arrows(seen, monkeypatch):
         storm = Storm(seed)
         for _ in range(60):
             storm.step()
-    for sail in (voyages, ends, windows, goes_on_failing):
+    for sail in (voyages, ends, windows, goes_on_failing, crowded):
         sail(afloat())
     monkeypatch.setattr(Surroundings, "has_two_slots", True)
     behind_a_gateway(afloat())

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from wherry_agent.core.acceptance import memory_bytes
 from wherry_protocol.errors import Code
-from wherry_protocol.messages.desired import Mode
+from wherry_protocol.messages.desired import Mode, SwapWindow
 from wherry_protocol.messages.observed import Kind
-from wherry_protocol.messages.reported import ModelReport, Outcome
+from wherry_protocol.messages.reported import ModelReport, Outcome, Phase
 
-from tests.agent.director import hardware_class
+from tests.agent.director import NOW_S, hardware_class
 from tests.agent.harbour import SETTINGS, Harbour, afloat
 
 
@@ -46,6 +46,9 @@ class Ship:
     def loaded(self) -> set[tuple[str, str]]:
         digests = self.harbour.loops.programs.keys()
         return {place for place, one in self.made.items() if one.digest in digests}
+
+
+LATER = SwapWindow(not_before_s=NOW_S + 3600)
 
 
 def size(*bundles) -> int:
@@ -93,6 +96,38 @@ def test_one_that_shall_serve_is_refused_where_what_serves_leaves_no_room(ship):
     assert (words.outcome, words.code) == (Outcome.REJECTED, Code.OVER_MEMORY)
     assert "withdraw another model" in words.reason
     assert ship.model("digits").is_previous_loaded, "nothing was given up for nothing"
+
+
+def test_the_way_back_gives_way_while_its_model_waits_for_its_window(ship):
+    new = ship.bundle("digits", "1.2.0")
+    limit = size(*ship.made.values())
+    ship.assign(new, limit, window=LATER)
+    assert ship.model("digits").phase is Phase.STAGED
+    assert len(ship.loaded) == 3
+    ship.install(ship.bundle("words", "1.0.0"), limit)
+    assert ship.model("words").outcome is Outcome.CONFIRMED
+    assert ship.loaded == {("digits", "1.1.0"), ("digits", "1.2.0"), ("words", "1.0.0")}
+    digits = ship.model("digits")
+    assert (digits.phase, digits.is_previous_loaded) == (Phase.STAGED, False)
+    ship.harbour.cut().boot().connect()
+    assert not ship.model("digits").is_previous_loaded, "it is remembered"
+    ship.harbour.tick(3600.0)
+    ship.harbour.serve_well(new)
+    digits = ship.model("digits")
+    assert (digits.outcome, digits.active.version) == (Outcome.CONFIRMED, "1.2.0")
+
+
+def test_a_way_back_that_waits_to_serve_again_does_not_give_way(ship):
+    back, other = ship.made["digits", "1.0.0"], ship.bundle("words", "1.0.0")
+    limit = size(*ship.made.values()) - 1
+    ship.assign(back, limit, window=LATER)
+    ship.assign(other, limit)
+    words = ship.model("words")
+    assert (words.outcome, words.code) == (Outcome.REJECTED, Code.OVER_MEMORY)
+    assert ship.loaded == {("digits", "1.0.0"), ("digits", "1.1.0")}
+    ship.harbour.tick(3600.0)
+    ship.harbour.serve_well(back)
+    assert ship.harbour.serving == back.digest
 
 
 def test_the_way_back_of_a_confirmed_one_stays_loaded_only_beside_all_models(ship):

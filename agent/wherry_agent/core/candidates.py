@@ -5,7 +5,8 @@ Rules:
    it in or names anything else, it is released, or it fails. Its failure is its own: what serves
    is not touched.
 2. `previous` stays loaded after a confirmation, one pointer away, where the class has the memory
-   for both, until it is released. Its bytes stay on disk unless it is purged.
+   for both, until it is released or another model needs that memory. Its bytes stay on disk unless
+   it is purged.
 3. What is active, on trial, or the way back of a trial is never released.
 4. A shadow that has not run on one input in three starts is given up: it may be what ends them.
 
@@ -25,6 +26,7 @@ from wherry_agent.core.inputs import Shadowed, StepFailed
 from wherry_agent.core.model import (
     NOT_THE_BUNDLE,
     REASON_MAX,
+    MemoryNeeded,
     ModelState,
     Released,
     Result,
@@ -172,6 +174,20 @@ def _end(state: ModelState, given: StepFailed, around: Surroundings) -> Result:
         Remember(),
         *effects,
         tell_of(state, Kind.REJECTED, Severity.ERROR, given.text, given.code),
+    )
+
+
+def give_way(state: ModelState, given: MemoryNeeded, around: Surroundings) -> Result:
+    """Rule 2's end: `previous` is unloaded and stays on disk; what is under way goes on."""
+    previous = loaded_previous(state.record)
+    if previous is None or previous.manifest_digest != given.bundle:
+        return state, ()
+    text = f"{state.model} {previous.version}: unloaded, its memory is needed for another model"
+    released = replace(state, record=replace(state.record, is_previous_released=True))
+    return released, (
+        Remember(),
+        Release(around.unit, state.model, given.bundle),
+        tell_of(state, Kind.LOG, Severity.INFO, text),
     )
 
 

@@ -10,7 +10,7 @@ from wherry_protocol.messages.reported import Phase
 from wherry_agent.core import beginning, candidates, installing, trying, update
 from wherry_agent.core.breaker import Breaker, BreakerLimits, Happened, State
 from wherry_agent.core.breaker import step as step_breaker
-from wherry_agent.core.model import Result
+from wherry_agent.core.model import UNDER_WAY, Result
 
 Arrow = tuple[Enum, str, Enum]
 ENDS: Final = {Phase.IDLE: "confirmed, reverted", Phase.TRIAL: ""}
@@ -25,6 +25,7 @@ LEADS: Final[Mapping[Callable[..., Result], Mapping[Phase, str]]] = {
         Phase.STAGED: "waits for its window",
     },
     candidates.release: {Phase.IDLE: ""},
+    candidates.give_way: dict.fromkeys((Phase.IDLE, *UNDER_WAY), ""),
     update.fall_back: {Phase.IDLE: ""},
     update.give_back: {Phase.IDLE: ""},
     update.restart: {

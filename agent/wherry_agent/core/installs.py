@@ -57,6 +57,7 @@ from wherry_agent.core.model import (
     BlobsSurveyed,
     Dropped,
     ManifestArrived,
+    MemoryNeeded,
     ModelState,
     Released,
     Surroundings,
@@ -214,7 +215,7 @@ def _make_room(turn: Turn, model: str) -> None:
     """For what is loaded next: other models' ways back give way to it."""
     budget_bytes = class_of(turn, SELF).memory_budget_bytes
     for other, digest in memory.giving_way(turn.unit(SELF), model, budget_bytes):
-        step_model(turn, SELF, other, Released(digest, is_purged=False))
+        step_model(turn, SELF, other, MemoryNeeded(digest))
 
 
 def _surroundings(turn: Turn, unit: UnitState, model: str) -> Surroundings:

@@ -1,9 +1,10 @@
 """Memory: what a unit holds loaded, of all its models together, and what gives way.
 
 Rules:
-1. What serves stays, and so does the way back of a trial.
+1. What serves stays, and so does the way back of a trial, and one that is assigned again.
 2. Whoever is loaded beside counts with the other models of the unit. A candidate is refused where
-   there is no room; for an active one every `previous` gives way, its own first.
+   there is no room; for an active one every `previous` gives way, its own first, also where its
+   model is being updated or waits for its window.
 3. After a boot the budget may be another one: each `previous` gives way first, then candidates.
 
 Only of the agent itself: a microcontroller holds one image in its memory.
@@ -34,9 +35,18 @@ def _loaded(unit: UnitState, state: ModelState) -> int:
 def _least(unit: UnitState, state: ModelState) -> int:
     """Without a way back that may give way."""
     record = state.record
-    if state.phase is Phase.TRIAL:
+    if _yielding(state) is None:
         return _loaded(unit, state)
     return _bytes(unit, record.active, record.candidate)
+
+
+def _yielding(state: ModelState) -> Slot | None:
+    """The loaded way back that may be unloaded: not a trial's, and not one that is assigned."""
+    back, assignment = candidates.loaded_previous(state.record), state.assignment
+    if back is None or state.phase is Phase.TRIAL:
+        return None
+    is_assigned = assignment is not None and assignment.manifest_digest == back.manifest_digest
+    return None if is_assigned else back
 
 
 def of_others(unit: UnitState, model: str) -> tuple[int, int]:
@@ -50,9 +60,9 @@ def giving_way(unit: UnitState, model: str, budget_bytes: int) -> list[tuple[str
     over = sum(_loaded(unit, one) for one in unit.models.values()) - budget_bytes
     found = []
     for name, state in unit.models.items():
-        back = candidates.loaded_previous(state.record)
+        back = _yielding(state)
         freed = _loaded(unit, state) - _least(unit, state)
-        if over > 0 and name != model and back is not None and freed and state.phase is Phase.IDLE:
+        if over > 0 and name != model and back is not None and freed:
             found.append((name, back.manifest_digest))
             over -= freed
     return found

@@ -60,6 +60,14 @@ class Released(Input):
     is_purged: bool
 
 
+@quick
+@dataclass(frozen=True, slots=True)
+class MemoryNeeded(Input):
+    """The memory that this way back holds is needed for what serves (core/memory.py)."""
+
+    bundle: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestArrived(Input):
     """The manifest's bytes, whole; `lacking_bytes` and `free_bytes` come with the next survey."""

@@ -77,6 +77,7 @@ from wherry_agent.core.model import (
     Dropped,
     Failing,
     ManifestArrived,
+    MemoryNeeded,
     ModelState,
     Released,
     Result,
@@ -235,6 +236,7 @@ MODEL_INPUTS: Final = (
     Ticked,
     Shadowed,
     Released,
+    MemoryNeeded,
     Failing,
 )
 
@@ -243,6 +245,7 @@ RULES: Final[dict[tuple[Phase, type[Input]], Callable[..., Result]]] = {
     (Phase.IDLE, StepFailed): fall_back,
     (Phase.IDLE, Released): candidates.release,
     (Phase.IDLE, Failing): give_back,
+    **{(phase, MemoryNeeded): candidates.give_way for phase in (Phase.IDLE, *UNDER_WAY)},
     **{(phase, Assigned): restart for phase in UNDER_WAY},
     **{(phase, Dropped): drop for phase in UNDER_WAY},
     **{(phase, StepFailed): reject_failed_step for phase in UNDER_WAY},

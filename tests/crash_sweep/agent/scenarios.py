@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 
+from wherry_agent.core.acceptance import memory_bytes
 from wherry_agent.core.inputs import Ran
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
 from wherry_protocol.messages.reported import Outcome, Phase
 
+from tests.agent.director import hardware_class
 from tests.crash_sweep.agent.ship import Bay, first_port, sail, until, voyage_of
 from tests.crash_sweep.sweep import Broken, Leg, Scenario
 
@@ -505,6 +507,25 @@ def window(bay: Bay) -> Iterator[Leg]:
     bay.pull_plug("kept")
     yield until(lambda now: now.phase() is Phase.STAGED, "it waits again")
     yield confirmed(bay, "new")
+
+
+@scenario(with_two)
+def memory_is_short(bay: Bay) -> Iterator[Leg]:
+    """A way back gives way to another model while its own waits for its window."""
+    names = ("old", "new", "newer", "words")
+    limit = sum(memory_bytes(bay[name].manifest) for name in names) - 1
+    opens_s = bay.director.now_s + 600
+    waiting = bay.director.assignment(bay["newer"], window=SwapWindow(not_before_s=opens_s))
+    tight = hardware_class(memory_budget_bytes=limit)
+    bay.wish([waiting], hardware_class=tight)
+    yield until(lambda now: now.phase() is Phase.STAGED, "it waits")
+    bay.wish([waiting, bay.director.assignment(bay["words"])], hardware_class=tight)
+    yield confirmed(bay, "words", "words")
+    yield unloaded("old")
+    bay.pull_plug("kept")
+    yield until(lambda now: now.phase() is not Phase.FETCHING, "it waits or swaps")
+    yield unloaded("old")
+    yield confirmed(bay, "newer")
 
 
 # --- reports
