@@ -128,22 +128,96 @@ def test_bias_correction_takes_back_the_mean_error_of_rounded_weights(tmp_path: 
     assert mean_error(corrected) < plain / 2
 
 
-def test_the_layer_that_ruins_the_output_is_advised_for_16_bits(tmp_path: Path) -> None:
+def ruined_network(size: float, *between: tuple[str, dict[str, list[int]]]) -> onnx.ModelProto:
+    """A layer with one channel of `size`, whose range leaves the others less than a step of eight
+    bits; its reader lives on the others. `between` are operators between the two."""
     w = ModelWriter(seed=6)
     x = w.node("Relu", w.node("Gemm", "x", w.weights(12, 10)))
     ruin = np.full((10, 10), 1e-3, np.float32)
-    ruin[0] = np.eye(10)[0] * 300  # its range leaves the other channels less than a step
+    ruin[0] = np.eye(10)[0] * size
     x = w.node("Gemm", x, w.constant(ruin))
+    for op, operands in between:
+        x = w.node(op, x, *(w.constant(np.array(value, np.int64)) for value in operands.values()))
     readout = np.ones((10, 3), np.float32)
     readout[0] = 1e-6
-    model = w.model({"x": [1, 12]}, [w.node("Gemm", x, w.constant(readout))])
-    report = compiled(tmp_path, model, RANDOM.normal(0, 1, (30, 12))).report
+    return w.model({"x": [1, 12]}, [w.node("Gemm", x, w.constant(readout))])
+
+
+def outputs_db(model: CompiledModel) -> float:
+    agreement = model.report.agreement
+    assert agreement is not None
+    assert agreement.sqnr_db is not None
+    return agreement.sqnr_db
+
+
+def wide(*layers: str) -> Quantizing:
+    return Quantizing(wide=frozenset(layers))
+
+
+def test_the_layer_that_ruins_the_output_is_advised_for_16_bits(tmp_path: Path) -> None:
+    samples = RANDOM.normal(0, 1, (30, 12))
+    report = compiled(tmp_path, ruined_network(3.0), samples).report
     assert report.advice is not None
     assert report.advice.layers[0] == "gemm2"
     assert report.advice.sqnr_db_then > report.advice.sqnr_db + 3
     shares = {layer.node: layer.noise_share for layer in report.layers}
     assert max(shares, key=lambda node: shares[node] or 0) == "gemm2"
     assert "keep in 16 bits: gemm2" in report.as_text()
+
+
+MOVERS = {
+    "nothing between": (),
+    "a slice": (("Slice", {"starts": [0, 0], "ends": [1, 10]}),),
+    "padding and a slice": (
+        ("Pad", {"pads": [0, 1, 0, 1]}),
+        ("Slice", {"starts": [0, 1], "ends": [1, 11]}),
+    ),
+}
+
+
+@pytest.mark.parametrize("between", MOVERS.values(), ids=MOVERS)
+def test_the_advice_gains_what_it_says_where_its_first_layer_alone_gains_nothing(
+    between: tuple[tuple[str, dict[str, list[int]]], ...], tmp_path: Path
+) -> None:
+    """A reader of 8 bits gets 8 bits: whoever reads the layer has to be wide as well."""
+    model, samples = ruined_network(3.0, *between), RANDOM.normal(0, 1, (30, 12))
+    plain = compiled(tmp_path, model, samples)
+    advice = plain.report.advice
+    assert advice is not None
+    assert advice.sqnr_db == pytest.approx(outputs_db(plain))
+    alone = compiled(tmp_path, model, samples, wide(advice.layers[0]))
+    assert outputs_db(alone) < outputs_db(plain) + 1
+    followed = compiled(tmp_path, model, samples, wide(*advice.layers))
+    assert outputs_db(followed) == pytest.approx(advice.sqnr_db_then)
+    assert outputs_db(followed) > outputs_db(plain) + 10
+    rest = alone.report.advice
+    assert rest is not None
+    assert {*rest.layers} == {*advice.layers[1:]}  # beside what is wide already
+
+
+def test_16_bits_that_would_gain_next_to_nothing_are_not_advised(tmp_path: Path) -> None:
+    """The small channels are less than a step of 16 bits, too."""
+    model, samples = ruined_network(300.0), RANDOM.normal(0, 1, (30, 12))
+    plain, all_wide = (compiled(tmp_path, model, samples, how) for how in (None, wide("all")))
+    assert outputs_db(plain) < outputs_db(all_wide) < outputs_db(plain) + 3
+    assert plain.report.advice is None
+
+
+def test_noise_of_8_bit_weights_is_told_apart_and_no_reason_for_16_bits(tmp_path: Path) -> None:
+    w = ModelWriter(seed=7)
+    weights = w.random.normal(0, 1, (16, 4)).astype(np.float32)
+    weights[0] = 4000  # the outliers never count, their channels pay for them
+    model = w.model({"x": [1, 16]}, [w.node("Gemm", "x", w.constant(weights))])
+    samples = RANDOM.normal(0, 1, (20, 16))
+    samples[:, 0] = 0
+    report = compiled(tmp_path, model, samples).report
+    assert report.agreement is not None
+    assert (report.agreement.sqnr_db or 0) < 10
+    assert report.advice is None
+    layer = report.layers[0]
+    assert layer.weights_share is not None
+    assert layer.weights_share > 0.9
+    assert f"({layer.weights_share:.1%} by its weights)" in report.as_text()
 
 
 def test_a_model_that_int8_serves_well_needs_no_advice(tmp_path: Path) -> None:

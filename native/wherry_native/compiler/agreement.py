@@ -16,19 +16,22 @@ from wherry_native.compiler.lower import lower
 from wherry_native.compiler.plan import plan
 from wherry_native.compiler.reference import Floats, run_float
 from wherry_native.compiler.report import Agreement, LayerError
+from wherry_native.compiler.sensitivity import value_outputs
 from wherry_native.engine import Program
 from wherry_native.program import Kind, ProgramDescription, write_program
 
 
 def measured(
-    float_graph: Graph, int8_graph: Graph, samples: Sequence[Mapping[str, Floats]]
+    float_graph: Graph,
+    int8_graph: Graph,
+    samples: Sequence[Mapping[str, Floats]],
 ) -> tuple[Agreement, tuple[LayerError, ...]]:
     """Agreement at the outputs and error per node. Both graphs have the same activations by name,
     but for conversions that only the int8 graph has."""
     description = observed(lower(int8_graph))
     program = Program(write_program(description))
     layers = {node.output: _Errors() for node in float_graph.nodes}
-    outputs = _Errors()
+    outputs, values = _Errors(), _Errors()
     same_argmax = 0
     for sample in samples:
         wanted = run_float(float_graph, sample)
@@ -37,6 +40,8 @@ def measured(
             errors.add(wanted[name], found[name])
         for name in float_graph.outputs:
             outputs.add(wanted[name], found[name])
+        for name in value_outputs(float_graph):
+            values.add(wanted[name], found[name])
         first = float_graph.outputs[0]
         same_argmax += int(np.argmax(wanted[first]) == np.argmax(found[first]))
     has_argmax = float_graph.tensors[float_graph.outputs[0]].element_count > 1
@@ -45,6 +50,7 @@ def measured(
         argmax_fraction=same_argmax / len(samples) if has_argmax else None,
         max_abs_error=outputs.largest,
         mean_abs_error=outputs.total / max(outputs.count, 1),
+        sqnr_db=values.sqnr_db,
     )
     return agreement, tuple(
         layers[node.output].layer(node.name, node.op.name) for node in float_graph.nodes
@@ -98,12 +104,16 @@ class _Errors:
         self.largest = max(self.largest, float(error.max(initial=0.0)))
         self.count += error.size
 
-    def layer(self, node: str, op: str) -> LayerError:
+    @property
+    def sqnr_db(self) -> float | None:
         is_measurable = self.noise > 0 and self.signal > 0
+        return 10 * math.log10(self.signal / self.noise) if is_measurable else None
+
+    def layer(self, node: str, op: str) -> LayerError:
         return LayerError(
             node,
             op,
-            sqnr_db=10 * math.log10(self.signal / self.noise) if is_measurable else None,
+            sqnr_db=self.sqnr_db,
             relative_rms=math.sqrt(self.noise / self.signal) if self.signal > 0 else 0.0,
             max_abs_error=self.largest,
         )

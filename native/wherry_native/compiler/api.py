@@ -4,10 +4,12 @@
 it is pure.
 """
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from wherry_native.compiler.agreement import dequantized, measured
 from wherry_native.compiler.bias_correction import bias_corrected
@@ -21,9 +23,9 @@ from wherry_native.compiler.lower import lower
 from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.plan import plan
 from wherry_native.compiler.quantize import EVERYTHING, is_prescribed, quantized
-from wherry_native.compiler.ranges import Method, observed_ranges
-from wherry_native.compiler.report import Report
-from wherry_native.compiler.sensitivity import Costs, advice, costs
+from wherry_native.compiler.ranges import Method, Range, observed_ranges
+from wherry_native.compiler.report import Advice, Agreement, Report
+from wherry_native.compiler.sensitivity import SQNR_ENOUGH_DB, Costs, costs, proposal
 from wherry_native.compiler.table_errors import table_notes
 from wherry_native.compiler.tflite_reader import read_tflite, says_tflite
 from wherry_native.program import (
@@ -34,6 +36,9 @@ from wherry_native.program import (
     read_pieces,
     write_program,
 )
+
+GAIN_MIN_DB: Final = 3.0
+"""Advice that gains less is not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +135,8 @@ def _compile_onnx(
     if how.is_equalized:
         graph = equalized(graph, samples)
     ranges = observed_ranges(graph, samples, how.method, how.percentile)
-    int8_graph = quantized(graph, ranges, frozenset({EVERYTHING}) if graph.states else how.wide)
-    if how.is_bias_corrected:
-        int8_graph = bias_corrected(graph, int8_graph, samples)
+    case = _Case(graph, samples, ranges, how, rounding)
+    int8_graph = case.quantized()
     notes = (
         *int8_graph.notes,
         *coarse_inputs(int8_graph, samples),
@@ -140,16 +144,63 @@ def _compile_onnx(
     )
     int8_graph = replace(int8_graph, notes=notes)
     model = _measured(_finished(int8_graph, source, rounding), graph, int8_graph, samples)
-    return _advised(model, costs(graph, int8_graph, samples))
+    return _with_costs(model, case, int8_graph)
 
 
-def _advised(model: CompiledModel, found: Costs) -> CompiledModel:
-    total = sum(found.values())
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A float model to be quantized, and how."""
+
+    graph: Graph
+    samples: Samples
+    ranges: Mapping[str, Range]
+    how: Quantizing
+    rounding: Rounding
+
+    @property
+    def wide(self) -> frozenset[str]:
+        return frozenset({EVERYTHING}) if self.graph.states else self.how.wide
+
+    def quantized(self, more: Iterable[str] = ()) -> Graph:
+        """The graph of integers, with `more` layers in 16 bits than were asked for."""
+        int8_graph = quantized(self.graph, self.ranges, self.wide.union(more))
+        if self.how.is_bias_corrected:
+            return bias_corrected(self.graph, int8_graph, self.samples)
+        return int8_graph
+
+
+def _with_costs(model: CompiledModel, case: _Case, int8_graph: Graph) -> CompiledModel:
+    """The model whose report says what each layer costs, and what to do about it."""
+    found = costs(case.graph, int8_graph, case.samples)
+    total = sum(cost.total for cost in found.values()) or math.inf
     layers = tuple(
-        replace(layer, noise_share=found[layer.node] / total if total > 0 else 0.0)
+        replace(
+            layer,
+            noise_share=found[layer.node].total / total,
+            weights_share=found[layer.node].weights / total,
+        )
         for layer in model.report.layers
     )
-    return replace(model, report=replace(model.report, layers=layers, advice=advice(found)))
+    advice = _advice(model.report.agreement, case, found)
+    return replace(model, report=replace(model.report, layers=layers, advice=advice))
+
+
+def _advice(agreement: Agreement | None, case: _Case, found: Costs) -> Advice | None:
+    """Layers to keep in 16 bits, with the gain as measured; None where there is none to speak of,
+    or the model cannot be told so (QDQ)."""
+    sqnr_db = agreement.sqnr_db if agreement else None
+    if sqnr_db is None or sqnr_db >= SQNR_ENOUGH_DB or is_prescribed(case.graph):
+        return None
+    layers = () if EVERYTHING in case.wide else proposal(case.graph, found, case.wide)
+    if not layers:
+        return None
+    try:
+        then_db = measured(case.graph, case.quantized(layers), case.samples)[0].sqnr_db
+    except CompileError:  # a scale that fits 8 bits and not 16: then there is nothing to advise
+        return None
+    if then_db is None or then_db < sqnr_db + GAIN_MIN_DB:
+        return None
+    return Advice(layers, sqnr_db, then_db)
 
 
 def _measured(

@@ -10,7 +10,8 @@ class LayerError:
     """One node's int8 output against the float reference, over all calibration samples.
     `sqnr_db` is the signal-to-noise ratio in dB, None where there is no error at all;
     `relative_rms` is the error's root mean square over the signal's. `noise_share` is the part of
-    all noise at the outputs that this layer alone makes; None where that was not measured."""
+    all noise at the outputs that this layer alone makes, `weights_share` the part that its 8-bit
+    weights make, which 16 bits do not take away; None where that was not measured."""
 
     node: str
     op: str
@@ -18,12 +19,14 @@ class LayerError:
     relative_rms: float
     max_abs_error: float
     noise_share: float | None = None
+    weights_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Layers (and inputs) to keep in 16 bits, costliest first: the outputs' signal-to-noise ratio,
-    from the costs of single layers, is `sqnr_db` now and `sqnr_db_then` with them in 16 bits."""
+    """Layers (and inputs) to keep in 16 bits beside those that are, costliest first: the outputs'
+    signal-to-noise ratio is `sqnr_db` now and `sqnr_db_then` with them in 16 bits, both measured
+    on all samples, with the model compiled so."""
 
     layers: tuple[str, ...]
     sqnr_db: float
@@ -34,12 +37,14 @@ class Advice:
 class Agreement:
     """Float reference against int8 program on the calibration samples. `argmax_fraction` is the
     part of samples with the same largest element in the first output, None where that has only
-    one; errors are over all outputs, in their real units."""
+    one; errors are over all outputs, in their real units. `sqnr_db` is the signal-to-noise ratio
+    over all outputs that are values, None where there is no error at all."""
 
     sample_count: int
     argmax_fraction: float | None
     max_abs_error: float
     mean_abs_error: float
+    sqnr_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Report:
         lines += [_layer_line(layer) for layer in self.layers]
         if self.advice is not None:
             lines.append(
-                f"keep in 16 bits: {', '.join(self.advice.layers)} (about "
+                f"keep in 16 bits: {', '.join(self.advice.layers)} (measured: "
                 f"{self.advice.sqnr_db_then:.1f} dB at the outputs instead of "
                 f"{self.advice.sqnr_db:.1f})"
             )
@@ -89,6 +94,8 @@ class Report:
 
 def _layer_line(layer: LayerError) -> str:
     share = "" if layer.noise_share is None else f", {layer.noise_share:.1%} of the outputs' noise"
+    if layer.weights_share:
+        share += f" ({layer.weights_share:.1%} by its weights)"
     return (
         f"  {layer.node} ({layer.op}): {_decibels(layer.sqnr_db)}, relative error "
         f"{layer.relative_rms:.4f}, at most {layer.max_abs_error:.4g}{share}"
@@ -101,8 +108,9 @@ def _agreement_lines(agreement: Agreement | None) -> list[str]:
     fraction = agreement.argmax_fraction
     argmax = "" if fraction is None else f"same argmax in {fraction:.2%}, "
     return [
-        f"float against int8 on {agreement.sample_count} samples: {argmax}error at most "
-        f"{agreement.max_abs_error:.4g}, mean {agreement.mean_abs_error:.4g}"
+        f"float against int8 on {agreement.sample_count} samples: {argmax}"
+        f"{_decibels(agreement.sqnr_db)}, error at most {agreement.max_abs_error:.4g}, mean "
+        f"{agreement.mean_abs_error:.4g}"
     ]
 
 
