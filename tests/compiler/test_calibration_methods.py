@@ -8,8 +8,15 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 from wherry_native.compiler import CompiledModel, CompileError, Method, Quantizing, compile_model
+from wherry_native.compiler.calibration import Samples
+from wherry_native.compiler.equalize import equalized
+from wherry_native.compiler.fold import folded
+from wherry_native.compiler.ir import Graph
+from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.ranges import BINS, Range, of_least_error, within_percentile
+from wherry_native.compiler.reference import run_float
 
 from tests.compiler.onnx_models import ModelWriter
 
@@ -99,20 +106,55 @@ def test_equalization_saves_the_small_channels(tmp_path: Path) -> None:
     assert "equalized 2 pairs of layers: conv0 → conv2, conv2 → gemm5" in even.report.notes
 
 
+def uneven_floats(folder: Path, model: onnx.ModelProto) -> tuple[Graph, Graph, Samples]:
+    """The float graph, the equalized one, and samples."""
+    graph = folded(read_onnx(model.SerializeToString(), "uneven", folder))
+    samples = [{"image": RANDOM.normal(0, 1, (1, 7, 7, 3)).astype(np.float32)} for _ in range(4)]
+    return graph, equalized(graph, samples), samples
+
+
 def test_equalization_changes_nothing_in_real_numbers(tmp_path: Path) -> None:
     """The report's float side is the equalized graph: it must give what the file gives."""
-    from wherry_native.compiler.equalize import equalized
-    from wherry_native.compiler.fold import folded
-    from wherry_native.compiler.onnx_reader import read_onnx
-    from wherry_native.compiler.reference import run_float
-
-    graph = folded(read_onnx(uneven_network().SerializeToString(), "uneven", tmp_path))
-    samples = [{"image": RANDOM.normal(0, 1, (1, 7, 7, 3)).astype(np.float32)} for _ in range(4)]
-    even = equalized(graph, samples)
+    graph, even, samples = uneven_floats(tmp_path, uneven_network())
     for sample in samples:
         wanted = run_float(graph, sample)[graph.outputs[0]]
         found = run_float(even, sample)[even.outputs[0]]
         assert np.allclose(wanted, found, rtol=1e-4, atol=1e-4)
+
+
+def peaks(graph: Graph, samples: Samples, name: str) -> np.ndarray:
+    """The largest magnitude of each channel."""
+    values = np.stack([run_float(graph, sample)[name] for sample in samples])
+    return np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+
+
+@pytest.mark.parametrize("layer", ["conv0", "conv2"])
+def test_equalization_keeps_the_range_of_the_tensor(layer: str, tmp_path: Path) -> None:
+    graph, even, samples = uneven_floats(tmp_path, uneven_network())
+    name = next(node.output for node in graph.nodes if node.name == layer)
+    before, after = (peaks(g, samples, name) for g in (graph, even))
+    assert after.max() == pytest.approx(before.max(), rel=1e-4)
+    assert after.min() > 10 * before.min()
+
+
+@pytest.mark.parametrize("dead", ["written", "read"])
+def test_equalization_leaves_a_dead_channel_alone(dead: str, tmp_path: Path) -> None:
+    """Channel 3, which nothing writes or nobody reads, has no factor; the others keep the range."""
+    model = uneven_network()
+    position = {"written": 0, "read": 1}[dead]
+    weights = numpy_helper.to_array(model.graph.initializer[position]).copy()
+    weights[3] = 0
+    model.graph.initializer[position].CopyFrom(
+        numpy_helper.from_array(weights, model.graph.initializer[position].name)
+    )
+    graph, even, samples = uneven_floats(tmp_path, model)
+    name = next(node.output for node in graph.nodes if node.name == "conv0")
+    before, after = (peaks(g, samples, name) for g in (graph, even))
+    assert after[3] == before[3]
+    assert after.max() == pytest.approx(before.max(), rel=1e-4)
+    for sample in samples:
+        wanted = run_float(graph, sample)[graph.outputs[0]]
+        assert np.allclose(wanted, run_float(even, sample)[even.outputs[0]], rtol=1e-4, atol=1e-4)
 
 
 def test_bias_correction_takes_back_the_mean_error_of_rounded_weights(tmp_path: Path) -> None:
@@ -197,7 +239,7 @@ def test_the_advice_gains_what_it_says_where_its_first_layer_alone_gains_nothing
 
 def test_16_bits_that_would_gain_next_to_nothing_are_not_advised(tmp_path: Path) -> None:
     """The small channels are less than a step of 16 bits, too."""
-    model, samples = ruined_network(300.0), RANDOM.normal(0, 1, (30, 12))
+    model, samples = ruined_network(300.0), np.random.default_rng(1).normal(0, 1, (30, 12))
     plain, all_wide = (compiled(tmp_path, model, samples, how) for how in (None, wide("all")))
     assert outputs_db(plain) < outputs_db(all_wide) < outputs_db(plain) + 3
     assert plain.report.advice is None

@@ -112,7 +112,7 @@ def _balanced(graph: Graph, first_name: str, second_name: str, peaks: Array) -> 
         return graph
     factors = np.ones(peaks.size)
     factors[alive] = np.sqrt(peaks[alive] / reach[alive])
-    factors[alive] *= peaks.max() / (peaks[alive] / factors[alive]).max()
+    factors[alive] *= (peaks[alive] / factors[alive]).max() / peaks.max()
     factors[alive] = np.maximum(factors[alive], 1e-6)
     tensors = dict(graph.tensors)
 
