@@ -32,19 +32,19 @@ def measured(
     program = Program(write_program(description))
     layers = {node.output: _Errors() for node in float_graph.nodes}
     outputs, values = _Errors(), _Errors()
+    first, with_values = float_graph.answers[0], value_outputs(float_graph)
     same_argmax = 0
     for sample in samples:
         wanted = run_float(float_graph, sample)
         found = _run_int8(program, description, int8_graph, sample)
         for name, errors in layers.items():
             errors.add(wanted[name], found[name])
-        for name in float_graph.outputs:
+        for name in float_graph.answers:
             outputs.add(wanted[name], found[name])
-        for name in value_outputs(float_graph):
-            values.add(wanted[name], found[name])
-        first = float_graph.outputs[0]
+            if name in with_values:
+                values.add(wanted[name], found[name])
         same_argmax += int(np.argmax(wanted[first]) == np.argmax(found[first]))
-    has_argmax = float_graph.tensors[float_graph.outputs[0]].element_count > 1
+    has_argmax = float_graph.tensors[first].element_count > 1
     agreement = Agreement(
         sample_count=len(samples),
         argmax_fraction=same_argmax / len(samples) if has_argmax else None,

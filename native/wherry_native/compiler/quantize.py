@@ -105,6 +105,7 @@ class _Quantizer:
             self.source,
             tensors=self.tensors,
             nodes=tuple(self.nodes),
+            outputs=self.source.answers,  # here, where a state still becomes what the file says
             states=kept,
             notes=(*self.source.notes, *self.notes),
         )
