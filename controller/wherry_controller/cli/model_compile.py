@@ -1,6 +1,6 @@
 """The compiler as the command line calls it: its options, and its errors as exit statuses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -86,7 +86,7 @@ def compiled(path: Path, name: str, calibration: Path | None, asked: Asked) -> A
             name=name,
             quantizing=_quantizing(asked),
             rounding=Rounding[asked.rounding],
-            states=_states(asked),
+            states=state_pairs(asked.states),
         )
 
 
@@ -129,10 +129,10 @@ def _quantizing(asked: Asked) -> Any:
     )
 
 
-def _states(asked: Asked) -> dict[str, str]:
+def state_pairs(texts: Sequence[str]) -> dict[str, str]:
     """Input → output. Raises WherryError where it is said otherwise."""
-    pairs = [text.partition("=") for text in asked.states]
-    for text, (before, _, after) in zip(asked.states, pairs, strict=True):
+    pairs = [text.partition("=") for text in texts]
+    for text, (before, _, after) in zip(texts, pairs, strict=True):
         if not before or not after:
             raise WherryError(
                 f"--state is {text!r}, must be INPUT=OUTPUT, such as state=state_after"

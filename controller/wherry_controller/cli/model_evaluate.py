@@ -4,6 +4,7 @@
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,12 +13,17 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from wherry_protocol.bundle import Bundle, write_bundle
-from wherry_protocol.errors import DecodeError
+from wherry_protocol.errors import DecodeError, WherryError
 from wherry_protocol.manifest import Evaluation
 from wherry_protocol.names import HARDWARE_CLASS, check_name
 
 from wherry_controller.cli.files import read_bundle_file, read_file, write_file
-from wherry_controller.cli.model_compile import compiler_errors, compiler_extra
+from wherry_controller.cli.model_compile import (
+    StateOption,
+    compiler_errors,
+    compiler_extra,
+    state_pairs,
+)
 from wherry_controller.cli.output import JsonOption, show, working
 from wherry_controller.modelkit.evaluation import (
     Latency,
@@ -67,7 +73,11 @@ class Verdict:
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle file, NAME-VERSION.wherry.")],
     dataset: Annotated[
-        Path, typer.Option(help="Arrays `inputs` (first axis the sample) and `labels` (.npz).")
+        Path,
+        typer.Option(
+            help="Arrays `inputs` (a sample each, in the program's order: channels last) and "
+            "`labels` (.npz)."
+        ),
     ],
     name: Annotated[
         str | None, typer.Option(help="What the dataset is called; by default its file's name.")
@@ -76,6 +86,7 @@ def evaluate(
         Path | None,
         typer.Option("--float", help="The model file it was made of, to run beside it in float."),
     ] = None,
+    state: StateOption = None,
     plot: PlotOption = None,
     hardware_class: Annotated[
         str | None, typer.Option("--class", help="The class of this machine, for its latency.")
@@ -93,8 +104,11 @@ def evaluate(
     """
     if hardware_class is not None:
         check_name("hardware class", HARDWARE_CLASS, hardware_class)
+    states = tuple(state or ())
+    if states and float_model is None:
+        raise WherryError("--state says what --float MODEL has for memory; a bundle knows its own")
     source = read_bundle_file(bundle)
-    verdict = judged(source, dataset, float_model, name)
+    verdict = judged(source, dataset, float_model, name, states)
     with working(f"{runs} timed inferences"):
         latency = measure(source, verdict.samples, runs)
     shown = verdict.as_plain() | {"latency_us": _latency(latency), "output": None}
@@ -112,7 +126,11 @@ def evaluate(
 
 
 def judged(
-    bundle: Bundle, dataset: Path, float_model: Path | None, name: str | None = None
+    bundle: Bundle,
+    dataset: Path,
+    float_model: Path | None,
+    name: str | None = None,
+    states: Sequence[str] = (),
 ) -> Verdict:
     """The program, and the float model if its file is given, on a labelled dataset."""
     content = read_file(dataset, "dataset")
@@ -122,25 +140,25 @@ def judged(
         scores = score(answers, labels)
         real, fraction = None, None
         if float_model is not None:
-            found = _float_answers(float_model, real_inputs(bundle, samples))
+            found = _float_answers(float_model, real_inputs(bundle, samples), states)
             real, fraction = score(found, labels), same_answers(answers, found)
     called = name or dataset.name
     return Verdict(called, sha256(content).digest(), samples, scores, real, fraction)
 
 
-def _float_answers(path: Path, samples: Any) -> Any:
+def _float_answers(path: Path, samples: Any, states: Sequence[str]) -> Any:
     with compiler_extra():
         from wherry_native.compiler import read_float_model
     with compiler_errors(path, path.stem):
-        return read_float_model(path).outputs(samples)
+        return read_float_model(path, state_pairs(states)).outputs(samples)
 
 
 def evaluated(
-    bundle: Bundle, model: Path | None, dataset: Path, plot: Path | None
+    bundle: Bundle, model: Path, dataset: Path, plot: Path | None, states: Sequence[str]
 ) -> tuple[Bundle, Verdict]:
     """A bundle that was just made, with the record of its accuracy: latency is measured where it
-    serves. `model` is the file that it was made of, if that is float."""
-    verdict = judged(bundle, dataset, model)
+    serves. `model` is the file that it was made of, `states` what it has for memory."""
+    verdict = judged(bundle, dataset, model, states=states)
     if plot is not None:
         draw(plot, verdict, bundle)
     records = (*bundle.manifest.evaluations, verdict.record(None, None))

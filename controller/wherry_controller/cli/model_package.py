@@ -61,7 +61,9 @@ def package(
     ] = None,
     evaluate: Annotated[
         Path | None,
-        typer.Option(help="A labelled dataset (.npz): float beside int8, kept as a record."),
+        typer.Option(
+            help="A labelled dataset (.npz, channels last): float beside int8, kept as a record."
+        ),
     ] = None,
     plot: PlotOption = None,
     author: Annotated[
@@ -100,7 +102,7 @@ def package(
         bundle, report = _from_file(input, name, version, calibration, recipe, asked)
         verdict = None
         if evaluate is not None:
-            bundle, verdict = evaluated(bundle, input, evaluate, plot)
+            bundle, verdict = evaluated(bundle, input, evaluate, plot, states)
     write_file(output, write_bundle(bundle))
     _told(output, bundle, report, verdict)
 

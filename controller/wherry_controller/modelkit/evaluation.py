@@ -25,7 +25,7 @@ from wherry_protocol.errors import ContractError
 from wherry_protocol.manifest import Evaluation
 
 from wherry_controller.modelkit.packaging import load_program
-from wherry_controller.modelkit.running import Array, run_bundle, steps
+from wherry_controller.modelkit.running import Array, run_bundle, sample_shape, steps
 
 WARM_UP: Final = 20
 CLASSES_MAX: Final = 64  # of a confusion matrix in a manifest
@@ -79,12 +79,15 @@ def int8_answers(bundle: Bundle, samples: Array) -> Array:
 
 
 def real_inputs(bundle: Bundle, samples: Array) -> Array:
-    """The samples in real units, for a float model."""
+    """The samples in real units and in the program's shape, for a float model. Raises
+    ContractError where they do not fit the program."""
     tensor = load_program(program_image(bundle)).inputs[0]
-    if samples.dtype.kind == "f":
-        return samples
-    steps_from_zero = samples.astype(np.float32) - tensor.zero_point
-    return np.asarray(steps_from_zero * np.float32(tensor.scale))
+    steps(samples, tensor)
+    real = samples
+    if samples.dtype.kind != "f":
+        steps_from_zero = samples.astype(np.float32) - tensor.zero_point
+        real = np.asarray(steps_from_zero * np.float32(tensor.scale))
+    return real.reshape(len(samples), *sample_shape(tensor))
 
 
 def same_answers(one: Array, other: Array) -> float:
