@@ -391,3 +391,33 @@ def test_a_device_that_is_not_heard_of_after_an_abort_is_named_across_restarts(q
     quay.be_quiet(70.0)
     ended = quay.rollout(made)
     assert (ended["state"], list(ended["not_back"])) == ("aborted", ["b/self"])
+
+
+def asked_to_come_back(quay: Quay) -> dict[str, Any]:
+    """An aborted rollout of 1.1.0, of which `b` has not heard anything; 1.2.0 in the registry."""
+    quay.enroll("a", "b")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    quay.push("1.2.0")
+    quay.devices["b"].is_deaf = True
+    made = quay.deploy("1.1.0", return_after_s=60.0)
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "wrong version"})
+    quay.go(3)
+    return made
+
+
+def test_who_another_rollout_has_taken_after_an_abort_is_not_named_as_not_back(quay: Quay) -> None:
+    made = asked_to_come_back(quay)
+    quay.deploy("1.2.0", "b")
+    assert quay.rollout(made)["returns"]["sent"] == 0
+    quay.devices["b"].is_deaf = False
+    quay.go(3)
+    quay.be_quiet(70.0)
+    assert quay.versions()["b"] == "1.2.0"
+    assert quay.rollout(made)["not_back"] == {}
+
+
+def test_who_was_isolated_on_the_way_back_of_an_abort_is_named_with_that(quay: Quay) -> None:
+    made = asked_to_come_back(quay)
+    quay.rest("POST", "/devices/b/self/isolate", {"reason": "smoke"})
+    assert quay.rollout(made)["not_back"] == {"b/self": "isolated by ada: smoke"}

@@ -191,8 +191,17 @@ def test_what_an_isolated_device_was_given_is_taken_back_before_it_is_released(
     voyage.tell(PassedOver("dev-1/self", "isolated by bob", is_isolated=True))
     voyage.tell(order)
     assert "dev-1/self" in voyage.sent_back
-    voyage.tell(PassedOver("dev-1/self", "preempted: another assignment is in force"))
+    voyage.tell(PassedOver("dev-1/self", "preempted: another is in force", is_taken=True))
     assert report(voyage.rollout)["not_back"] == {}
+
+
+def test_whom_an_abort_cannot_send_back_is_named_and_who_was_taken_meanwhile_is_not() -> None:
+    voyage = Voyage(names(3)).start()
+    voyage.tell(Abort("ada", "worse"))
+    voyage.tell(PassedOver("dev-0/self", "another rollout has taken it", is_taken=True))
+    voyage.tell(PassedOver("dev-1/self", "what it ran before is not in the registry any more"))
+    voyage.come_back("dev-2/self")
+    assert list(report(voyage.rollout)["not_back"]) == ["dev-1/self"]
 
 
 def test_a_gated_stage_that_nobody_was_given_is_not_passed_by_itself() -> None:

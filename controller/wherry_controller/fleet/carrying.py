@@ -183,7 +183,8 @@ def _send_back(org: Organization, rollout: Rollout, effect: SendBack, now_s: flo
         return PassedOver(effect.unit, "it is not enrolled any more")
     held = assignments.find(org.db, unit.connection, unit.unit, effect.model)
     if (None if held is None else held.assignment_id) != effect.expected_id:
-        return PassedOver(effect.unit, "preempted: another assignment is in force")
+        why = "preempted: another assignment is in force"
+        return PassedOver(effect.unit, why, is_taken=True)
     if effect.is_failure:
         assigning.remember_as_bad(org, unit, rollout.digest, Code.FAILED, effect.reason, now_s)
     if effect.to_digest is None:

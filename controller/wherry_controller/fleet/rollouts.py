@@ -9,6 +9,8 @@ Rules:
    unit; the rollout's member becomes `skipped`.
 4. Under a stop nothing runs or goes on: units that were offered something then would be refused,
    and skipped for good. What the guard held is the operator's from then on.
+5. One that winds down claims nobody: whoever takes a unit of it, another rollout included, tells
+   it, so that it names nobody who was not to come back any more.
 """
 
 from collections import deque
@@ -34,6 +36,7 @@ from wherry_controller.core.rollouts import (
     restore,
 )
 from wherry_controller.core.rollouts import events as told
+from wherry_controller.core.rollouts.effects import Assign
 from wherry_controller.core.rollouts.events import Event
 from wherry_controller.core.rollouts.members import MemberPhase, Return
 from wherry_controller.fleet import carrying, trustees
@@ -76,10 +79,15 @@ def open_ones(org: Organization) -> list[Rollout]:
 
 
 def live_ones(org: Organization) -> list[Rollout]:
-    """The open ones, and those that have ended and still take something back."""
+    """The open ones, and those that wind down."""
+    return open_ones(org) + winding_ones(org)
+
+
+def winding_ones(org: Organization) -> list[Rollout]:
+    """Those that have ended and still take something back."""
     if org.winding_ids is None:
         org.winding_ids = tuple(row.id for row in kept.winding_down(org.db))
-    return open_ones(org) + [load(org, rollout_id) for rollout_id in org.winding_ids]
+    return [load(org, rollout_id) for rollout_id in org.winding_ids]
 
 
 def tell(org: Organization, rollout_id: str, event: Event, now_s: float) -> Rollout:
@@ -99,7 +107,18 @@ def tell(org: Organization, rollout_id: str, event: Event, now_s: float) -> Roll
             answer = carrying.carry_out(org, after, effect, now_s)
             if answer is not None:
                 waiting.append(answer)
+            if isinstance(effect, Assign) and isinstance(answer, told.Assigned):
+                _take_over(org, after, effect.unit, now_s)
     return load(org, rollout_id)
+
+
+def _take_over(org: Organization, by: Rollout, unit_id: str, now_s: float) -> None:
+    """Those that still waited for the unit to come back wait for it no more (rule 5)."""
+    for rollout in winding_ones(org):
+        is_other = rollout.rollout_id != by.rollout_id and rollout.model == by.model
+        if is_other and unit_id in rollout.members:
+            event = told.PassedOver(unit_id, f"taken by {by.rollout_id}", is_taken=True)
+            tell(org, rollout.rollout_id, event, now_s)
 
 
 def keep(org: Organization, now_s: float) -> None:
@@ -275,10 +294,15 @@ def preempt(
 
     Where it is because `bad_digest` failed there, the rollout of that bundle counts a failure.
     """
-    for rollout in open_ones(org):
-        if unit_id in rollout.members and model in (None, rollout.model):
-            is_failure, is_isolated = rollout.digest == bad_digest, model is None
-            event = told.PassedOver(unit_id, why, is_failure, is_isolated)
+    is_isolated = model is None
+    for rollout in live_ones(org):
+        member = rollout.members.get(unit_id)
+        if member is None or model not in (None, rollout.model):
+            continue
+        # What an isolated unit was given stays, so one that winds down takes it back all the same.
+        if rollout.state in OPEN or not is_isolated or member.way_back is Return.SENT:
+            is_failure = rollout.digest == bad_digest
+            event = told.PassedOver(unit_id, why, is_failure, is_isolated, not is_isolated)
             tell(org, rollout.rollout_id, event, now_s)
 
 

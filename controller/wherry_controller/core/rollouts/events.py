@@ -111,13 +111,15 @@ class PassedOver:
     """An Assign or SendBack was not, or no longer, in force: preempted, isolated, unfit.
 
     `is_failure`: the new version was taken off because it was bad there (the standing guard's
-    rollback); the member counts as reverted and not as skipped.
+    rollback); the member counts as reverted and not as skipped. `is_taken`: another assignment has
+    replaced ours.
     """
 
     unit: str
     reason: str
     is_failure: bool = False
     is_isolated: bool = False  # what it was assigned stays, and waits for its release
+    is_taken: bool = False
 
 
 @quick

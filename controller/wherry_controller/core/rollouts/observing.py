@@ -36,6 +36,7 @@ from wherry_controller.core.rollouts.members import (
 )
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
+    WINDING,
     Rollout,
     is_on_new,
     set_online,
@@ -90,10 +91,12 @@ def passed_over(rollout: Rollout, event: PassedOver, _now_s: float) -> Effects:
     if member is None:
         return []
     if member.way_back is not Return.NONE:
-        is_others = (
-            member.phase is MemberPhase.SKIPPED
-        )  # who took it before has replaced the bundle
-        signal = ReturnSignal.PROVED if is_others else ReturnSignal.FAILED
+        # An abort takes back what does not serve: whoever replaced that has done it for us. A
+        # revert takes off what is bad, so who was taken on the way is named, but for one that was
+        # somebody else's before.
+        is_settled = rollout.state in WINDING or member.phase is MemberPhase.SKIPPED
+        is_done = event.is_taken and is_settled
+        signal = ReturnSignal.PROVED if is_done else ReturnSignal.FAILED
         signal_return(rollout, member, signal, event.reason)
     elif event.is_failure and member.phase is MemberPhase.CONFIRMED:
         _relapse(rollout, member, event.reason)
