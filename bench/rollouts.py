@@ -8,12 +8,17 @@ every second or for every report may grow with the fleet. Real are the service, 
 codec, signatures and the store (SQLite, in memory); the devices are rows. `created and started`
 includes what is offered in the first second.
 
-In the canary (`tests/simulation/lean`) signatures, codec and store are twins, and what is around
-the cores is a twin too; the agent's core of every device and the rollout core are real. An event is
-a message that arrives at a device or at the controller, or an alarm, a job or a report of a device,
-or a tick of the controller. Devices are played in as many processes as the machine has processors,
-at most two; how many it were stands in the output, beside the time of all processors and the time
-on the wall. The trace does not depend on it.
+In the canary (`tests/simulation/lean`) the rollout core is real and decides on every report; twins
+are named in the output. One of them is the device: each step of the agent's core is taken once by
+the real one, and repeated by every device to which the same happens and for which each comparison
+in it comes out the same (docs/adr/0105). A smaller canary is played with the real core on every
+device too, and the traces of both (all messages, all that the rollout is told and asks for, every
+device in the end) must be equal.
+
+An event is a message that arrives at a device or at the controller, or an alarm, a job or a report
+of a device, or a tick of the controller. Devices are played in as many processes as the machine has
+processors, at most two; how many it were stands in the output, beside the time of all processors
+and the time on the wall. The trace does not depend on it.
 """
 
 import argparse
@@ -26,6 +31,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from _report import Figure, report
 
@@ -54,7 +60,7 @@ from wherry_protocol.messages.reported import Outcome, Phase
 from wherry_protocol.sketch import sketch_of
 
 from tests.agent.director import HARDWARE
-from tests.simulation.lean import TWINS, sail_canary
+from tests.simulation import lean
 from tests.simulation.lean.canary import PLAN
 from tests.simulation.models import GOOD, MODEL
 from tests.simulation.world import World, make_world, programs_silenced, scratch_folder
@@ -65,6 +71,7 @@ BYTES_MAX = 1024
 CANARY_EVENTS_MIN = 100_000.0  # per second and core
 CANARY_S_MAX = 60.0
 CANARY_BYTES_MAX = 4 << 30
+COMPARED = 1_000  # devices of the canary that is played with real cores and with the twin
 OLD = bytes(32)
 
 
@@ -202,10 +209,8 @@ def costs(device_count: int) -> list[Figure]:
 def canary(device_count: int, processes: int) -> list[Figure]:
     """The figures of one canary over that many devices. Raises RuntimeError where it went wrong."""
     wall_began_s, began_s = time.perf_counter(), _processors_s()
-    outcome = sail_canary(device_count, processes=processes)
+    outcome = _sailed(device_count, processes=processes, is_light=True)
     wall_s, processor_s = time.perf_counter() - wall_began_s, _processors_s() - began_s
-    if outcome.confirmed != device_count or outcome.problems:
-        raise RuntimeError(f"{outcome.state.value}: {outcome.reason} {outcome.problems[:5]}")
     peak_bytes = 1024 * (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         + (processes - 1) * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -223,6 +228,27 @@ def canary(device_count: int, processes: int) -> list[Figure]:
     ]
 
 
+def compared(device_count: int) -> list[Figure]:
+    """How a canary with the real agent core on every device differs from one with its twin."""
+    began_s = _processors_s()
+    rate = _sailed(device_count).events / (_processors_s() - began_s)
+    real = _sailed(device_count, is_traced=True)
+    is_other = int(_sailed(device_count, is_light=True, is_traced=True) != real)
+    return [
+        Figure("compared canary: devices", device_count, "1"),
+        Figure("compared canary: traces that differ between real cores and the twin", is_other,
+               "1", limit=0),
+        Figure("compared canary: events per processor second, real cores", rate, "1/s"),
+    ]  # fmt: skip
+
+
+def _sailed(device_count: int, **how: Any) -> lean.Outcome:
+    outcome = lean.sail_canary(device_count, **how)
+    if outcome.confirmed != device_count or outcome.problems:
+        raise RuntimeError(f"{outcome.state.value}: {outcome.reason} {outcome.problems[:5]}")
+    return outcome
+
+
 def _processors_s() -> float:
     """Of this process and those that it has waited for."""
     used = os.times()
@@ -235,7 +261,12 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     asked = parser.parse_args()
     figures = costs(asked.fleet) + canary(asked.fleet, asked.processes)
-    return report(figures, twins={"canary": list(TWINS)})
+    figures += compared(min(asked.fleet, COMPARED))
+    twins = {
+        "canary": [*lean.TWINS, *lean.LIGHT_TWINS],
+        "compared canary, real cores": list(lean.TWINS),
+    }
+    return report(figures, twins=twins)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,13 @@ telemetry; the encryption of chunks. Everything around them is a twin that is as
 (`world.TWINS`), so that what is measured are the cores.
 
     outcome = sail_canary(100_000)
+
+With `is_light` the devices are twins too (`light`, `LIGHT_TWINS`): what the agent's core does, and
+what telemetry and chunks come to, is asked of the real ones once for every way in which it may go.
 """
 
 from tests.simulation.lean.canary import Outcome, sail_canary
+from tests.simulation.lean.light import LIGHT_TWINS
 from tests.simulation.lean.world import TWINS
 
-__all__ = ["TWINS", "Outcome", "sail_canary"]
+__all__ = ["LIGHT_TWINS", "TWINS", "Outcome", "sail_canary"]

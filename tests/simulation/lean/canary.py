@@ -20,6 +20,7 @@ from wherry_controller.core.rollouts.members import MemberPhase
 
 from tests.simulation.lean.controller import LeanController
 from tests.simulation.lean.front import Given, Heard
+from tests.simulation.lean.light import LightWorld
 from tests.simulation.lean.parts import Here, PartOutcome, Span, There
 from tests.simulation.lean.world import START_S, LeanWorld
 from tests.simulation.models import GOOD, Behaviour
@@ -57,12 +58,15 @@ class Outcome:
 
 
 def sail_canary(
-    device_count: int, behaviour: Behaviour = GOOD, *, processes: int = 1, is_traced: bool = False
-) -> Outcome:
-    """Roll version 2 out to that many devices; `behaviour` is how it does. Without `is_traced`
-    the trace is only what became of the devices."""
+    device_count: int, behaviour: Behaviour = GOOD, *, processes: int = 1,
+    is_light: bool = False, is_traced: bool = False,
+) -> Outcome:  # fmt: skip
+    """Roll version 2 out to that many devices; `behaviour` is how it does, and with `is_light`
+    the devices are twins. Without `is_traced` the trace is only what became of the devices."""
     with signatures.in_place(), codec.in_place(codec.Attaching()), _no_cycles():
-        voyage = Voyage(device_count, behaviour, processes, is_traced)
+        voyage = Voyage(
+            device_count, behaviour, processes, LightWorld if is_light else LeanWorld, is_traced
+        )
         while voyage.controller.rollout.state in OPEN or voyage.span <= START_SPAN:
             if voyage.span > SPANS_MAX:
                 break
@@ -84,10 +88,13 @@ class Voyage:
     """The rollout, and the fleet in as many parts as there are processes."""
 
     def __init__(
-        self, device_count: int, behaviour: Behaviour, processes: int, is_traced: bool
-    ) -> None:
+        self, device_count: int, behaviour: Behaviour, processes: int,
+        kind: type[LeanWorld], is_traced: bool,
+    ) -> None:  # fmt: skip
         def make() -> LeanWorld:
-            return LeanWorld(device_count, behaviour, PERFORMANCE_S)
+            world = kind(device_count, behaviour, PERFORMANCE_S)
+            world.is_listening = is_traced
+            return world
 
         ranges = _shares(device_count, processes)
         self.others = [There(make, one) for one in ranges[1:]]
@@ -133,7 +140,8 @@ class Voyage:
 
     def outcome(self) -> Outcome:
         rollout, ended = self.controller.rollout, [part.close() for part in self.parts]
-        self.trace.update(b"%d" % (sum(one.digest for one in ended) % (1 << 64)))
+        for sums in ([one.digest for one in ended], [one.said for one in ended]):
+            self.trace.update(b"%d" % (sum(sums) % (1 << 64)))
         return Outcome(
             rollout.state,
             rollout.state_reason,

@@ -8,6 +8,7 @@ Rules:
 
 from collections.abc import Callable
 from hashlib import sha256
+from math import trunc
 from typing import TYPE_CHECKING, Any
 
 from wherry_agent.core import agent as core
@@ -17,12 +18,9 @@ from wherry_agent.core.agent import Found
 from wherry_agent.core.inputs import Input, Moment
 from wherry_agent.core.record import AgentRecord, unit_record
 from wherry_agent.core.state import Agent, Identity
-from wherry_agent.telemetry.counters import Counters
-from wherry_agent.telemetry.energy import Unavailable
-from wherry_agent.telemetry.pack import Performance, performance_pack, unit_base
 from wherry_protocol.messages.reported import Outcome, Phase
 
-from tests.simulation.engine import RATE_PER_S, UNIT, latencies, tensor_facts
+from tests.simulation.engine import RATE_PER_S, UNIT, tensor_facts
 from tests.simulation.models import MODEL
 from tests.simulation.network import SECOND_US
 
@@ -32,11 +30,20 @@ if TYPE_CHECKING:
 TRIAL_TICK_US = SECOND_US
 SLACK_US = 100_000  # after the shortest trial, so that enough inferences are there too
 JOB_US = (200, 20_000)
-NO_SENSOR = Unavailable("no sensor")
 
 
 def name_of(number: int) -> str:
     return f"d{number:06d}"
+
+
+def boot_id_of(name: str) -> bytes:
+    """Of its only boot."""
+    return sha256(name.encode()).digest()[:16]
+
+
+def nonce_of(name: str) -> bytes:
+    """With which it asks for the time."""
+    return sha256(name.encode()).digest()[16:]
 
 
 class LeanDevice:
@@ -66,7 +73,7 @@ class LeanDevice:
         identity = Identity(world.org, name, world.device_key, world.connection_keys, world.classes)
         found = Found(
             identity, world.settings, record, {first.digest: first.manifest}, (),
-            sha256(name.encode()).digest()[:16], sha256(name.encode()).digest()[16:],
+            boot_id_of(name), nonce_of(name),
         )  # fmt: skip
         self.agent: Agent
         self.agent, effects = core.start(found, self.moment())
@@ -124,7 +131,7 @@ class LeanDevice:
     def figures(self) -> given.Figures:
         digest = self.serving or b""
         behaviour, count = self.world.behaviour_of(digest), self.inferences()
-        errors = int(count * behaviour.error_rate)
+        errors = trunc(count * behaviour.error_rate)
         latency_us = behaviour.latency_us
         return given.Figures(
             UNIT, MODEL, digest, count - errors, errors, float(latency_us), latency_us, None
@@ -137,17 +144,9 @@ class LeanDevice:
         """What was served since the last time, as a report."""
         begun_us = max(self.since_us, self.sampled_us)
         interval_us, self.sampled_us = self.world.now_us - begun_us, self.world.now_us
-        digest = self.serving
-        if digest is not None:
-            behaviour = self.world.behaviour_of(digest)
-            count = interval_us * RATE_PER_S // SECOND_US
-            errors = int(count * behaviour.error_rate)
-            done = Counters(inferences=count, errors=errors, errors_engine=errors,
-                            latency=latencies(count, behaviour.latency_us))  # fmt: skip
-            version = self.world.made[digest].manifest.version
-            seen = Performance(MODEL, version, "active", digest, interval_us / 1e6, done, NO_SENSOR)
-            base = unit_base(self.world.org, self.name, UNIT)
-            self.step(given.Sampled(UNIT, performance_pack(base, seen)))
+        if self.serving is not None:
+            pack = self.world.pack(self.name, self.serving, interval_us)
+            self.step(given.Sampled(UNIT, pack))
         self.sample_later()
 
     # --- what is looked at in the end

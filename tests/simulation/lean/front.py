@@ -14,7 +14,6 @@ from wherry_controller.core.rollouts import events as told
 from wherry_controller.fleet.rollouts import figures
 from wherry_protocol import sealed  # by its module: the names in it are the twin's
 from wherry_protocol.blobs import wrap_key
-from wherry_protocol.codec import encode
 from wherry_protocol.messages.desired import (
     Assignment,
     Desired,
@@ -31,6 +30,7 @@ from wherry_protocol.messages.trust import TrustRole
 from tests.simulation.engine import UNIT
 from tests.simulation.lean.device import LeanDevice, name_of
 from tests.simulation.models import MODEL, Made
+from tests.simulation.twins.codec import enclose
 
 if TYPE_CHECKING:
     from tests.simulation.lean.world import LeanWorld
@@ -47,13 +47,16 @@ class Given(NamedTuple):
     attempt: int
 
 
+# The fields of an `Observed` that the rollout is told, enumerations as numbers.
+Observed = tuple[bytes | None, int, int, bytes | None, int, int, str]
+
+
 class Heard(NamedTuple):
-    """What a device said to the rollout at `at_us`: the fields of an `Observed`, enumerations as
-    numbers, or a whole `Performance`."""
+    """What a device said to the rollout at `at_us`, of either kind."""
 
     at_us: int
     number: int
-    observed: tuple[bytes | None, int, int, bytes | None, int, int, str] | None
+    observed: Observed | None
     performance: told.Performance | None = None
 
 
@@ -63,6 +66,18 @@ def assignment_of(made: Made, given: Given) -> Assignment:
         manifest_bytes=len(made.bundle.manifest_bytes), trial=given.trial, attempt=given.attempt,
         mode=Mode.ACTIVE,
     )  # fmt: skip
+
+
+def observed_in(message: Reported) -> list[Observed]:
+    """What the rollout is told of each model."""
+    return [
+        (
+            model.assignment_id, int(model.phase), int(model.outcome),
+            None if model.active is None else model.active.manifest_digest,
+            model.good_inferences, int(model.code), model.reason,
+        )
+        for model in message.models
+    ]  # fmt: skip
 
 
 class Front:
@@ -82,11 +97,17 @@ class Front:
 
     def give(self, number: int, what: Given) -> None:
         """The device's next desired document."""
-        if what not in self.assignments:
-            self.assignments[what] = assignment_of(self.world.made[what.digest], what)
         world, name = self.world, name_of(number)
         revision = self.revisions[number] = self.revisions.get(number, 0) + 1
-        now_s = int(world.now_s)
+        payload = self.desired(name, what, revision, int(world.now_s))
+        topic = world.topics.desired(name, UNIT)
+        world.retained[topic] = payload
+        world.to_device(number, topic, payload)
+
+    def desired(self, name: str, what: Given, revision: int, now_s: int) -> bytes:
+        if what not in self.assignments:
+            self.assignments[what] = assignment_of(self.world.made[what.digest], what)
+        world = self.world
         desired = Desired(
             org=world.org, connection=name, unit=UNIT, epoch=world.authority.epoch,
             revision=revision, issued_s=now_s, expires_s=now_s + VALID_S,
@@ -95,18 +116,29 @@ class Front:
             telemetry=TelemetryConfig(performance_s=world.performance_s),
             is_isolated=False, chunk_window=8,
         )  # fmt: skip
-        payload = sealed.seal(desired, TrustRole.DIRECTOR, world.authority.director)
-        topic = world.topics.desired(name, UNIT)
-        world.retained[topic] = payload
-        world.to_device(number, topic, payload)
+        return sealed.seal(desired, TrustRole.DIRECTOR, world.authority.director)
+
+    def time_answer(self, name: str, nonce: bytes, now_s: int) -> bytes:
+        authority = self.world.authority
+        answer = TimeAnswer(
+            nonce=nonce, time_s=now_s, epoch=authority.epoch, root_number=len(authority.roots)
+        )
+        request = Request(
+            org=self.world.org, connection=name, unit=UNIT, id=nonce,
+            issued_s=now_s, expires_s=now_s + 120, verb=Verb.TIME, body=enclose(answer),
+        )  # fmt: skip
+        return sealed.seal(request, TrustRole.DIRECTOR, authority.director)
+
+    def ack(self, name: str, boot_id: bytes, sequence: int) -> bytes:
+        ack = Ack(org=self.world.org, connection=name, boot_id=boot_id, sequence=sequence)
+        return sealed.seal_mac(ack, self.world.connection_keys.mac_key)
 
     def acknowledge(self) -> None:
         """What was reported since the last time."""
         world = self.world
         for number, boot_id in self.to_acknowledge:
             name, position = name_of(number), self.positions[number, boot_id]
-            ack = Ack(org=world.org, connection=name, boot_id=boot_id, sequence=position.contiguous)
-            payload = sealed.seal_mac(ack, world.connection_keys.mac_key)
+            payload = self.ack(name, boot_id, position.contiguous)
             world.to_device(number, world.topics.ack(name), payload)
         self.to_acknowledge.clear()
 
@@ -127,25 +159,12 @@ class Front:
         if order <= device.reported:
             return
         device.reported = order
-        for model in message.models:
-            running = None if model.active is None else model.active.manifest_digest
-            observed = (
-                model.assignment_id, int(model.phase), int(model.outcome), running,
-                model.good_inferences, int(model.code), model.reason,
-            )  # fmt: skip
+        for observed in observed_in(message):
             self.heard.append(Heard(self.world.now_us, device.number, observed))
 
     def _tell_time(self, device: LeanDevice, nonce: bytes) -> None:
-        world, now_s = self.world, int(self.world.now_s)
-        answer = TimeAnswer(
-            nonce=nonce, time_s=now_s, epoch=world.authority.epoch,
-            root_number=len(world.authority.roots),
-        )  # fmt: skip
-        request = Request(
-            org=world.org, connection=device.name, unit=UNIT, id=nonce,
-            issued_s=now_s, expires_s=now_s + 120, verb=Verb.TIME, body=encode(answer),
-        )  # fmt: skip
-        payload = sealed.seal(request, TrustRole.DIRECTOR, world.authority.director)
+        world = self.world
+        payload = self.time_answer(device.name, nonce, int(world.now_s))
         world.to_device(device.number, world.topics.rpc(device.name, UNIT), payload)
 
     def telemetry(self, device: LeanDevice, payload: bytes) -> None:

@@ -33,6 +33,7 @@ class PartOutcome:
     events: int
     problems: list[str]
     digest: int
+    said: int
 
 
 class Here:
@@ -63,7 +64,9 @@ class Here:
         return heard
 
     def close(self) -> PartOutcome:
-        return PartOutcome(self.world.events, self.world.problems(), self.world.digest())
+        return PartOutcome(
+            self.world.events, self.world.problems(), self.world.digest(), self.world.said
+        )
 
 
 class There:

@@ -11,29 +11,38 @@ its worker, its telemetry, a tick of the controller.
 
 import heapq
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import sha256
 from random import Random
 from typing import Any
 
 from wherry_agent.core.record import AgentRecord, ModelRecord, Slot, UnitRecord, first_record
 from wherry_agent.core.state import Settings
+from wherry_agent.telemetry.counters import Counters
+from wherry_agent.telemetry.energy import Unavailable
+from wherry_agent.telemetry.pack import Pack, Performance, performance_pack, unit_base
 from wherry_protocol.blobs import chunk_count, chunk_of, seal_chunk
 from wherry_protocol.keys import AgreementKey, SigningKey
+from wherry_protocol.messages.observed import Telemetry
 from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.replacing import replace
 from wherry_protocol.topics import Topics
 
 from tests.agent.director import HARDWARE, ORG, hardware_class
 from tests.simulation.authority import Authority
-from tests.simulation.engine import UNIT
+from tests.simulation.engine import RATE_PER_S, UNIT, latencies
 from tests.simulation.lean.device import LeanDevice, name_of
 from tests.simulation.lean.front import Front
 from tests.simulation.models import GOOD, MODEL, Behaviour, Made, make_model
 from tests.simulation.network import SECOND_US
+from tests.simulation.twins.codec import Opaque
 
 START_S = 1_800_000_000
 LATENCY_US = (2_000, 40_000)
+NO_SENSOR = Unavailable("no sensor")
+CHANCE_TIMES = 6364136223846793005  # Knuth's MMIX generator
+CHANCE_ADD = 1442695040888963407
+CHANCE_MASK = (1 << 64) - 1
 BOOT_US = 10 * SECOND_US  # within which a device is there after the first message for it
 TWINS = (
     "clock", "network", "broker", "disk", "threads", "engine", "signatures", "codec", "store",
@@ -54,6 +63,8 @@ class LeanWorld:
         self.chance = array("Q", [(n << 32) + device_count for n in range(device_count)])
         self.org, self.topics = ORG, Topics(ORG)
         self.now_us = self.events = self._count = 0
+        self.is_listening = False  # to every message
+        self.said = 0  # of all that was heard, in whatever order
         self.performance_s = performance_s
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self.authority = Authority(self.random, START_S, ORG)
@@ -75,7 +86,7 @@ class LeanWorld:
             self._publish_chunks({made.digest: made.bundle.manifest_bytes, **made.bundle.blobs})
         self.devices: dict[int, LeanDevice] = {}
         self.front = Front(self)
-        self._record = self._first_record()
+        self.first_record = self._first_record()
 
     def _publish_chunks(self, blobs: dict[bytes, bytes]) -> None:
         for digest, data in blobs.items():
@@ -95,6 +106,16 @@ class LeanWorld:
 
     def behaviour_of(self, digest: bytes) -> Behaviour:
         return self.made[digest].behaviour
+
+    def pack(self, name: str, digest: bytes, interval_us: int) -> Pack:
+        """The telemetry of what a device served for so long."""
+        behaviour, version = self.behaviour_of(digest), self.made[digest].manifest.version
+        count = interval_us * RATE_PER_S // SECOND_US
+        errors = int(count * behaviour.error_rate)
+        done = Counters(inferences=count, errors=errors, errors_engine=errors,
+                        latency=latencies(count, behaviour.latency_us))  # fmt: skip
+        seen = Performance(MODEL, version, "active", digest, interval_us / 1e6, done, NO_SENSOR)
+        return performance_pack(unit_base(self.org, name, UNIT), seen)
 
     @property
     def now_s(self) -> float:
@@ -120,15 +141,16 @@ class LeanWorld:
         self.now_us = until_us
 
     def draw(self, number: int, low: int, high: int) -> int:
-        """The device's next chance, from `low` to `high` (Knuth's MMIX generator)."""
+        """The device's next chance, from `low` to `high`."""
         state = self.chance[number] = (
-            self.chance[number] * 6364136223846793005 + 1442695040888963407
-        ) & 0xFFFF_FFFF_FFFF_FFFF
+            self.chance[number] * CHANCE_TIMES + CHANCE_ADD
+        ) & CHANCE_MASK
         return low + (state >> 33) % (high - low + 1)
 
     # --- the broker
 
     def to_controller(self, device: LeanDevice, topic: str, payload: bytes) -> None:
+        self.note(device.number, topic, payload)
         self.at(self.draw(device.number, *LATENCY_US), self.front.hear, device, topic, payload)
 
     def to_device(self, number: int, topic: str, payload: bytes) -> None:
@@ -137,16 +159,27 @@ class LeanWorld:
         if device is None:
             self.at(self.draw(number, 0, BOOT_US), self.boot, number)
         else:
+            self.note(number, topic, payload)
             self.at(self.draw(number, *LATENCY_US), device.hear, topic, payload)
 
     def to_subscriber(self, device: LeanDevice, topic: str) -> None:
         payload = self.retained.get(topic)
         if payload is not None:
+            self.note(device.number, topic, payload)
             self.at(self.draw(device.number, *LATENCY_US), device.hear, topic, payload)
+
+    def note(self, number: int, topic: str, payload: bytes, now_us: int | None = None) -> None:
+        """A message is on its way, from or to the device."""
+        if self.is_listening:
+            said = said_in(payload.carried.message) if type(payload) is Opaque else payload
+            self.heed(self.now_us if now_us is None else now_us, number, repr((topic, said)))
+
+    def heed(self, now_us: int, number: int, text: str) -> None:
+        self.said += digest_of(f"{now_us} {number} {text}")
 
     def boot(self, number: int) -> None:
         if number not in self.devices:
-            self.devices[number] = LeanDevice(self, number, self._record)
+            self.devices[number] = LeanDevice(self, number, self.first_record)
 
     # --- what is looked at in the end
 
@@ -160,11 +193,21 @@ class LeanWorld:
 
     def digest(self) -> int:
         """Of all devices as they are; that of two parts is the sum of theirs."""
-        return sum(_digest(device.portrait()) for device in self.devices.values())
+        return sum(digest_of(repr(device.portrait())) for device in self.devices.values())
 
 
-def _digest(said: Iterable[object]) -> int:
-    return int.from_bytes(sha256(repr(tuple(said)).encode()).digest()[:8], "big")
+def digest_of(text: str) -> int:
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big")
+
+
+def said_in(message: Any) -> Any:
+    """A message as it is compared: a telemetry pack is told by what it was made of."""
+    if not isinstance(message, Telemetry):
+        return message
+    pack: Any = message.pack
+    is_real = isinstance(pack, tuple)
+    made_of = (pack[0].string, pack[1].value) if is_real else (pack.digest.hex(), pack.interval_s)
+    return replace(message, pack=()), made_of
 
 
 __all__ = ["HARDWARE", "TWINS", "LeanWorld", "Violation", "name_of"]

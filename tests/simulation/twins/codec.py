@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from wherry_agent.core import record as records
 from wherry_agent.core.record import CHECKSUM_BYTES, AgentRecord
 from wherry_protocol import cose, sealed, trust
-from wherry_protocol.codec import content_type, dumps
+from wherry_protocol.codec import content_type, dumps, encode
+from wherry_protocol.codec import decode as really_decode
 from wherry_protocol.frozen import quick
 from wherry_protocol.keys import KEY_ID_BYTES, SigningKey
 from wherry_protocol.manifest import Manifest
@@ -35,6 +36,7 @@ T = TypeVar("T")
 TOKEN_BYTES = 16  # no message is shorter
 SIGNATURE_BYTES = 64
 MAC_BYTES = 32
+ENCLOSED_BYTES = 1  # nothing looks at how long it is
 
 
 @quick
@@ -70,6 +72,9 @@ class Opaque(bytes):
     """Bytes with what stands behind them."""
 
     carried: Carried
+
+    def __repr__(self) -> str:
+        return repr(self.carried.message)
 
 
 class Attaching:
@@ -148,6 +153,25 @@ def open_mac(cls: type[T], data: bytes, mac_key: bytes) -> T:
     return REAL_OPEN_MAC(cls, carried.make(), mac_key)
 
 
+# --- a message in a message
+
+
+def enclose(message: Any) -> bytes:
+    """Its encoding, for a field of another message."""
+    carried = Carried(message, None, lambda: REAL_ENCODE(message))
+    return _carrier.put(ENCLOSED_BYTES, carried, has_head=False)
+
+
+def decode(cls: type[T], data: bytes, **limits: Any) -> T:
+    """Only what carries a message by itself: everything that is decoded comes by here."""
+    if type(data) is not Opaque:
+        return REAL_DECODE(cls, data, **limits)
+    carried = data.carried
+    if type(carried.message) is cls and carried.right is None:
+        return carried.message  # type: ignore[no-any-return]
+    return REAL_DECODE(cls, carried.make(), **limits)
+
+
 # --- the record
 
 
@@ -187,10 +211,12 @@ def open_manifest(
 
 
 REAL_START, REAL_OPEN_MANIFEST = trust.start, trust.open_manifest
+REAL_ENCODE, REAL_DECODE = encode, really_decode
 REAL_SEAL, REAL_OPEN_SEALED = sealed.seal, sealed.open_sealed
 REAL_SEAL_MAC, REAL_OPEN_MAC = sealed.seal_mac, sealed.open_mac
 REAL_ENCODE_RECORD, REAL_DECODE_RECORD = records.encode_record, records.decode_record
 PARTS = {
+    REAL_DECODE: decode,
     REAL_SEAL: seal,
     REAL_OPEN_SEALED: open_sealed,
     REAL_SEAL_MAC: seal_mac,
