@@ -176,6 +176,30 @@ def test_a_way_back_from_which_nobody_came_is_not_verified(quay: Quay) -> None:
     assert run["reason"] == "no device came back, 2 did not"
     ends = [row for row in quay.audited() if row["action"] == "verification.end"]
     assert [(row["subject"], row["reason"]) for row in ends] == [(run["id"], "failed")]
+    assert list(ends[0]["details"]["failed"]) == ["gw0/self", "gw1/self"]
+
+
+def test_a_way_back_from_which_one_did_not_come_has_failed_and_names_it(quay: Quay) -> None:
+    quay.enroll("gw0", "gw1")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    made = quay.deploy("1.1.0", return_after_s=60.0)
+    quay.go(3)
+    quay.devices["gw1"].is_deaf = True
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "wrong weights"})
+    quay.go(5)
+    quay.be_quiet(85)
+    quay.at_sea(lambda world: world.restart())
+    quay.go(20)
+    [head] = quay.rest("GET", "/verifications")
+    run = quay.rest("GET", f"/verifications/{head['id']}")
+    assert (run["outcome"], run["counts"]) == ("failed", {"passed": 1, "failed": 1})
+    failures = {unit["unit"]: unit["failure"] for unit in run["units"]}
+    assert failures == {"gw0/self": "", "gw1/self": "swap: not back within 60 s"}
+    assert any(
+        text.startswith("critical: rollback of digits") and "1 verified, 1 not: gw1/self" in text
+        for text in quay.notices()
+    )
 
 
 def test_a_large_run_is_followed_without_its_units(quay: Quay) -> None:

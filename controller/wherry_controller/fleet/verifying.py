@@ -10,7 +10,7 @@ Rules:
 
 import json
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,10 +24,17 @@ from wherry_protocol.replacing import replace
 from wherry_controller.core.assurance import suites
 from wherry_controller.core.assurance.keeping import exam_from_json, exam_to_json
 from wherry_controller.core.assurance.limits import FigureLimits
-from wherry_controller.core.assurance.suites import OF_CANDIDATE, SUITES, Exam, Step, Verdict
+from wherry_controller.core.assurance.suites import (
+    OF_CANDIDATE,
+    SUITES,
+    Exam,
+    Result,
+    Step,
+    Verdict,
+)
 from wherry_controller.core.plans.plan import parse_plan
 from wherry_controller.core.rollouts import State
-from wherry_controller.core.rollouts.members import MemberPhase, Return
+from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
 from wherry_controller.fleet import (
     asking,
     assigning,
@@ -75,8 +82,15 @@ def start(org: Organization, run: Run, who: str, now_s: float) -> str:
     return start_on(org, run, units, who, now_s)
 
 
-def start_on(org: Organization, run: Run, units: Iterable[str], who: str, now_s: float) -> str:
-    """`start`, on units that are known by name."""
+def start_on(
+    org: Organization,
+    run: Run,
+    units: Iterable[str],
+    who: str,
+    now_s: float,
+    lost: Sequence[Member] = (),
+) -> str:
+    """`start`, on units that are known by name; those that are lost have failed already."""
     parse_plan(run.plan)
     assurance.select_units(org.db, units)
     found = kept.serving(org.db, run.model)
@@ -91,7 +105,7 @@ def start_on(org: Organization, run: Run, units: Iterable[str], who: str, now_s:
     exams = [_examination(org, run, run_id, serving) for serving in found]
     for row in exams:
         _supersede(org, (row.connection, row.unit, row.model), run_id, now_s)
-    kept.put_exams(org.db, exams)
+    kept.put_exams(org.db, exams + [_lost(run, run_id, one, now_s) for one in lost])
     org.record(now_s, who, "verification.start", run_id, run.reason, suite=run.suite,
                target=run.target, model=run.model, units=len(exams))  # fmt: skip
     begin_waiting(org, now_s)
@@ -105,25 +119,27 @@ def verify_restored(
     units: Collection[str],
     who: str,
     now_s: float,
-    lost: int = 0,
+    lost: Sequence[Member] = (),
 ) -> str | None:
     """A way back is done when its devices have proved what they serve now; the run's id.
 
     None where they serve nothing of the model any more: with none of them `lost` that is how it
-    was before, and good.
+    was before, and good. Whoever is lost has failed, whatever the others prove.
     """
-    away = f", {lost} did not" if lost else ""
+    away = f", {len(lost)} did not" if lost else ""
     run = Run("restored", target, model, reason=f"after the way back: {target}{away}")
     assurance.select_units(org.db, units)
     if kept.serving(org.db, model):
-        return start_on(org, run, units, who, now_s)
+        return start_on(org, run, units, who, now_s, lost)
     run_id = f"restored-{target}"
     why = f"{'nothing served before' if units else 'no device came back'}{away}"
     outcome = "failed" if lost else "passed"
     kept.put(org.db, Verification(run_id, "restored", target, model, who, why, now_s,
                                   ended_s=now_s, outcome=outcome))  # fmt: skip
+    kept.put_exams(org.db, [_lost(run, run_id, one, now_s) for one in lost])
+    named = dict(kept.failed_of(org.db, run_id, NAMES_MAX))
     org.record(now_s, SYSTEM, "verification.end", run_id, outcome, suite="restored", model=model,
-               passed=0, failed={})  # fmt: skip
+               passed=0, failed=named)  # fmt: skip
     return None
 
 
@@ -133,8 +149,20 @@ def rollout_finished(org: Organization, rollout_id: str, state: str, now_s: floa
         return
     rollout = rollouts.load(org, rollout_id)
     back = [m.unit for m in rollout.members.values() if m.way_back is Return.BACK]
-    lost = rollout.returns[Return.LOST]
+    lost = [m for m in rollout.members.values() if m.way_back is Return.LOST]
     verify_restored(org, rollout.model, rollout_id, back, SYSTEM, now_s, lost)
+
+
+def _lost(run: Run, run_id: str, member: Member, now_s: float) -> Examination:
+    """One that did not come back."""
+    connection, name = devices.split_id(member.unit)
+    digest = member.before or b""
+    swap = Result(Step.SWAP, Verdict.FAILED, member.return_reason, now_s, now_s)
+    exam = Exam(member.unit, run.model, digest, SUITES[run.suite], limits=run.limits,
+                results=(swap,), verdict=Verdict.FAILED)  # fmt: skip
+    return Examination(run_id, connection, name, run.model, run.suite, digest,
+                       member.hardware_class, "", exam.verdict.value, exam.failure, now_s,
+                       exam_to_json(exam))  # fmt: skip
 
 
 def _examination(org: Organization, run: Run, run_id: str, serving: Serving) -> Examination:
