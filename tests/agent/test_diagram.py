@@ -9,7 +9,7 @@ from wherry_agent.core.acceptance import Fit
 from wherry_agent.core.breaker import State
 from wherry_agent.core.diagram import LEADS, breaker_diagram, update_diagram
 from wherry_agent.core.inputs import Ran, StepFailed
-from wherry_agent.core.model import UNDER_WAY, MemoryNeeded, Surroundings
+from wherry_agent.core.model import UNDER_WAY, Failing, MemoryNeeded, Surroundings
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
 from wherry_protocol.messages.reported import Phase
@@ -131,6 +131,25 @@ def goes_on_failing(harbour: Harbour) -> None:
         harbour.tick(30)
 
 
+def goes_on_failing_meanwhile(harbour: Harbour) -> None:
+    """While another bundle, or the way back itself, is on its way, in every phase."""
+    bundles = [harbour.director.made(version, seed=seed) for version, seed in GROWING]
+    for bundle in bundles:
+        harbour.install(bundle)
+    old, new = bundles
+    failing, fit = Failing(new.digest, "it fails"), Fit(hardware_class(), 1, 1)
+    agent = harbour.live.agent
+    around = Surroundings(
+        "self", agent.trust, fit, harbour.now_us, new.manifest, previous=old.manifest
+    )
+    for wanted in (harbour.director.made("1.2.0", seed=53), old):
+        wish = harbour.director.assignment(wanted)
+        state = replace(agent.units["self"].models["digits"], assignment=wish)
+        for phase in UNDER_WAY:
+            after, _ = update.step(replace(state, phase=phase), failing, around)
+            assert after.record.active.manifest_digest == old.digest
+
+
 def crowded(harbour: Harbour) -> None:
     """The way back gives way in every phase, and nothing else moves."""
     bundles = [harbour.director.made(version, seed=seed) for version, seed in GROWING]
@@ -161,7 +180,7 @@ def test_an_update_goes_nowhere_but_along_the_arrows(seen, monkeypatch):
         storm = Storm(seed)
         for _ in range(60):
             storm.step()
-    for sail in (voyages, ends, windows, goes_on_failing, crowded):
+    for sail in (voyages, ends, windows, goes_on_failing, goes_on_failing_meanwhile, crowded):
         sail(afloat())
     monkeypatch.setattr(Surroundings, "has_two_slots", True)
     behind_a_gateway(afloat())

@@ -7,18 +7,19 @@ from wherry_agent.core.acceptance import memory_bytes
 from wherry_agent.core.inputs import Ran, StepFailed
 from wherry_agent.core.sustained import DEFAULT_LIMITS, Sustained, add, close, is_proved
 from wherry_protocol.errors import Code
-from wherry_protocol.messages.desired import Mode, SlotRelease
+from wherry_protocol.messages.desired import Mode, SlotRelease, SwapWindow
 from wherry_protocol.messages.observed import Kind, Severity
-from wherry_protocol.messages.reported import Outcome
+from wherry_protocol.messages.reported import Outcome, Phase
 
 from tests.agent.bundles import layer_image
-from tests.agent.director import hardware_class
+from tests.agent.director import NOW_S, hardware_class
 from tests.agent.harbour import SETTINGS, Harbour, afloat
 
 WINDOW_S = 30
 POOR = (True, True, True, False) * 5  # 25 % of 20, never five in a row
 FAIR = (True,) * 18 + (False,) * 2  # 10 %, which is not above it
 FEW = (False, True) * 4
+LATER = SwapWindow(not_before_s=NOW_S + 3600)
 
 
 def through(*windows: tuple[bool, ...], was_open: bool = False) -> Sustained | None:
@@ -214,6 +215,48 @@ def test_what_goes_back_after_another_was_rejected_does_not_take_its_answer(aboa
     assert (model.outcome, model.assignment_id) == (Outcome.REJECTED, before.assignment_id)
     assert (model.code, model.reason) == (before.code, before.reason)
     assert reverted_digests(harbour) == {new.digest}
+
+
+@pytest.mark.parametrize("window", [None, LATER], ids=["fetched", "staged"])
+def test_it_goes_back_while_another_version_is_on_its_way_which_comes_nevertheless(aboard, window):
+    harbour, old, new = aboard
+    other = harbour.director.made("1.2.0", seed=3, ballast_rows=3000)
+    chunks = tuple(harbour.director.chunks(other))
+    harbour.publish(other, without=chunks[-1:] if window is None else ())
+    harbour.wish([harbour.director.assignment(other, window=window)])
+    before = harbour.model
+    assert before.phase is (Phase.FETCHING if window is None else Phase.STAGED)
+    serve(harbour, new.digest, POOR, 4)
+    assert harbour.serving == old
+    assert reverted_digests(harbour) == {new.digest}
+    model = harbour.model
+    assert (model.phase, model.assignment_id) == (before.phase, before.assignment_id)
+    assert (model.active.manifest_digest, model.previous) == (old, None)
+    assert new.digest not in harbour.loops.programs
+    harbour.publish(other)
+    harbour.tick(1 if window is None else 3600)
+    harbour.serve_well(other)
+    model = harbour.model
+    assert (model.outcome, model.previous.version) == (Outcome.CONFIRMED, "1.0.0")
+    assert harbour.serving == other.digest
+
+
+@pytest.mark.parametrize("deadline_us", [0, 77_000], ids=["loaded", "loaded anew"])
+def test_what_goes_back_to_the_version_that_waits_for_its_window_has_answered(aboard, deadline_us):
+    harbour, old, new = aboard
+    back = harbour.director.bundles[old]
+    harbour.assign(back, attempt=1, window=LATER, deadline_us=deadline_us)
+    assert harbour.model.phase is Phase.STAGED
+    answer = harbour.model.assignment_id
+    serve(harbour, new.digest, POOR, 4)
+    assert harbour.serving == old
+    model = harbour.model
+    assert (model.phase, model.outcome) == (Phase.IDLE, Outcome.CONFIRMED)
+    assert (model.assignment_id, model.active.manifest_digest) == (answer, old)
+    harbour.cut().boot().connect()
+    harbour.tick(3600)
+    assert harbour.serving == old
+    assert harbour.model.outcome is Outcome.CONFIRMED
 
 
 def test_a_bundle_that_cannot_be_loaded_any_more_is_named_by_its_event_too(aboard):

@@ -28,6 +28,10 @@ LEADS: Final[Mapping[Callable[..., Result], Mapping[Phase, str]]] = {
     candidates.give_way: dict.fromkeys((Phase.IDLE, *UNDER_WAY), ""),
     update.fall_back: {Phase.IDLE: ""},
     update.give_back: {Phase.IDLE: ""},
+    update.give_back_on_the_way: {
+        Phase.IDLE: "serves again",
+        **dict.fromkeys(UNDER_WAY, ""),
+    },
     update.restart: {
         Phase.FETCHING: "another assigned",
         Phase.IDLE: "let go",

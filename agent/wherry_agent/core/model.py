@@ -115,7 +115,7 @@ class TransferFailed(Input):
 class Failing(Input):
     """The confirmed bundle has failed for too long (core/sustained.py)."""
 
-    digest: bytes
+    bundle: bytes
     text: str
 
 

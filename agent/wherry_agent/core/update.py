@@ -42,7 +42,9 @@ from wherry_agent.core.effects import (
     Punish,
     Release,
     Remember,
+    StopFetching,
     Swap,
+    Tell,
 )
 from wherry_agent.core.inputs import (
     Assembled,
@@ -83,6 +85,7 @@ from wherry_agent.core.model import (
     Result,
     Surroundings,
     TransferFailed,
+    assignment_of,
     tell_of,
 )
 from wherry_agent.core.record import TrialRecord
@@ -190,11 +193,13 @@ def give_back(state: ModelState, given: Failing, around: Surroundings) -> Result
     """Rule 8. As in a trial: the way back serves, and the bundle has to wait.
 
     The outcome is told of the assignment that brought the bundle. Where another one has been
-    answered since (a candidate that stands, a bundle that was rejected), that answer stays, and
-    the event alone says what went back.
+    answered since (a candidate that stands, a bundle that was rejected) or is under way, that stays
+    as it is, and the event alone says what went back.
     """
     bad, back = state.record.active, state.record.previous
-    if bad is None or back is None or around.previous is None:
+    if bad is None or bad.manifest_digest != given.bundle:
+        return state, ()
+    if back is None or around.previous is None:
         return state, ()
     record = replace(state.record, active=back, previous=None, is_previous_released=False)
     if record.outcome is Outcome.CONFIRMED:
@@ -202,15 +207,32 @@ def give_back(state: ModelState, given: Failing, around: Surroundings) -> Result
         record = replace(record, outcome=Outcome.REVERTED, code=Code.ERROR_RATE, reason=reason)
     record, gone = candidates.let_go_without_room(record, around)
     text = f"{state.model}: {given.text}; {back.version} serves instead"
-    return ModelState(record=record), (
+    after = replace(state, record=record)
+    return after, (
         LoadCandidate(around.unit, state.model, back, around.previous, None),
         Swap(around.unit, state.model, back.manifest_digest),
         Punish(bad.manifest_digest),
         Remember(),
         *gone,
         Release(around.unit, state.model, bad.manifest_digest),
-        tell_of(state, Kind.REVERTED, Severity.ERROR, text, Code.ERROR_RATE),
+        Tell(
+            Kind.REVERTED, Severity.ERROR, text, Code.ERROR_RATE, state.model, bad.manifest_digest
+        ),
     )
+
+
+def give_back_on_the_way(state: ModelState, given: Failing, around: Surroundings) -> Result:
+    """Rule 8 while another assignment is under way, which goes on; one that names the way back
+    itself has its answer with it."""
+    assignment, back = assignment_of(state), state.record.previous
+    if back is None or back.manifest_digest != assignment.manifest_digest:
+        return give_back(state, given, around)
+    wanted = replace(state.record, previous=replace(back, deadline_us=assignment.deadline_us))
+    after, effects = give_back(replace(state, record=wanted), given, around)
+    if not effects:
+        return state, ()
+    answered, more = begin(ModelState(record=after.record), Assigned(assignment), around)
+    return answered, (*effects, StopFetching(state.model), *more)
 
 
 def ignore(state: ModelState, given: Input, around: Surroundings) -> Result:
@@ -245,6 +267,7 @@ RULES: Final[dict[tuple[Phase, type[Input]], Callable[..., Result]]] = {
     (Phase.IDLE, StepFailed): fall_back,
     (Phase.IDLE, Released): candidates.release,
     (Phase.IDLE, Failing): give_back,
+    **{(phase, Failing): give_back_on_the_way for phase in UNDER_WAY},
     **{(phase, MemoryNeeded): candidates.give_way for phase in (Phase.IDLE, *UNDER_WAY)},
     **{(phase, Assigned): restart for phase in UNDER_WAY},
     **{(phase, Dropped): drop for phase in UNDER_WAY},

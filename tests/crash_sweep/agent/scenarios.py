@@ -144,15 +144,36 @@ def breach_with_nothing_to_go_back_to(bay: Bay) -> Iterator[Leg]:
 @scenario(with_two)
 def sustained_errors(bay: Bay) -> Iterator[Leg]:
     """What was confirmed fails for two minutes on end; a start begins them anew."""
+    yield _fails_until(bay, _has_reverted)
+    yield ended(Outcome.REVERTED)
+
+
+def _fails_until(bay: Bay, holds: Callable[[Bay], bool]) -> Leg:
     digest = bay["new"].digest
 
-    def has_reverted(now: Bay) -> bool:
-        if not _has_reverted(now) and now.phase() is Phase.IDLE:
+    def has_gone_back(now: Bay) -> bool:
+        if not holds(now):
             now.live.post(Ran("self", "digits", digest, (True, False) * 20))
-        return _has_reverted(now)
+        return holds(now)
 
-    yield until(has_reverted, "the confirmed bundle goes back")
-    yield ended(Outcome.REVERTED)
+    return until(has_gone_back, "the confirmed bundle goes back")
+
+
+@scenario(with_two)
+def sustained_errors_while_another_waits(bay: Bay) -> Iterator[Leg]:
+    """It goes back nevertheless, and the one that waits comes all the same."""
+    opens_s = bay.director.now_s + 3600
+    bay.want("newer", window=SwapWindow(not_before_s=opens_s))
+    yield until(lambda now: now.phase() is Phase.STAGED, "it waits")
+    yield _fails_until(bay, _serves_old)
+    yield until(lambda now: now.phase() is Phase.STAGED, "it still waits")
+    bay.now_us += 3600 * 1_000_000
+    yield confirmed(bay, "newer")
+
+
+def _serves_old(bay: Bay) -> bool:
+    record = bay.log.durable("digits")
+    return bool(record and record.active and record.active.version == "1.0.0")
 
 
 @scenario()
@@ -266,8 +287,6 @@ def refreshed(bay: Bay) -> Iterator[Leg]:
 @scenario()
 def warm_candidate(bay: Bay) -> Iterator[Leg]:
     """Loaded and tested, then activated later."""
-    from wherry_protocol.messages.desired import Mode
-
     bay.want("new", mode=Mode.WARM)
     yield ended(Outcome.READY)
     bay.want("new")
