@@ -18,17 +18,19 @@ from wherry_native.compiler.reference import Floats, run_float
 from wherry_native.compiler.report import Agreement, LayerError
 from wherry_native.compiler.sensitivity import value_outputs
 from wherry_native.engine import Program
-from wherry_native.program import Kind, ProgramDescription, write_program
+from wherry_native.program import Kind, ProgramDescription, Rounding, write_program
 
 
 def measured(
     float_graph: Graph,
     int8_graph: Graph,
     samples: Sequence[Mapping[str, Floats]],
+    rounding: Rounding = Rounding.D,
 ) -> tuple[Agreement, tuple[LayerError, ...]]:
-    """Agreement at the outputs and error per node. Both graphs have the same activations by name,
-    but for conversions that only the int8 graph has."""
-    description = observed(lower(int8_graph))
+    """Agreement at the outputs and error per node of the program whose int8 layers round by
+    `rounding`. Both graphs have the same activations by name, but for conversions that only the
+    int8 graph has."""
+    description = observed(lower(int8_graph, rounding))
     program = Program(write_program(description))
     layers = {node.output: _Errors() for node in float_graph.nodes}
     outputs, values = _Errors(), _Errors()
@@ -43,8 +45,8 @@ def measured(
             outputs.add(wanted[name], found[name])
             if name in with_values:
                 values.add(wanted[name], found[name])
-        same_argmax += int(np.argmax(wanted[first]) == np.argmax(found[first]))
-    has_argmax = float_graph.tensors[first].element_count > 1
+        same_argmax += _have_same_answer(wanted[first], found[first], first in with_values)
+    has_argmax = float_graph.tensors[first].element_count > 1 or first not in with_values
     agreement = Agreement(
         sample_count=len(samples),
         argmax_fraction=same_argmax / len(samples) if has_argmax else None,
@@ -55,6 +57,13 @@ def measured(
     return agreement, tuple(
         layers[node.output].layer(node.name, node.op.name) for node in float_graph.nodes
     )
+
+
+def _have_same_answer(wanted: Array, found: Array, is_value: bool) -> bool:
+    """The same largest element, or the same positions."""
+    if is_value:
+        return bool(np.argmax(wanted) == np.argmax(found))
+    return bool(np.array_equal(wanted.reshape(-1), found.reshape(-1)))
 
 
 def observed(program: ProgramDescription) -> ProgramDescription:
@@ -136,5 +145,6 @@ def _real_values(description: ProgramDescription, data: bytes) -> Iterator[tuple
         dtype = np.dtype(f"<i{tensor.dtype.size_bytes}")
         count = tensor.size_bytes // dtype.itemsize
         codes = np.frombuffer(data, dtype, count, position).astype(np.float64)
-        yield tensor.name, (codes - tensor.zero_point) * tensor.scale
+        # Positions (ARG_MAX) have no scale: they are what they say.
+        yield tensor.name, (codes - tensor.zero_point) * (tensor.scale or 1.0)
         position += tensor.size_bytes

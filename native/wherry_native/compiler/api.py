@@ -110,7 +110,7 @@ def _compile_tflite(
     model = _finished(graph, "TFLite int8", rounding)
     if calibration is None:
         return model
-    return _measured(model, dequantized(graph), graph, read_samples(calibration, graph))
+    return _measured(model, dequantized(graph), graph, read_samples(calibration, graph), rounding)
 
 
 def _compile_onnx(
@@ -143,7 +143,8 @@ def _compile_onnx(
         *table_notes(int8_graph, ranges),
     )
     int8_graph = replace(int8_graph, notes=notes)
-    model = _measured(_finished(int8_graph, source, rounding), graph, int8_graph, samples)
+    finished = _finished(int8_graph, source, rounding)
+    model = _measured(finished, graph, int8_graph, samples, rounding)
     return _with_costs(model, case, int8_graph)
 
 
@@ -195,18 +196,19 @@ def _advice(agreement: Agreement | None, case: _Case, found: Costs) -> Advice | 
     if not layers:
         return None
     try:
-        then_db = measured(case.graph, case.quantized(layers), case.samples)[0].sqnr_db
+        told = measured(case.graph, case.quantized(layers), case.samples, case.rounding)
     except CompileError:  # a scale that fits 8 bits and not 16: then there is nothing to advise
         return None
+    then_db = told[0].sqnr_db
     if then_db is None or then_db < sqnr_db + GAIN_MIN_DB:
         return None
     return Advice(layers, sqnr_db, then_db)
 
 
 def _measured(
-    model: CompiledModel, float_graph: Graph, graph: Graph, samples: Samples
+    model: CompiledModel, float_graph: Graph, graph: Graph, samples: Samples, rounding: Rounding
 ) -> CompiledModel:
-    agreement, layers = measured(float_graph, graph, samples)
+    agreement, layers = measured(float_graph, graph, samples, rounding)
     return replace(
         model,
         report=replace(model.report, agreement=agreement, layers=layers),

@@ -36,9 +36,10 @@ class Advice:
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """Float reference against int8 program on the calibration samples. `argmax_fraction` is the
-    part of samples with the same largest element in the first output, None where that has only
-    one; errors are over all outputs, in their real units. `sqnr_db` is the signal-to-noise ratio
-    over all outputs that are values, None where there is no error at all."""
+    part of samples with the same largest element in the first output, or the same positions where
+    it has positions (ARG_MAX), None where that has only one element; errors are over all outputs,
+    in their real units. `sqnr_db` is the signal-to-noise ratio over all outputs that are values,
+    None where those have no error at all."""
 
     sample_count: int
     argmax_fraction: float | None
@@ -107,10 +108,10 @@ def _agreement_lines(agreement: Agreement | None) -> list[str]:
         return ["float against int8: not measured, no calibration samples were given"]
     fraction = agreement.argmax_fraction
     argmax = "" if fraction is None else f"same argmax in {fraction:.2%}, "
+    noise = "" if agreement.sqnr_db is None else f"{_decibels(agreement.sqnr_db)}, "
     return [
-        f"float against int8 on {agreement.sample_count} samples: {argmax}"
-        f"{_decibels(agreement.sqnr_db)}, error at most {agreement.max_abs_error:.4g}, mean "
-        f"{agreement.mean_abs_error:.4g}"
+        f"float against int8 on {agreement.sample_count} samples: {argmax}{noise}error at "
+        f"most {agreement.max_abs_error:.4g}, mean {agreement.mean_abs_error:.4g}"
     ]
 
 
