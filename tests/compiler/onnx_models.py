@@ -36,6 +36,13 @@ class ModelWriter:
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         return name
 
+    def parts(self, op_type: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
+        """A node of several outputs."""
+        name = f"{op_type.lower()}{len(self.nodes)}"
+        outputs = [f"{name}_{i}" for i in range(count)]
+        self.nodes.append(helper.make_node(op_type, inputs, outputs, name=name, **attributes))
+        return outputs
+
     def model(
         self, inputs: dict[str, Sequence[int | str]], outputs: Sequence[str]
     ) -> onnx.ModelProto:

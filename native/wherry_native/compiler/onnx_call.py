@@ -21,7 +21,8 @@ UNKNOWN_AXIS: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One ONNX node: its name, operands (None where absent) and attributes. What the engine cannot
+    """One ONNX node: its name, operands (None where absent), attributes and how many outputs it
+    has. What the engine cannot
     do raises UnsupportedError."""
 
     builder: Builder
@@ -29,6 +30,7 @@ class Call:
     name: str
     inputs: tuple[Value | None, ...]
     attributes: Mapping[str, Any]
+    output_count: int = 1
 
     def view(self, index: int) -> View:
         value = self.inputs[index] if index < len(self.inputs) else None

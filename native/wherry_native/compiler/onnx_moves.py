@@ -194,14 +194,15 @@ def slice_of(call: Call) -> Value:
 
 
 def split(call: Call) -> tuple[Value, ...]:
-    """Equal parts, or parts of given sizes, along one axis."""
+    """Parts of given sizes along one axis, or equal ones, of which the last may be smaller."""
     view = call.view(0)
     axis = call.axis(0, len(view.shape))
-    sizes = call.either("split", 1)
-    if sizes is None:
-        raise UnsupportedError("the sizes of its parts must be constants in the file")
+    wanted, count = call.either("split", 1), call.output_count
+    sizes = _equal_parts(call, view.shape[axis]) if wanted is None else wanted.reshape(-1)
+    if len(sizes) != count:
+        raise UnsupportedError(f"has {len(sizes)} parts for {count} outputs")
     parts, begin = [], 0
-    for number, size in enumerate(sizes.reshape(-1)):
+    for number, size in enumerate(sizes):
         chosen = [(0, length, 1) for length in view.shape]
         chosen[axis] = (begin, int(size), 1)
         begin += int(size)
@@ -209,6 +210,14 @@ def split(call: Call) -> tuple[Value, ...]:
     if begin != view.shape[axis]:
         raise UnsupportedError(f"its parts have {begin} elements, the axis has {view.shape[axis]}")
     return tuple(parts)
+
+
+def _equal_parts(call: Call, length: int) -> list[int]:
+    count = int(call.attributes.get("num_outputs", call.output_count))
+    size = -(-length // count) if count > 0 else 0
+    if size < 1 or length <= (count - 1) * size or (call.opset < 18 and length % count):
+        raise UnsupportedError(f"{length} elements do not split into {count} equal parts")
+    return [*[size] * (count - 1), length - (count - 1) * size]
 
 
 def _sliced(call: Call, view: View, chosen: list[tuple[int, int, int]], name: str) -> View:

@@ -267,7 +267,7 @@ class _Import:
         if node.op_type not in OPERATORS:
             raise UnsupportedError("is supported for constants only")
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        call = Call(self.builder, self.opset, _label(node), operands, attributes)
+        call = Call(self.builder, self.opset, _label(node), operands, attributes, len(node.output))
         position = _RESULT_POSITIONS.get(node.op_type, 0)
         result = OPERATORS[node.op_type](call)
         results = result if isinstance(result, tuple) else (result,)

@@ -1,0 +1,124 @@
+"""Single ONNX operators: in float what ONNX Runtime gives, as a program as near as 8 bits are."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wherry_native.compiler import CompiledModel, CompileError, compile_model
+from wherry_native.compiler.fold import folded
+from wherry_native.compiler.ir import Graph
+from wherry_native.compiler.onnx_reader import read_onnx
+from wherry_native.compiler.reference import run_float
+from wherry_native.engine import Program
+
+from tests.compiler.onnx_models import ModelWriter
+from tests.compiler.onnx_operators import MOVES
+
+ORACLE = Path(__file__).parent / "onnxruntime_oracle.py"
+SAMPLE_COUNT = 20
+MODELS = MOVES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, oracle_python: Path) -> Path:
+    """Every model, samples for it, and what ONNX Runtime gives."""
+    made = tmp_path_factory.mktemp("operators")
+    random = np.random.default_rng(5)
+    for name, build in MODELS.items():
+        model = build()
+        (made / f"{name}.onnx").write_bytes(model.SerializeToString())
+        shapes = {
+            e.name: [d.dim_value for d in e.type.tensor_type.shape.dim] for e in model.graph.input
+        }
+        arrays = {
+            key: random.normal(0, 1, (SAMPLE_COUNT, *shape[1:])).astype(np.float32)
+            for key, shape in shapes.items()
+        }
+        np.savez(made / f"{name}.npz", **arrays)
+    done = subprocess.run(
+        [str(oracle_python), str(ORACLE), str(made), "--float"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return made
+
+
+def wanted(folder: Path, name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """ONNX Runtime's outputs in the program's order: the file's shape, or channels last."""
+    found = {}
+    with np.load(folder / f"{name}.float.npz") as outputs:
+        for key, shape in shapes.items():
+            value = outputs[key]
+            if value.shape[1:] != shape:
+                value = np.moveaxis(value, 2, -1)
+            assert value.shape[1:] == shape
+            found[key] = value
+    return found
+
+
+def float_outputs(folder: Path, name: str, graph: Graph) -> dict[str, np.ndarray]:
+    with np.load(folder / f"{name}.npz") as arrays:
+        inputs = {
+            key: arrays[key][:, None].transpose(
+                0,
+                1,
+                *(axis + 1 for axis in graph.source_axes.get(key, range(arrays[key].ndim))[1:]),
+            )
+            for key in graph.inputs
+        }
+    rows = [
+        run_float(graph, {key: value[i] for key, value in inputs.items()})
+        for i in range(SAMPLE_COUNT)
+    ]
+    return {key: np.stack([row[key] for row in rows]) for key in graph.outputs}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_operator_computes_in_float_what_onnxruntime_gives(name: str, folder: Path) -> None:
+    content = (folder / f"{name}.onnx").read_bytes()
+    for graph in (read_onnx(content, name), folded(read_onnx(content, name))):
+        real = wanted(folder, name, {key: graph.tensors[key].shape for key in graph.outputs})
+        for key, found in float_outputs(folder, name, graph).items():
+            np.testing.assert_allclose(found, real[key], rtol=1e-4, atol=1e-5)
+
+
+def program_outputs(model: CompiledModel) -> dict[str, np.ndarray]:
+    """In real units, for the calibration samples."""
+    program, outputs = Program(model.image), {}
+    rows = [program.run(sample) for sample in model.sample_inputs]
+    begin = 0
+    for y in program.outputs:
+        parts = [row[begin : begin + y.size_bytes] for row in rows]
+        codes = np.stack([np.frombuffer(part, y.dtype).reshape(y.shape) for part in parts])
+        outputs[y.name] = (codes.astype(np.float64) - y.zero_point) * (y.scale or 1.0)
+        begin += y.size_bytes
+    return outputs
+
+
+def steps_apart(folder: Path, name: str) -> float:
+    """The largest distance of the program from ONNX Runtime's float, in steps of the output."""
+    model = compile_model(folder / f"{name}.onnx", calibration=folder / f"{name}.npz")
+    real = wanted(folder, name, {y.name: y.shape for y in model.outputs})
+    scales = {y.name: y.scale for y in model.outputs}
+    found = program_outputs(model)
+    assert found.keys() == real.keys()
+    return max(float(np.abs(found[key] - real[key]).max()) / scales[key] for key in found)
+
+
+@pytest.mark.parametrize("name", [name for name in MOVES if "channels" not in name])
+def test_a_program_that_only_moves_is_half_a_step_from_onnxruntime(name: str, folder: Path) -> None:
+    assert steps_apart(folder, name) <= 0.501
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "words"),
+    [(7, 3, "7 elements do not split into 3 equal parts"), (2, 3, "do not split into 3 equal")],
+)
+def test_a_split_that_does_not_come_out_even_is_refused(
+    length: int, count: int, words: str
+) -> None:
+    w = ModelWriter(opset=17)
+    model = w.model({"x": [1, length]}, w.parts("Split", count, "x", axis=1))
+    with pytest.raises(CompileError, match=words):
+        read_onnx(model.SerializeToString(), "m")
