@@ -14,6 +14,7 @@ import pytest
 from wherry_protocol.bundle import read_bundle, write_bundle
 
 from tests.cli.door import Answer, wherry
+from tests.compiler.test_onnx_quantized import QdqWriter
 from tests.controller.made import bundle_file
 from tests.doors.quay import Quay
 
@@ -414,6 +415,28 @@ def test_a_way_of_quantizing_that_is_none_is_one_sentence(
     assert refused.status != 0
     assert words in refused.err
     assert not (tmp_path / "digits.wherry").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--ranges", "mse"), ("--ranges", "percentile", "--percentile", "99"), ("--equalize",)],
+)
+def test_a_file_that_says_how_it_is_quantized_takes_no_other_way(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    w = QdqWriter()
+    y = w.node("Gemm", w.pair("x"), w.codes(np.ones((6, 4), np.int8), 0.02))
+    model = w.model({"x": [1, 6]}, [w.pair(y)])
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.save(tmp_path / "x.npy", np.ones((3, 6), np.float32))
+    arguments = ("model", "package", "--input", tmp_path / "m.onnx", "--name", "m", "--version",
+                 "1.0.0", "--calibration", tmp_path / "x.npy", "--output",
+                 tmp_path / "m.wherry")  # fmt: skip
+    refused = wherry(*arguments, *options)
+    assert refused.status != 0
+    assert "says itself how it is quantized (QDQ): it stays as it is" in refused.err
+    assert not (tmp_path / "m.wherry").exists()
+    assert wherry(*arguments).status == 0
 
 
 def test_inspection_tells_memory_work_and_modelled_figures_per_class(

@@ -117,12 +117,10 @@ def _compile_onnx(
     graph: Graph, calibration: Path | None, how: Quantizing, rounding: Rounding
 ) -> CompiledModel:
     source = "ONNX QDQ" if is_prescribed(graph) else "ONNX float"
-    if is_prescribed(graph) and (
-        how.is_equalized or how.is_bias_corrected or how.wide or graph.states
-    ):
+    if is_prescribed(graph) and (how != Quantizing() or graph.states):
         raise CompileError(
             f"{graph.name} says itself how it is quantized (QDQ): it stays as it is, without "
-            "equalization, bias correction, layers of 16 bits and states"
+            "other ranges, equalization, bias correction, layers of 16 bits and states"
         )
     if calibration is None:
         if not is_prescribed(graph):

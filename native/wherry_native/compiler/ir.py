@@ -4,9 +4,10 @@ Rules, in order:
 1. Every tensor has a static shape; activations are channels-last (N, H, W, C or N, C).
 2. A tensor with `data` is a constant; the others are written by exactly one node or are inputs.
 3. Nodes stand in an order in which they can run.
-4. In a float graph a tensor has a quantization only where the file prescribes one (ONNX QDQ); in an
-   int8 graph every activation is int8 with one scale and one zero point, weights are int8 with zero
-   point 0, biases are int32.
+4. In a float graph a tensor has a quantization only where the file prescribes one (ONNX QDQ); in a
+   graph of integers every activation is int8 with one scale and one zero point, or int16 with one
+   scale and zero point 0; weights are int8 with zero point 0, biases are int32, or int64 behind
+   int16; positions (ARG_MAX, indices) are int32 without a scale.
 5. Operators are those of the engine (`wherry_native.program.Op`).
 """
 
@@ -80,8 +81,8 @@ class Tensor:
 
     @property
     def real_range(self) -> tuple[float, float]:
-        """The least and the largest value that an activation can hold: those of its int8 codes,
-        or no bounds where it is not quantized."""
+        """The least and the largest value that an activation of a float graph can hold: those of
+        the int8 codes that the file prescribes, or no bounds where it prescribes none."""
         if self.quantization is None:
             return -math.inf, math.inf
         scale, zero_point = self.quantization.scale, self.quantization.zero_point
