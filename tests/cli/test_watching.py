@@ -24,7 +24,7 @@ def view(state: str, **changes: Any) -> dict[str, Any]:
         "subset": 1.0, "overrides": [], "checks": [], "failed": {}, "silent": {}, "not_back": {},
         "skipped": {}, "waiting_for": [], "ladder": [], "earliest_end_s": None, "seen_s": 0,
         "environment": "", "on_call": "", "notes": "", "approved_by": "", "lifecycle": "deploying",
-        "is_open": state in ("running", "paused"),
+        "is_open": state in ("running", "paused"), "is_winding_down": False,
         "members": {"confirmed": 1, "trial": 2, "pending": 9},
     } | changes  # fmt: skip
 

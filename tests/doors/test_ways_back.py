@@ -1,9 +1,11 @@
 """The ways back: by command, by the gate, by the standing guard; and the emergency brake."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from wherry_controller.core.permissions import Role
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.observed import Kind
 from wherry_protocol.messages.reported import Outcome
@@ -404,6 +406,29 @@ def asked_to_come_back(quay: Quay) -> dict[str, Any]:
     quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "wrong version"})
     quay.go(3)
     return made
+
+
+def test_who_is_asked_back_after_an_abort_is_shown_until_the_last_is_back(quay: Quay) -> None:
+    made = asked_to_come_back(quay)
+    shown = quay.rollout(made)
+    assert (shown["state"], shown["is_open"], shown["is_winding_down"]) == ("aborted", False, True)
+    assert shown["waiting_for"] == ["1 device to come back"]
+    assert "aborted, winding down" in quay.wherry("rollout", "list").out
+    text = quay.wherry("rollout", "show", made["id"]).out
+    assert "aborted, winding down (failed)" in text
+    assert "waits for 1 device to come back" in text
+    assert quay.rest("GET", "/status")["winding_down"] == [made["id"]]
+    assert f"winding down: {made['id']}" in quay.wherry("status").out
+    headers = {"Authorization": f"Bearer {quay.tokens[Role.VIEWER]}"}
+    path = f"/api/v1/rollouts/{made['id']}/watch"
+    with quay.client.stream("GET", path, headers=headers) as answer:
+        views = (json.loads(line[5:]) for line in answer.iter_lines() if line.startswith("data"))
+        assert next(views)["is_winding_down"]
+        quay.devices["b"].is_deaf = False
+        quay.go(3)
+        last = list(views)[-1]
+    assert (last["is_winding_down"], last["returns"]["sent"], last["waiting_for"]) == (False, 0, [])
+    assert "winding down" not in quay.wherry("rollout", "list").out
 
 
 def test_who_another_rollout_has_taken_after_an_abort_is_not_named_as_not_back(quay: Quay) -> None:

@@ -1,6 +1,6 @@
 """When a rollout is over, and when it only seems so."""
 
-from wherry_controller.core.rollouts import State, report
+from wherry_controller.core.rollouts import State, report, waiting_for
 from wherry_controller.core.rollouts.effects import Release
 from wherry_controller.core.rollouts.events import Abort, Decommission, Revert, Widen
 from wherry_protocol.messages.reported import Outcome, Phase
@@ -58,6 +58,9 @@ def test_an_abort_takes_back_as_many_in_a_second_as_may_be_offered() -> None:
     assert len(voyage.assigned) == 1_200
     voyage.wait(1).tell(Abort("ada", "wrong version"))
     assert (voyage.state, len(voyage.sent_back), voyage.finished) == (State.ABORTED, 500, [])
+    assert waiting_for(voyage.rollout, voyage.now_s) == [
+        "500 devices to come back", "up to 700 devices to be asked back",
+    ]  # fmt: skip
     left = [unit for unit in voyage.rollout.order if unit not in voyage.sent_back]
     voyage.report(left[0], Outcome.NONE, Phase.TRIAL)
     voyage.wait(1).wait(1).wait(1)
@@ -85,6 +88,8 @@ def test_a_decommission_unloads_as_many_in_a_second_as_may_be_offered() -> None:
     assert voyage.state is State.SUCCEEDED
     voyage.wait(1).tell(Decommission("ada", is_purged=True))
     assert released(voyage) == 500
+    left = waiting_for(voyage.rollout, voyage.now_s)
+    assert left == ["up to 700 devices to be told what they may unload"]
     voyage.wait(1)
     assert released(voyage) == 1_000
     voyage.wait(1).wait(1)

@@ -136,6 +136,8 @@ def _status_text(found: dict[str, Any]) -> str:
         f"  units: {units or 'none'}",
         f"  open rollouts: {', '.join(found['open_rollouts']) or 'none'}",
     ]
+    if found["winding_down"]:
+        lines.append(f"  winding down: {', '.join(found['winding_down'])}")
     if found["is_stopped"]:
         lines.insert(1, "  STOPPED: no device installs anything until `wherry go`")
     lines += [

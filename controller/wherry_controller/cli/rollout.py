@@ -34,7 +34,7 @@ from wherry_controller.cli.rollout_plan import (
     SubsetOption,
     plan_of,
 )
-from wherry_controller.cli.rollout_view import check_lines, release_lines, rollout_text
+from wherry_controller.cli.rollout_view import check_lines, release_lines, rollout_text, state_text
 from wherry_controller.cli.rollout_watch import watched
 
 app = typer.Typer(help="Create, watch and steer rollouts.")
@@ -191,7 +191,7 @@ def everything(json: JsonOption = False) -> None:
     wherry rollout list
     """
     rows = ask("GET", "/rollouts")
-    shown = rows if json else [row | _times(row) for row in rows]
+    shown = rows if json else [row | _times(row) | {"state": state_text(row)} for row in rows]
     show_rows(shown, ("id", "state", "is_open", "created", "updated"), "no rollouts")
 
 
@@ -211,7 +211,7 @@ def one(rollout: RolloutArgument, json: JsonOption = False) -> None:
 
 @app.command()
 def watch(rollout: RolloutArgument, json: JsonOption = False) -> None:
-    """Watch a rollout until it ends or pauses; exit status 18 if it did not succeed.
+    """Watch a rollout until it pauses or nothing goes on; exit status 18 if it did not succeed.
 
     wherry rollout watch pump-anomaly-1.1.0-2
     """

@@ -18,7 +18,7 @@ def headline(view: dict[str, Any]) -> str:
     members = view["members"]
     total = sum(members.values())
     start = (
-        f"{view['id']}: {view['state']} ({view['lifecycle']}), "
+        f"{view['id']}: {state_text(view)} ({view['lifecycle']}), "
         f"stage {view['stage']} of {view['stages']}, "
     )
     back = _on_the_way_back(view)
@@ -27,7 +27,14 @@ def headline(view: dict[str, Any]) -> str:
         there = f"{back['back']} of {sum(back.values())} devices are back"
         return start + there + (f" ({counts})" if counts else "")
     counts = ", ".join(f"{n} {name}" for name, n in members.items() if n)
-    return f"{start}{members.get('confirmed', 0)} of {total} confirmed ({counts or 'nobody'})"
+    there = f"{members.get('confirmed', 0)} of {total} confirmed ({counts or 'nobody'})"
+    asked = f"; {view['returns']['sent']} on the way back" if view["is_winding_down"] else ""
+    return f"{start}{there}{asked}"
+
+
+def state_text(row: dict[str, Any]) -> str:
+    """Its state, and whether it still takes something back after its end."""
+    return f"{row['state']}{', winding down' if row['is_winding_down'] else ''}"
 
 
 def _on_the_way_back(view: dict[str, Any]) -> dict[str, int]:

@@ -30,7 +30,7 @@ COLOURS: Final = {
 
 
 def watched(rollout_id: str) -> dict[str, Any]:
-    """Show the rollout as it goes, until it ends or pauses; its last view."""
+    """Show the rollout as it goes, until nothing goes on or it pauses; its last view."""
     console = Console(stderr=True)
     try:
         if console.is_terminal and not wants_json():
@@ -84,7 +84,8 @@ def _views(rollout_id: str) -> Iterator[tuple[dict[str, Any], str]]:
             for _, view in stream(f"/rollouts/{rollout_id}/watch"):
                 answered_s = time.monotonic()
                 yield view, ""
-                if not view["is_open"] or view["state"] == "paused":
+                is_live = view["is_open"] or view["is_winding_down"]
+                if not is_live or view["state"] == "paused":
                     return
             problem = UnreachableError("the controller ended the stream")
         except UnreachableError as error:

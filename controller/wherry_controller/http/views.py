@@ -23,6 +23,7 @@ from wherry_controller.core.rollouts import (
     Lifecycle,
     Rollout,
     earliest_end_s,
+    is_winding_down,
     ladder,
     lifecycle,
     member_row,
@@ -210,6 +211,7 @@ def rollout_summary(state: Rollout, now_s: float) -> dict[str, Any]:
     return rollout_report(state) | {
         "id": state.rollout_id,
         "is_open": state.state in OPEN,
+        "is_winding_down": is_winding_down(state),
         "created_by": state.created_by,
         "waiting_for": waiting_for(state, now_s),
         "ladder": [plain(rung) for rung in ladder(state, now_s)],
@@ -311,6 +313,7 @@ def status(db: Database, settings: Settings, writer: Writer, now_s: float) -> di
         "is_stopped": meta.get(db, "stop.is_stopped") == "1",
         "units": health,
         "open_rollouts": [row.id for row in kept.open_ones(db)],
+        "winding_down": [row.id for row in kept.winding_down(db)],
         "outbox_due": outbox.due_count(db),
         "dropped": dropped,
         "notices": [plain(notice) for notice in kept.notices(db, 10)],

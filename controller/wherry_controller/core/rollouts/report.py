@@ -8,7 +8,7 @@ from wherry_controller.core.plans.stages import CANDIDATE, SERVING, Action
 from wherry_controller.core.rollouts.lifecycle import lifecycle
 from wherry_controller.core.rollouts.members import FAILED, Member, MemberPhase, Return
 from wherry_controller.core.rollouts.readiness import undecided_until_s
-from wherry_controller.core.rollouts.state import Rollout, State, stage_of
+from wherry_controller.core.rollouts.state import Rollout, State, is_winding_down, stage_of
 from wherry_controller.core.spans import span_text
 from wherry_controller.core.subset import WHOLE_BP
 
@@ -97,9 +97,10 @@ def member_row(member: Member) -> dict[str, Any]:
 
 def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
     """What has to happen before the rollout goes on, one sentence each."""
+    if rollout.state in (State.SUCCEEDED, State.REVERTED, State.ABORTED):
+        return _winding_sentences(rollout) if is_winding_down(rollout) else []
     if rollout.state is not State.RUNNING:
-        ended = rollout.state in (State.SUCCEEDED, State.REVERTED, State.ABORTED)
-        return [] if ended else [_operator_sentence(rollout)]
+        return [_operator_sentence(rollout)]
     progress, stage = rollout.progress, rollout.plan.stages[rollout.progress.stage_index]
     started_s = now_s if progress.started_s is None else progress.started_s
     if progress.stage_opened_s is None and now_s >= started_s + stage.not_before_s:
@@ -124,6 +125,20 @@ def waiting_for(rollout: Rollout, now_s: float) -> list[str]:
     if now_s < opens_s:
         found.append(f"its next stage, which opens in {span_text(opens_s - now_s)}")
     return found + _deadline(rollout, now_s)
+
+
+def _winding_sentences(rollout: Rollout) -> list[str]:
+    """Who is asked, and who may have to be; of a decommission, or of an abort."""
+    progress, asked = rollout.progress, rollout.returns[Return.SENT]
+    is_abort = rollout.state is State.ABORTED
+    found = []
+    if asked:
+        found.append(f"{_devices(asked)} to {'come back' if is_abort else 'unload a candidate'}")
+    left = progress.touched_index - progress.drain_index
+    if progress.is_draining and left:
+        what = "asked back" if is_abort else "told what they may unload"
+        found.append(f"up to {_devices(left)} to be {what}")
+    return found
 
 
 def _deadline(rollout: Rollout, now_s: float) -> list[str]:

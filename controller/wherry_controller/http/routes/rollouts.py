@@ -109,14 +109,15 @@ def checks(rollout_id: str, desk: At, by: By) -> dict[str, Any]:
 
 @router.get("/rollouts/{rollout_id}/watch", operation_id="rollouts.watch")
 async def watch(rollout_id: str, request: Request, desk: At) -> StreamingResponse:
-    """Server-sent events: the rollout's summary whenever it changes, until it ends."""
+    """Server-sent events: the rollout's summary whenever it changes, until it has ended and
+    takes nothing back any more."""
     look = _watcher(desk, rollout_id)
     await run_in_threadpool(look)  # a rollout that does not exist is a 404, not a stream
 
     async def events() -> AsyncIterator[str]:
         async for view in streams.changes(request, look):
             yield streams.event(view)
-            if not view["is_open"]:
+            if not view["is_open"] and not view["is_winding_down"]:
                 return
 
     return StreamingResponse(events(), media_type="text/event-stream")
@@ -137,8 +138,9 @@ def _watcher(desk: Desk, rollout_id: str) -> Callable[[], dict[str, Any]]:
 
 
 def _summary(desk: Desk, rollout_id: str) -> dict[str, Any]:
-    """Of an open rollout from the writer's memory, since restoring a large one takes seconds."""
-    if kept.get(desk.reader, rollout_id).is_open:
+    """Of a live rollout from the writer's memory, since restoring a large one takes seconds."""
+    row = kept.get(desk.reader, rollout_id)
+    if row.is_open or row.is_winding_down:
         return desk.do(
             lambda org, now_s: views.rollout_summary(rollouts.load(org, rollout_id), now_s)
         )
