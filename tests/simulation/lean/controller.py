@@ -69,14 +69,15 @@ class LeanController:
 
     def tell(self, event: Event) -> None:
         """Hand an event to the core and do what it asks for, as `fleet.rollouts.tell` does."""
-        waiting: deque[Event] = deque([event])
+        self.rollout, effects = decide(self.rollout, event, self.now_s)
+        waiting = deque(effects)
         while waiting:
-            self.rollout, effects = decide(self.rollout, waiting.popleft(), self.now_s)
-            for effect in effects:
-                if isinstance(effect, Assign):
-                    waiting.append(self._assign(effect))
-                elif isinstance(effect, SendBack):
-                    waiting.append(self._send_back(effect))
+            effect = waiting.popleft()
+            if isinstance(effect, (Assign, SendBack)):
+                answer = self._assign(effect) if isinstance(effect, Assign) else (
+                    self._send_back(effect))  # fmt: skip
+                self.rollout, effects = decide(self.rollout, answer, self.now_s)
+                waiting.extend(effects)
         self.rollout.changed.clear()
         self.rollout.pools.changed.clear()
 

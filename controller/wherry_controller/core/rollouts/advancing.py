@@ -112,9 +112,9 @@ def go_on(rollout: Rollout, now_s: float) -> Effects:
 
 def _open_stage(rollout: Rollout, now_s: float) -> Effects:
     progress = rollout.progress
-    stage = stage_of(rollout)
     if progress.stage_opened_s is not None or progress.started_s is None:
         return []
+    stage = stage_of(rollout)
     if now_s < progress.started_s + stage.not_before_s or awaits_hand(rollout):
         return []
     progress.opened_bp = min(stage.share_bp, progress.subset_bp)
@@ -144,11 +144,15 @@ def offer(rollout: Rollout, now_s: float) -> Effects:
     """What the stage does to its members, as many as may be under way (rule 3)."""
     progress, plan = rollout.progress, rollout.plan
     effects: Effects = []
-    if progress.stage_opened_s is None or not may_serve_now(rollout, now_s):
+    if progress.stage_opened_s is None:
+        return effects
+    burst = _room_in_burst(progress, now_s)
+    is_anybody_due = progress.offer_index < progress.opened_count or rollout.retries
+    if burst <= 0 or not is_anybody_due or not may_serve_now(rollout, now_s):
         return effects
     room = plan.parallel_max - rollout.in_flight if plan.parallel_max else len(rollout.order)
     room = int(min(room, allowed_by(plan.ramp, now_s - progress.stage_opened_s)
-                   - progress.stage_offers, _room_in_burst(progress, now_s)))  # fmt: skip
+                   - progress.stage_offers, burst))  # fmt: skip
     while room > 0 and rollout.retries and rollout.retries[0][0] <= rollout.link.read(now_s):
         _, index = heapq.heappop(rollout.retries)
         member = rollout.members[rollout.order[index]]

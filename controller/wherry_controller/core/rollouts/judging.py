@@ -73,6 +73,16 @@ def may_be_silent(rollout: Rollout, now_s: float, within_s: float) -> bool:
 
 def guard(rollout: Rollout, now_s: float) -> Effects:
     """Failures, silence and the gate's checks (rules 2 and 3)."""
+    effects = _guard_failures(rollout, now_s) if rollout.failed else []
+    if rollout.state not in ACTIVE:
+        return effects
+    effects += _guard_silence(rollout, now_s)
+    if rollout.state in ACTIVE and is_check_due(rollout, now_s):
+        effects += run_checks(rollout, now_s)
+    return effects
+
+
+def _guard_failures(rollout: Rollout, now_s: float) -> Effects:
     allowed = failures_allowed(rollout.plan, rollout.progress.opened_count)
     if rollout.failed > allowed:
         why = f"{rollout.failed} devices failed, {allowed} may"
@@ -82,10 +92,7 @@ def guard(rollout: Rollout, now_s: float) -> Effects:
         if check.verdict is Verdict.FAIL:
             evidence = _named_failures(rollout) | {"checks": [check_row(check)]}
             return start_reverting(rollout, GUARD, check.text, now_s, **evidence)
-    effects = _guard_silence(rollout, now_s)
-    if rollout.state in ACTIVE and is_check_due(rollout, now_s):
-        effects += run_checks(rollout, now_s)
-    return effects
+    return []
 
 
 def is_failing(rollout: Rollout) -> bool:
@@ -120,8 +127,10 @@ def _named_failures(rollout: Rollout) -> dict[str, object]:
 def _guard_silence(rollout: Rollout, now_s: float) -> Effects:
     progress, plan = rollout.progress, rollout.plan
     silent = rollout.counts[MemberPhase.SILENT]
+    if silent <= progress.silent_accepted:
+        return []
     asked = rollout.touched
-    if silent <= progress.silent_accepted or silent <= plan.silent_share_max * asked:
+    if silent <= plan.silent_share_max * asked:
         return []
     share = silent / max(1, asked)
     has_control = progress.control_units >= plan.gate.control_units_min
@@ -161,8 +170,9 @@ def is_check_due(rollout: Rollout, now_s: float) -> bool:
     if now_s >= progress.next_check_s:
         return True
     ready_s = ready_at_s(rollout)
-    was_before = progress.checked_s is None or ready_s is None or progress.checked_s < ready_s
-    return ready_s is not None and now_s >= ready_s and was_before
+    if ready_s is None or now_s < ready_s:
+        return False
+    return progress.checked_s is None or progress.checked_s < ready_s
 
 
 def run_checks(rollout: Rollout, now_s: float) -> Effects:

@@ -94,6 +94,8 @@ def send_back(rollout: Rollout, member: Member, now_s: float) -> SendBack:
 
 def expire_returns(rollout: Rollout, now_s: float) -> None:
     """Who is not back by now is named."""
+    if not rollout.return_deadlines:
+        return
     clock_s = rollout.link.read(now_s)
     while rollout.return_deadlines and rollout.return_deadlines[0][0] <= clock_s:
         _, index = heapq.heappop(rollout.return_deadlines)

@@ -164,6 +164,17 @@ class Rollout:
         if member.phase in IN_FLIGHT and not member.is_online:
             self.offline_in_flight += step
 
+    def move(self, member: Member, phase: MemberPhase) -> None:
+        """Into that phase, with what is counted of it: as `count` out and in again."""
+        before, was_on_new = member.phase, is_on_new(member)
+        member.phase = phase
+        self.counts[before] -= 1
+        self.counts[phase] += 1
+        if is_on_new(member) is not was_on_new:
+            self.swapped[member.hardware_class] += -1 if was_on_new else 1
+        if not member.is_online:
+            self.offline_in_flight += (phase in IN_FLIGHT) - (before in IN_FLIGHT)
+
     @property
     def in_flight(self) -> int:
         """How many members were offered and have not ended."""
@@ -222,10 +233,8 @@ def signal_member(rollout: Rollout, member: Member, signal: Signal, reason: str 
     after = MEMBER_TRANSITIONS[member.phase, signal]
     if after is member.phase:
         return False
-    rollout.count(member, -1)
-    member.phase = after
+    rollout.move(member, after)
     member.reason = reason
-    rollout.count(member, 1)
     rollout.changed.add(member.unit)
     return True
 
