@@ -131,7 +131,7 @@ class LeanDevice:
     def figures(self) -> given.Figures:
         digest = self.serving or b""
         behaviour, count = self.world.behaviour_of(digest), self.inferences()
-        errors = trunc(count * behaviour.error_rate)
+        errors = trunc(count * behaviour.error_rate) if behaviour.error_rate else 0
         latency_us = behaviour.latency_us
         return given.Figures(
             UNIT, MODEL, digest, count - errors, errors, float(latency_us), latency_us, None

@@ -12,8 +12,8 @@ Rules:
     >>> with Tracing() as tracing:
     ...     now_us = tracing.name("now", 70)
     ...     is_due = now_us - 20 >= 50
-    >>> is_due, list(tracing.guards)
-    (True, ['((now - 20) >= 50)'])
+    >>> is_due, tracing.lines
+    (True, [('n0', 'now - 20'), ('', 'n0 >= 50')])
 """
 
 import operator
@@ -27,11 +27,14 @@ _current: "Tracing | None" = None
 
 
 class Tracing:
-    """What became of the numbers of one step. `guards` are conditions, in their order."""
+    """What became of the numbers of one step. `lines` are the Python that makes the numbers, each
+    once, and asks the guards, in their order; `guards` are those alone."""
 
     def __init__(self) -> None:
         self.guards: dict[str, None] = {}
+        self.lines: list[tuple[str, str]] = []  # (name or "", what it is or what must hold)
         self._known: dict[int, tuple[Number, str, Plain]] = {}
+        self._names: dict[str, Number] = {}  # by the Python that makes them
         self._is_rendering = False
 
     def __enter__(self) -> "Tracing":
@@ -46,7 +49,7 @@ class Tracing:
         _current = None
 
     def name(self, source: str, value: Plain, number: "Number | None" = None) -> "Number":
-        """The number that is had by this Python and is worth so much now."""
+        """The number that is had under this name and is worth so much now."""
         number = Number() if number is None else number
         self._known[id(number)] = (number, source, value)
         return number
@@ -60,19 +63,32 @@ class Tracing:
 
     def derive(self, form: str, function: Callable[..., Any], *operands: Any) -> "Number":
         source = form.format(*map(self.source_of, operands))
-        return self.name(source, function(*map(self.value_of, operands)))
+        known = self._names.get(source)
+        if known is not None:
+            return known
+        name = f"n{len(self._names)}"
+        self.lines.append((name, source))
+        made = self.name(name, function(*map(self.value_of, operands)))
+        self._names[source] = made
+        return made
 
     def compare(self, form: str, function: Callable[..., bool], *operands: Any) -> bool:
         """Whether it holds; from here on it must."""
         holds = function(*map(self.value_of, operands))
         source = form.format(*map(self.source_of, operands))
-        self.guards[source if holds else f"(not {source})"] = None
+        self.guard(source if holds else f"not {source}")
         return holds
+
+    def guard(self, condition: str) -> None:
+        """It must hold for all who follow."""
+        if condition not in self.guards:
+            self.guards[condition] = None
+            self.lines.append(("", condition))
 
     def pin(self, number: "Number") -> Plain:
         """Its value, which all who follow must have too."""
         value = self.value_of(number)
-        self.guards[f"({self.source_of(number)} == {value!r})"] = None
+        self.guard(f"{self.source_of(number)} == {value!r}")
         return value  # type: ignore[no-any-return]
 
     def shown(self, number: "Number") -> str:
@@ -102,6 +118,10 @@ def _arithmetic(form: str, function: Callable[..., Any]) -> tuple[Any, Any]:
     def forward(self: "Number", other: Any) -> Any:
         if not isinstance(other, (int, float, Number)):
             return NotImplemented
+        if function is operator.sub and other is self:
+            return 0
+        if function in (operator.add, operator.sub) and type(other) is int and other == 0:
+            return self
         return _traced().derive(form, function, self, other)
 
     def backward(self: "Number", other: Any) -> Any:
@@ -125,15 +145,15 @@ class Number:
     """In the place of an int or float while a step is traced."""
 
     __slots__ = ()
-    __add__, __radd__ = _arithmetic("({} + {})", operator.add)
-    __sub__, __rsub__ = _arithmetic("({} - {})", operator.sub)
-    __mul__, __rmul__ = _arithmetic("({} * {})", operator.mul)
-    __truediv__, __rtruediv__ = _arithmetic("({} / {})", operator.truediv)
-    __floordiv__, __rfloordiv__ = _arithmetic("({} // {})", operator.floordiv)
-    __lt__ = _comparison("({} < {})", operator.lt)
-    __le__ = _comparison("({} <= {})", operator.le)
-    __gt__ = _comparison("({} > {})", operator.gt)
-    __ge__ = _comparison("({} >= {})", operator.ge)
+    __add__, __radd__ = _arithmetic("{} + {}", operator.add)
+    __sub__, __rsub__ = _arithmetic("{} - {}", operator.sub)
+    __mul__, __rmul__ = _arithmetic("{} * {}", operator.mul)
+    __truediv__, __rtruediv__ = _arithmetic("{} / {}", operator.truediv)
+    __floordiv__, __rfloordiv__ = _arithmetic("{} // {}", operator.floordiv)
+    __lt__ = _comparison("{} < {}", operator.lt)
+    __le__ = _comparison("{} <= {}", operator.le)
+    __gt__ = _comparison("{} > {}", operator.gt)
+    __ge__ = _comparison("{} >= {}", operator.ge)
     __hash__ = None  # type: ignore[assignment]  # nothing may be looked up by it
 
     def __eq__(self, other: object) -> Any:
@@ -141,10 +161,10 @@ class Number:
             return True
         if not isinstance(other, (int, float, Number)):
             return NotImplemented
-        return _traced().compare("({} == {})", operator.eq, self, other)
+        return _traced().compare("{} == {}", operator.eq, self, other)
 
     def __bool__(self) -> bool:
-        return _traced().compare("({} != 0)", bool, self)
+        return _traced().compare("{} != 0", bool, self)
 
     def __trunc__(self) -> "Number":
         return _traced().derive("int({})", int, self)

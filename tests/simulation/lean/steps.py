@@ -11,6 +11,7 @@ Rules:
    boot id and one nonce, and what is sent bears the names of whoever sends it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,7 @@ class Recorder:
             self.put(self.draw(device.number, *LATENCY_US), arrival, "()")
         elif topic == self._world.topics.desired(NAME, UNIT):
             is_there = self._light.document is not None
-            self.tracing.guards[f"(d.document is {'not ' if is_there else ''}None)"] = None
+            self.tracing.guard(f"d.document is {'not ' if is_there else ''}None")
             if is_there:
                 due = self.tracing.source_of(self.now_us + self.draw(NUMBER, *LATENCY_US))
                 self.lines.append(f"send_document({due}, d, now)")
@@ -226,13 +227,15 @@ def learn(
     node, recorder = light.node, Recorder(world, light, now_us)
     with recorder.tracing as tracing:
         for place, number in enumerate(node.numbers):
-            tracing.name(f"h[{place}]", light.numbers[place], number)
+            tracing.name(f"h{place}", light.numbers[place], number)
         given = [tracing.name(f"a[{n}]", value) for n, value in enumerate(args)]
         device = _revived(node, recorder)
         happening.happen(device, given)
         state = tuple(_kept(getattr(device, one)) for one in ATTRIBUTES)
         after, numbers = world.node_of(state)
-        play = _compiled(world, recorder, after, numbers)
+        does = [*recorder.lines, *_arrives(tracing, node, numbers)]
+        does.append(f"d.node = {recorder.thing(after)}")
+        play = _compiled(world, recorder, len(node.numbers), does)
     node.setdefault(happening, []).append(play)
     return play
 
@@ -252,23 +255,50 @@ def _kept(value: Any) -> Any:
     return set(value) if isinstance(value, set) else value
 
 
-def _compiled(world: "LightWorld", recorder: Recorder, after: Node, numbers: list[Number]) -> Play:
-    tracing, count = recorder.tracing, len(recorder.drawn)
-    guards = " and ".join(tracing.guards) or "True"
-    held = "".join(f"{tracing.source_of(number)}, " for number in numbers)
-    does = [*recorder.lines, f"d.numbers = ({held})", f"d.node = {recorder.thing(after)}"]
-    times, add = 1, 0
-    draws = []
-    for place, (low, width) in enumerate(recorder.drawn, 1):
-        times, add = times * CHANCE_TIMES & CHANCE_MASK, (add * CHANCE_TIMES + CHANCE_ADD)
-        add &= CHANCE_MASK
-        if any(f"c{place}" in line for line in (guards, *does)):
-            chance = f"((d.chance * {times} + {add}) & {CHANCE_MASK}) >> 33"
-            draws.append(f"c{place} = {low} + ({chance}) % {width}")
-    if count:
-        does.append(f"d.chance = (d.chance * {times} + {add}) & {CHANCE_MASK}")
-    lines = ["h = d.numbers", *draws, f"if not ({guards}): return False", *does, "return True"]
+def _arrives(tracing: Tracing, node: Node, numbers: list[Number]) -> list[str]:
+    """What makes the numbers of the device at its new node; nothing where they are the old ones."""
+    sources = [tracing.source_of(number) for number in numbers]
+    held = [f"h{place}" for place in range(len(node.numbers))]
+    return [] if sources == held else [f"d.numbers = ({''.join(f'{one}, ' for one in sources)})"]
+
+
+def _compiled(world: "LightWorld", recorder: Recorder, number_count: int, does: list[str]) -> Play:
+    """The play: the numbers of the device, its chances, guards, and what it does."""
+    asked: list[str] = []
+    used = " ".join(does)
+    for name, source in reversed(recorder.tracing.lines):
+        if not name:
+            asked.append(f"if not ({source}): return False")
+        elif _is_in(name, used):
+            asked.append(f"{name} = {source}")
+        else:
+            continue
+        used += f" {source}"
+    held = [f"h{place}" for place in range(number_count)]
+    unpacked = [f"{', '.join(held)}, = d.numbers"] if any(_is_in(h, used) for h in held) else []
+    lines = [*unpacked, *_draws(recorder, used, does), *reversed(asked), *does, "return True"]
     text = "\n".join(["def play(d, now, a):", *(f"    {line}" for line in lines)])
     known = {**world.deeds, **recorder.things}
     exec(compile(text, "<play>", "exec"), known)
     return known["play"]  # type: ignore[no-any-return]
+
+
+def _draws(recorder: Recorder, used: str, does: list[str]) -> list[str]:
+    """The device's chances that somebody uses, each by as many steps of the generator at once; the
+    last one stays with it."""
+    times, add, draws = 1, 0, []
+    for place, (low, width) in enumerate(recorder.drawn, 1):
+        times = times * CHANCE_TIMES & CHANCE_MASK
+        add = add * CHANCE_TIMES + CHANCE_ADD & CHANCE_MASK
+        if _is_in(f"c{place}", used):
+            draws.append(
+                f"c{place} = {low} + ((c * {times} + {add} & {CHANCE_MASK}) >> 33) % {width}"
+            )
+    if not recorder.drawn:
+        return []
+    does.append(f"d.chance = c * {times} + {add} & {CHANCE_MASK}")
+    return ["c = d.chance", *draws]
+
+
+def _is_in(name: str, source: str) -> bool:
+    return re.search(rf"\b{name}\b", source) is not None
