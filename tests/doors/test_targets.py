@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 from wherry_controller.core.assurance import PRECONDITIONS
+from wherry_controller.store import meta
+from wherry_controller.store.schema import MIGRATIONS, slots_of_versions
 
+from tests.controller.world import World
 from tests.doors.quay import Quay
 
 ERRORS: dict[str, Any] = {"require": ["errors"]}
@@ -109,6 +112,59 @@ def test_after_a_rollback_the_slot_that_served_before_serves_again(quay: Quay) -
     quay.go(5)
     assert on(quay, "1.0.0") == {"press1", "press2", "lab"}
     assert slot_for(quay, "1.2.0", "production-green") == "green"
+
+
+def as_it_was_kept_before(world: World) -> None:
+    """The slots as one word per environment and model, in a database of that time."""
+    db = world.org.db
+    slots = [name for (name,) in db.execute("SELECT name FROM meta WHERE name LIKE 'slot.%'")]
+    assert slots
+    for name in slots:
+        db.execute("DELETE FROM meta WHERE name = ?", (name,))
+    meta.put(db, "slot.production.digits", "green")
+    db.execute(f"PRAGMA user_version = {MIGRATIONS.index(slots_of_versions)}")
+    world.restart()
+
+
+def test_the_slots_of_an_older_database_are_taken_over(quay: Quay) -> None:
+    harbour(quay)
+    switched(quay, "1.1.0", "production")
+    quay.push("1.2.0")
+    quay.at_sea(as_it_was_kept_before)
+    assert slot_for(quay, "1.2.0", "production") == "blue"
+    again = order("production-green", "1.2.0", gate=ERRORS, trial=TRIAL)
+    assert "green serves digits in production" in quay.refused("POST", "/rollouts", again)
+    quay.rest("POST", "/rollback", {"model": "digits", "target": "production", "reason": "worse"})
+    quay.go(5)
+    assert slot_for(quay, "1.2.0", "production-green") == "green"
+
+
+def test_an_older_database_knows_what_was_aborted_after_its_switch_and_no_more(quay: Quay) -> None:
+    harbour(quay)
+    plan = {"strategy": "blue-green", "gate": ERRORS, "trial": TRIAL}
+    made = quay.rest("POST", "/rollouts", order("press1", **plan) | FORCED)
+    quay.go(3)
+    slots = ("--from", "production-blue", "--to", "production-green")
+    quay.cli("rollout", "switch", made["id"], *slots)
+    quay.go(3)
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "good enough"})
+    quay.push("1.2.0")
+    warm = quay.rest("POST", "/rollouts", order("press2", **plan) | FORCED)
+    quay.go(3)
+    quay.rest("POST", f"/rollouts/{warm['id']}/abort", {"reason": "not today"})
+    quay.go(3)
+    assert on(quay, "1.1.0") == {"press1"}
+    quay.at_sea(as_it_was_kept_before)
+    assert (slot_for(quay, "1.2.0", "press1"), slot_for(quay, "1.2.0", "press2")) == (
+        "blue", "green",
+    )  # fmt: skip
+    kept = quay.at_sea(
+        lambda world: world.org.db.execute(
+            "SELECT name, value FROM meta WHERE name LIKE 'slot.%' ORDER BY name"
+        ).fetchall()
+    )
+    digest = quay.rest("GET", "/bundles/digits/1.1.0")["digest"]
+    assert kept == [(f"slot.{env}.digits.{digest}", "green") for env in ("", "production")]
 
 
 def test_a_static_group_keeps_its_units_and_is_a_target(quay: Quay) -> None:

@@ -4,6 +4,8 @@
 says. Times are Unix seconds (`_s`), digests and keys raw bytes.
 """
 
+import json
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -432,6 +434,34 @@ def who_was_told_of_is_known(db: Database) -> None:
     db.execute("UPDATE group_owed SET is_told = tries > 0, tries = 0")
 
 
+def slots_of_versions(db: Database) -> None:
+    """In which slot a version was switched to; it was one word per environment and model.
+
+    As it would have been kept: of each blue-green that ended with its version switched to.
+    """
+    old = [
+        name
+        for (name,) in db.execute("SELECT name FROM meta WHERE name GLOB 'slot.*'").fetchall()
+        if not re.fullmatch(r"slot\..*\.[0-9a-f]{64}", name)
+    ]
+    for name in old:
+        db.execute("DELETE FROM meta WHERE name = ?", (name,))
+    ended = db.execute(
+        "SELECT r.model, lower(hex(r.bundle_digest)), p.document, h.document FROM rollouts r "
+        "JOIN rollout_parts p ON p.rollout = r.id AND p.part = 'plan' "
+        "JOIN rollout_parts h ON h.rollout = r.id AND h.part = 'head' "
+        "WHERE r.state IN ('succeeded', 'aborted') ORDER BY r.updated_s DESC, r.id DESC"
+    ).fetchall()
+    for model, digest, plan_text, head_text in ended:
+        plan, progress = json.loads(plan_text)["plan"], json.loads(head_text)["progress"]
+        actions = [stage.get("action", "swap") for stage in plan["stages"]]
+        opened = actions[: progress["stage_index"] + (progress["stage_opened_s"] is not None)]
+        if "switch" in actions and {"swap", "switch"} & set(opened):
+            for environment in {"", *plan.get("environment", "").split(", ")}:
+                name = f"slot.{environment}.{model}.{digest}"
+                db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, plan["slot"]))
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     first_schema,
     guard_in_columns,
@@ -452,6 +482,7 @@ MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     examinations_by_run,
     rollouts_wind_down,
     who_was_told_of_is_known,
+    slots_of_versions,
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
