@@ -70,6 +70,7 @@ int wh_instance_create(const wh_runner *runner, const wh_limits *limits, uint64_
                        wh_instance **instance);
 void wh_instance_free(wh_instance *instance);
 int wh_instance_reset(wh_instance *instance);
+void wh_instance_feed(wh_instance *instance, const uint8_t *samples, size_t size, size_t count);
 void wh_instance_stats_copy(wh_instance *instance, wh_instance_stats *stats);
 int wh_instance_last_output(wh_instance *instance, uint8_t *output, size_t size);
 

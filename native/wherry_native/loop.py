@@ -132,6 +132,7 @@ class Instance:
             raise ValueError("valid_min and valid_max are given together or not at all")
         self.program = program
         self.tag = tag
+        self.samples: tuple[bytes, int] = (b"", 0)
         limits = ffi.new("wh_limits *")
         limits.deadline_ns = deadline_us * _NS_PER_US
         limits.has_valid_range = valid_min is not None
@@ -165,6 +166,13 @@ class Instance:
             cycles=stats.cycles,
             latency=from_c(stats.latency),
         )
+
+    def feed(self, samples: bytes, sample_size: int) -> None:
+        """A replay feeds it these in the place of the samples that it began with; without any, what
+        is fed is refused. The instance must be in no loop. Raises ValueError."""
+        count = _sample_count(samples, sample_size) if samples else 0
+        lib.wh_instance_feed(self._instance, ffi.from_buffer(samples), sample_size, count)
+        self.samples = samples, sample_size  # C reads them as long as the instance is there
 
     def reset(self) -> None:
         """States become their zero point again; the instance must be in no loop."""
@@ -296,13 +304,10 @@ class Loop:
         return _output(answer)
 
     def replay(self, samples: bytes, sample_size: int, period_us: int) -> None:
-        """Feeds sample after sample, for ever, one per period; rejected inputs are counted.
+        """Feeds sample after sample, for ever, one per period; rejected inputs are counted. Where
+        the instance that answers has samples of its own (`Instance.feed`), it is fed those.
         Raises EngineError WH_ERR_BUSY while a replay runs, WH_ERR_STOPPED, ValueError."""
-        if sample_size <= 0 or not samples or len(samples) % sample_size:
-            raise ValueError(
-                f"{len(samples)} bytes of samples are no multiple of {sample_size} bytes each"
-            )
-        count = len(samples) // sample_size
+        count = _sample_count(samples, sample_size)
         kept = ffi.from_buffer(samples)
         period_ns = period_us * _NS_PER_US
         _check(lib.wh_loop_replay(self._loop, kept, sample_size, count, period_ns))
@@ -360,6 +365,14 @@ def _end(loop: Any, held: _Held) -> None:
 def in_sample(sequence: int, sample_bp: int) -> bool:
     """Does a shadow run on the input of this number?"""
     return bool(lib.wh_shadow_draw(sequence) < sample_bp)
+
+
+def _sample_count(samples: bytes, sample_size: int) -> int:
+    if sample_size <= 0 or not samples or len(samples) % sample_size:
+        raise ValueError(
+            f"{len(samples)} bytes of samples are no multiple of {sample_size} bytes each"
+        )
+    return len(samples) // sample_size
 
 
 def _output(answer: Any) -> Output:

@@ -154,10 +154,10 @@ def slow(side: int = 320) -> bytes:
     return b.image("slow", (x,), (y,))
 
 
-def identity(size: int = 16) -> bytes:
+def identity(size: int = 16, zero_point: int = 0) -> bytes:
     """One RESHAPE in place: as little work as a program can be."""
     b = Builder()
-    x = b.activation("x", (1, size))
+    x = b.activation("x", (1, size), zero_point=zero_point)
     y = b.alias("y", (size,), x)
     b.node(Op.RESHAPE, "reshape", (x,), y)
     return b.image("identity", (x,), (y,))

@@ -48,6 +48,8 @@ static wh_runner *runner_of(const uint8_t *image, size_t size)
     return runner;
 }
 
+static const uint8_t own_samples[8] = {9, 8, 7, 6, 5};
+
 static wh_instance *serve(const wh_runner *runner, uint64_t tag)
 {
     wh_instance *instance;
@@ -55,6 +57,9 @@ static wh_instance *serve(const wh_runner *runner, uint64_t tag)
     int status = wh_instance_create(runner, &limits, tag, &instance);
     if (status != WH_OK) {
         fail("create", status);
+    }
+    if (tag % 2 == 0) {
+        wh_instance_feed(instance, own_samples, 4, 2);
     }
     return instance;
 }

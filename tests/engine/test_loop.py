@@ -193,6 +193,36 @@ def test_replay_feeds_its_samples_in_order_again_and_again() -> None:
     assert [o.sequence for o in outputs] == list(range(7))
 
 
+def answers_of(loop: Loop, tag: int) -> set[bytes]:
+    """The outputs of ten answers of this instance."""
+    found: list[bytes] = []
+    deadline = time.monotonic() + WAIT_S
+    while len(found) < 10:
+        assert time.monotonic() < deadline
+        found += [one.output for one in loop.drain_outputs(256) if one.tag == tag]
+    return set(found)
+
+
+def test_a_replay_feeds_an_instance_its_own_samples_and_refusals_where_it_has_none() -> None:
+    loop = Loop(queue_capacity=4096)
+    loop.start()
+    program = Program(programs.identity(2))
+    plain, own, none = (Instance(program, tag=tag) for tag in range(3))
+    own.feed(bytes([10, 11, 12, 13]), 2)
+    none.feed(b"", 0)
+    loop.swap(plain)
+    loop.replay(bytes([0, 1, 2, 3, 4, 5]), 2, period_us=100)
+    assert answers_of(loop, 0) == {bytes([0, 1]), bytes([2, 3]), bytes([4, 5])}
+    loop.swap(own)
+    assert answers_of(loop, 1) == {bytes([10, 11]), bytes([12, 13])}
+    loop.swap(none)
+    assert answers_of(loop, 2) == {b""}
+    assert none.stats().refused >= 10
+    loop.stop()
+    with pytest.raises(ValueError, match="no multiple of 2"):
+        Instance(program, tag=4).feed(b"123", 2)
+
+
 def test_stopping_a_replay_answers_what_it_fed(loop: Loop, program: Program) -> None:
     loop.swap(Instance(program, tag=1))
     loop.replay(SAMPLE * 3, 4, period_us=50)

@@ -1,11 +1,16 @@
-"""Sources that feed a model's loop by themselves: replayed files."""
+"""Sources that feed a model's loop by themselves: replayed files.
+
+A bundle gets the file in its own quantization when it is loaded; the loop replays numbers of
+samples, and whoever answers one reads it in its own. So an input that waits over a swap is right.
+"""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from wherry_native.loop import Loop
+from wherry_native.loop import Instance, Loop
 from wherry_protocol.errors import WherryError
+from wherry_protocol.manifest import Contract
 from wherry_protocol.names import SELF
 
 from wherry_agent.config import SourceConfig
@@ -17,25 +22,28 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Feeds:
-    """Replays by model. The loop keeps a replay over swaps; only its bytes may have to change."""
+    """Replays by model; one runs from the first swap to a bundle that it fits, over all others."""
 
     samples: Mapping[str, Samples]
-    running: dict[str, bytes] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
 
-    def swapped(self, model: str, loop: Loop, bundle: Bundle | None) -> None:
-        """Another bundle serves: feed it in its own quantization."""
+    def loading(self, model: str, contract: Contract, instance: Instance) -> None:
+        """What the source feeds it, before it is in a loop; nothing where the file does not fit."""
         samples = self.samples.get(model)
-        if samples is None or bundle is None:
+        if samples is None:
             return
         try:
-            data, sample_size = samples.bytes_for(bundle.manifest.contract.inputs)
+            instance.feed(*samples.bytes_for(contract.inputs))
         except WherryError as error:
             LOG.error("source of %s: %s", model, error)
+            instance.feed(b"", 0)
+
+    def swapped(self, model: str, loop: Loop, bundle: Bundle | None) -> None:
+        """Another bundle serves, maybe the first."""
+        if bundle is None or model in self.running or not bundle.instance.samples[0]:
             return
-        if self.running.get(model) is not data:
-            loop.stop_replay()
-            loop.replay(data, sample_size, samples.period_us)
-            self.running[model] = data
+        loop.replay(*bundle.instance.samples, self.samples[model].period_us)
+        self.running.add(model)
 
 
 def open_feeds(sources: tuple[SourceConfig, ...]) -> Feeds:

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from wherry_native.engine import EngineError, Program, TensorInfo
 from wherry_native.loop import Disagreement, Hold, Instance, Loop
 from wherry_protocol.errors import Code, WherryError
-from wherry_protocol.manifest import Comparator, Contract, DType, Manifest, StatePolicy
+from wherry_protocol.manifest import Contract, DType, Manifest, StatePolicy
 
 from wherry_agent.core.effects import (
     Divert,
@@ -55,7 +55,7 @@ from wherry_agent.shell.blob_store import BlobStore, sha256
 from wherry_agent.shell.disk import Image
 from wherry_agent.shell.inference_door import Inference, Serving
 from wherry_agent.shell.outcomes import is_good, latest
-from wherry_agent.shell.swapping import swap
+from wherry_agent.shell.swapping import set_shadow, swap
 from wherry_agent.telemetry.counters import Counters, counters_of
 from wherry_agent.telemetry.energy import EnergyFigure, Unavailable
 from wherry_agent.telemetry.sampling import ACTIVE, PREVIOUS, SHADOW, Look, trial_figures
@@ -149,6 +149,7 @@ class LoopHost:
         self._by_number: dict[int, Bundle] = {}
         self._next_number = 1
         self.energy: TrialEnergy = NoEnergy()
+        self.loading: Callable[[str, Contract, Instance], None] = lambda *_: None
         self.swapped: Callable[[str, Loop, Bundle | None], None] = lambda *_: None
         self.closing: Callable[[Look], None] = lambda _look: None
         self._steps: Mapping[type[Effect], Callable[..., None]] = {
@@ -237,6 +238,7 @@ class LoopHost:
             valid_min=valid_min,
             valid_max=valid_max,
         )
+        self.loading(manifest.model, manifest.contract, instance)
         return Bundle(number, slot, manifest, image, program, instance)
 
     def _new_number(self) -> int:
@@ -544,18 +546,6 @@ class LoopHost:
         """End every loop; what is queued is answered."""
         for model in self._models.values():
             model.loop.stop()
-
-
-def set_shadow(loop: Loop, bundle: Bundle, sample_bp: int) -> None:
-    """By the comparator that the candidate's manifest names."""
-    contract = bundle.manifest.contract
-    is_tolerant = contract.comparator is Comparator.TOLERANCE
-    loop.set_shadow(
-        bundle.instance,
-        sample_bp=sample_bp,
-        tolerance_lsb=contract.tolerance_lsb if is_tolerant else None,
-        deadline_us=bundle.slot.deadline_us,
-    )
 
 
 def _has_answered(model: ModelLoop) -> bool:

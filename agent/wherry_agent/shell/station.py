@@ -82,6 +82,7 @@ class Station:
         record, self._damage = _read_record(self._disk, answer)
         self._host = LoopHost(SELF, self._store, self._post, config.limits.queue_capacity)
         self._feeds = open_feeds(config.source)
+        self._host.loading = self._feeds.loading
         self._host.swapped = self._feeds.swapped
         self._sampler = Sampler(
             config, identity.org, identity.connection, self._host, now_us(), self._post

@@ -1,10 +1,13 @@
-"""One instance in place of another, with its recurrent state where the manifest keeps it."""
+"""One instance in place of another, with its recurrent state where the manifest keeps it; and one
+beside it, as its shadow."""
 
 from typing import Protocol
 
 from wherry_native.loop import Instance, Loop
-from wherry_protocol.manifest import Manifest, StatePolicy
+from wherry_protocol.manifest import Comparator, Manifest, StatePolicy
 from wherry_protocol.version import Version
+
+from wherry_agent.core.record import Slot
 
 
 class Loaded(Protocol):
@@ -16,6 +19,9 @@ class Loaded(Protocol):
     @property
     def manifest(self) -> Manifest: ...
 
+    @property
+    def slot(self) -> Slot: ...
+
 
 def swap(loop: Loop, before: Loaded | None, after: Loaded | None) -> None:
     """Puts `after` where `before` served; None: nothing serves."""
@@ -23,6 +29,18 @@ def swap(loop: Loop, before: Loaded | None, after: Loaded | None) -> None:
         loop.swap_keeping(after.instance)
     else:
         loop.swap(None if after is None else after.instance)
+
+
+def set_shadow(loop: Loop, candidate: Loaded, sample_bp: int) -> None:
+    """By the comparator that the candidate's manifest names."""
+    contract = candidate.manifest.contract
+    is_tolerant = contract.comparator is Comparator.TOLERANCE
+    loop.set_shadow(
+        candidate.instance,
+        sample_bp=sample_bp,
+        tolerance_lsb=contract.tolerance_lsb if is_tolerant else None,
+        deadline_us=candidate.slot.deadline_us,
+    )
 
 
 def goes_on(before: Manifest, after: Manifest) -> bool:

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,8 @@ struct wh_instance {
     wh_ready ready;
     wh_limits limits;
     uint64_t tag;
+    wh_samples own;           /* what a replay feeds it, where `is_fed` */
+    bool is_fed;
     size_t input_bytes;
     size_t output_bytes;
     atomic_flag is_claimed;
@@ -103,6 +106,22 @@ const wh_program *wh_instance_program(const wh_instance *instance)
 int wh_instance_reset(wh_instance *instance)
 {
     return wh_ready_reset(&instance->ready);
+}
+
+void wh_instance_feed(wh_instance *instance, const uint8_t *samples, size_t size, size_t count)
+{
+    instance->own = (wh_samples){.bytes = samples, .size = size, .count = count};
+    instance->is_fed = true;
+}
+
+wh_bytes wh_instance_sample(const wh_instance *instance, const wh_samples *given, uint64_t number)
+{
+    const wh_samples *samples = instance->is_fed ? &instance->own : given;
+    if (samples->count == 0) {
+        return (wh_bytes){.bytes = NULL, .size = 0};
+    }
+    return (wh_bytes){.bytes = samples->bytes + (size_t)(number % samples->count) * samples->size,
+                      .size = samples->size};
 }
 
 int wh_instance_claim(wh_instance *instance)
@@ -204,18 +223,17 @@ static void run(wh_instance *instance, const uint8_t *input, wh_answer *answer)
     }
 }
 
-void wh_instance_answer(wh_instance *instance, const uint8_t *input, size_t input_size,
-                        wh_answer *answer)
+void wh_instance_answer(wh_instance *instance, wh_bytes input, wh_answer *answer)
 {
     *answer = (wh_answer){.tag = instance->tag};
-    if (input_size != instance->input_bytes) {
+    if (input.size != instance->input_bytes) {
         refuse(instance, answer);
         return;
     }
     answer->output = malloc(instance->output_bytes);
     answer->output_size = instance->output_bytes;
     instant begin = begin_now();
-    run(instance, input, answer);
+    run(instance, input.bytes, answer);
     instant end = end_now();
     answer->latency_ns = end.wall_ns - begin.wall_ns;
     answer->finished_ns = end.wall_ns;

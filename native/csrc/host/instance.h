@@ -5,9 +5,23 @@
 
 #include "wherry/host.h"
 
+typedef struct {
+    const uint8_t *bytes;
+    size_t size;
+} wh_bytes;
+
+/* `count` inputs of `size` bytes each. */
+typedef struct {
+    const uint8_t *bytes;
+    size_t size;
+    size_t count;
+} wh_samples;
+
 /* One inference, or a refusal. Fills all of `answer` but its sequence. */
-void wh_instance_answer(wh_instance *instance, const uint8_t *input, size_t input_size,
-                        wh_answer *answer);
+void wh_instance_answer(wh_instance *instance, wh_bytes input, wh_answer *answer);
+
+/* Sample `number` of a replay: of the instance's own, or else of `given`. */
+wh_bytes wh_instance_sample(const wh_instance *instance, const wh_samples *given, uint64_t number);
 
 /* Copies the states of `from`, where both have the same: names, types, shapes, quantization. Says
  * 0, and copies nothing, where they differ or there are none. Neither may be running. */

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #include "clocks.h"
-#include "instance.h"
 
 #define QUEUE_MAX 65536u
 
@@ -117,7 +116,7 @@ static void withdraw(wh_loop *loop, const wh_waiter *waiter)
         wh_entry *entry = &loop->entries[(loop->first + i) % loop->capacity];
         if (entry->waiter == waiter) {
             entry->waiter = NULL;
-            entry->input = NULL;
+            entry->is_withdrawn = true;
             loop->stats.withdrawn += 1;
         }
     }
@@ -132,9 +131,12 @@ static bool answer_entry(wh_loop *loop, const wh_entry *entry, bool is_shadowed,
     atomic_fetch_add(&loop->epoch, 1);
     wh_instance *instance = atomic_load(&loop->active);
     if (instance != NULL) {
-        wh_instance_answer(instance, entry->input, entry->size, answer);
+        wh_bytes input = entry->is_replay
+                             ? wh_instance_sample(instance, &loop->replay.samples, entry->number)
+                             : entry->input;
+        wh_instance_answer(instance, input, answer);
         has_pair = is_shadowed && wh_shadow_copy(&loop->shadow, wh_instance_program(instance),
-                                                 entry->input, entry->size, answer);
+                                                 input.bytes, input.size, answer);
     } else {
         *answer = (wh_answer){.status = WH_ERR_NO_MODEL,
                               .finished_ns = wh_clock_ns(CLOCK_MONOTONIC)};
@@ -213,7 +215,7 @@ static void *work(void *context)
             continue;
         }
         wh_entry entry = pop(loop);
-        if (entry.input != NULL) {
+        if (!entry.is_withdrawn) {
             serve(loop, entry);
         }
         if (entry.is_replay) {
@@ -429,7 +431,8 @@ int wh_loop_infer(wh_loop *loop, const uint8_t *input, size_t input_size, uint64
     (void)pthread_mutex_lock(&loop->lock);
     status = wait_for_room(loop, &deadline);
     if (status == WH_OK) {
-        wh_loop_push(loop, (wh_entry){.input = input, .size = input_size, .waiter = &waiter});
+        wh_loop_push(loop, (wh_entry){.input = {.bytes = input, .size = input_size},
+                                      .waiter = &waiter});
         status = wait_for_answer(loop, &waiter, &deadline);
     }
     (void)pthread_mutex_unlock(&loop->lock);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "answers.h"
+#include "instance.h"
 #include "shadow.h"
 #include "wherry/host.h"
 
@@ -20,21 +21,21 @@ typedef struct {
     wh_answer answer;
 } wh_waiter;
 
-/* An input in the queue. Its bytes belong to the submitter or to the replay. */
+/* An input in the queue. Its bytes belong to the submitter; a replay's are chosen when it is
+ * answered. */
 typedef struct {
-    const uint8_t *input;  /* NULL: withdrawn */
-    size_t size;
+    wh_bytes input;
     uint64_t sequence;
     wh_waiter *waiter;     /* NULL: nobody waits */
+    uint64_t number;       /* of the replay's sample */
     bool is_replay;
+    bool is_withdrawn;
 } wh_entry;
 
 typedef struct {
     pthread_t thread;
     pthread_cond_t stop;
-    const uint8_t *samples;
-    size_t sample_size;
-    size_t sample_count;
+    wh_samples samples;
     uint64_t period_ns;
     uint32_t pending;      /* entries in the queue or in work */
     bool is_running;

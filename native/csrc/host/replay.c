@@ -8,7 +8,7 @@
 #include "loop.h"
 
 /* Lock held. */
-static void offer(wh_loop *loop, const uint8_t *sample)
+static void offer(wh_loop *loop, uint64_t number)
 {
     loop->stats.replayed += 1;
     if (!wh_loop_has_room(loop)) {
@@ -16,8 +16,7 @@ static void offer(wh_loop *loop, const uint8_t *sample)
         return;
     }
     loop->replay.pending += 1;
-    wh_loop_push(loop, (wh_entry){.input = sample, .size = loop->replay.sample_size,
-                                  .is_replay = true});
+    wh_loop_push(loop, (wh_entry){.number = number, .is_replay = true});
 }
 
 /* Lock held. The time of the next sample; periods that have already passed are left out. */
@@ -39,7 +38,7 @@ static void *feed(void *context)
     wh_loop *loop = context;
     wh_replay *replay = &loop->replay;
     uint64_t due = wh_clock_ns(CLOCK_MONOTONIC);
-    size_t index = 0;
+    uint64_t number = 0;
     (void)pthread_mutex_lock(&loop->lock);
     while (!replay->is_stopping) {
         struct timespec until = wh_timespec(due);
@@ -47,8 +46,8 @@ static void *feed(void *context)
             (void)pthread_cond_timedwait(&replay->stop, &loop->lock, &until);
             continue;
         }
-        offer(loop, replay->samples + index * replay->sample_size);
-        index = (index + 1) % replay->sample_count;
+        offer(loop, number);
+        number += 1;
         due = next_due(loop, due);
     }
     (void)pthread_mutex_unlock(&loop->lock);
@@ -69,9 +68,8 @@ int wh_loop_replay(wh_loop *loop, const uint8_t *samples, size_t sample_size, si
     } else if (replay->is_running) {
         status = WH_ERR_BUSY;
     } else {
-        replay->samples = samples;
-        replay->sample_size = sample_size;
-        replay->sample_count = sample_count;
+        replay->samples =
+            (wh_samples){.bytes = samples, .size = sample_size, .count = sample_count};
         replay->period_ns = period_ns;
         replay->is_stopping = false;
         status = wh_thread_start(&replay->thread, feed, loop);

@@ -94,7 +94,8 @@ void wh_shadow_run(wh_shadow *shadow, wh_answer *answer)
         wh_convert(tensor, shadow->theirs[i], shadow->pair + offset, shadow->input + offset);
         offset += tensor->size;
     }
-    wh_instance_answer(shadow->instance, shadow->input, shadow->input_bytes, answer);
+    wh_bytes input = {.bytes = shadow->input, .size = shadow->input_bytes};
+    wh_instance_answer(shadow->instance, input, answer);
 }
 
 /* --- Comparing ---------------------------------------------------------------------------- */

@@ -6,10 +6,14 @@ import time
 
 import pytest
 from wherry_agent.config import SourceConfig
+from wherry_agent.shell.feeds import open_feeds
 from wherry_agent.shell.sources import SAMPLES_BYTES_MAX, read_samples
 from wherry_protocol.errors import ContractError
 
+from tests.agent.bundles import layer_image
 from tests.agent.shell.serving import Device, contract, identity_image
+from tests.agent.shell.test_shadow_host import Aboard
+from tests.engine import programs
 
 
 def samples(tmp_path, data, format="int8", period_ms=1.0):
@@ -38,6 +42,58 @@ def test_a_float32_file_is_quantized_again_only_when_the_contract_changes(tmp_pa
     assert file.bytes_for(contract(scale=0.5, zero_point=3, valid_max=9).inputs)[0] is first
     second, _ = file.bytes_for(contract(scale=0.25, zero_point=0).inputs)
     assert second == struct.pack("8b", 0, 4, -4, 127, 8, 8, 8, 8)
+
+
+@pytest.fixture
+def fed(tmp_path):
+    """A host whose model `digits` is fed real units, faster than 1.0.0 answers; its file, too."""
+    path = tmp_path / "samples.f32"
+    path.write_bytes(struct.pack("<64f", *(value / 8 for value in range(64))))
+    source = SourceConfig(model="digits", path=path, format="float32", period_ms=0.05)
+    made, feeds = Aboard(), open_feeds((source,))
+    made.host.loading, made.host.swapped = feeds.loading, feeds.swapped
+    made.load("1.0.0", layer_image(1, ballast_rows=60_000))  # slow: what is fed waits
+    made.swap("1.0.0")
+    yield made, feeds.samples["digits"]
+    made.host.stop()
+
+
+def outputs_of(host, tag, count):
+    """So many answers of this bundle, in their order."""
+    found, deadline = [], time.monotonic() + 10
+    while len(found) < count:
+        assert time.monotonic() < deadline
+        found += [one for one in host.loop.drain_outputs(256) if one.tag == tag]
+    return found[:count]
+
+
+def test_what_waits_at_a_swap_is_given_in_the_scale_of_who_answers_it(fed):
+    host, file = fed
+    host.load("1.1.0", programs.identity(zero_point=40))
+    loaded = host.host.loaded("digits", host.made["1.1.0"])
+    data, size = file.bytes_for(loaded.manifest.contract.inputs)
+    assert (size, len(data)) == (16, 64)
+    deadline = time.monotonic() + 10
+    while host.loop.stats().queued < 8:
+        assert time.monotonic() < deadline
+    before = host.loop.stats()
+    host.swap("1.1.0")
+    answers = outputs_of(host, host.host.active("digits").number, 16)
+    assert answers[0].sequence < before.accepted, "some had waited"
+    right = [data[start : start + size] for start in range(0, len(data), size)]
+    assert [one.output for one in answers if one.output not in right] == []
+    assert host.loop.stats().replayed > before.replayed, "it goes on"
+
+
+def test_a_bundle_that_the_file_does_not_fit_refuses_what_it_feeds(fed):
+    host, _ = fed
+    host.load("2.0.0", programs.identity(24))
+    host.swap("2.0.0")
+    answer = outputs_of(host, host.host.active("digits").number, 1)[0]
+    assert answer.status_name == "WH_ERR_INPUT_SIZE"
+    host.load("2.1.0", programs.identity(zero_point=7))
+    host.swap("2.1.0")
+    assert outputs_of(host, host.host.active("digits").number, 1)[0].status == 0
 
 
 @pytest.mark.parametrize(("data", "format"), [(b"", "int8"), (bytes(7), "int8"),

@@ -80,6 +80,11 @@ const wh_program *wh_instance_program(const wh_instance *instance);
 /* States become their zero point again. The instance must be in no loop. */
 WH_MUST_CHECK int wh_instance_reset(wh_instance *instance);
 
+/* What a replay feeds this instance: its own `count` samples of `size` bytes in the place of those
+ * that the replay began with, as other scales need them. `samples` must stay as long as the
+ * instance. `count` 0: none fits, and what is fed is refused. The instance must be in no loop. */
+void wh_instance_feed(wh_instance *instance, const uint8_t *samples, size_t size, size_t count);
+
 /* A consistent copy, at any time. */
 void wh_instance_stats_copy(wh_instance *instance, wh_instance_stats *stats);
 
@@ -152,7 +157,9 @@ WH_MUST_CHECK int wh_loop_infer(wh_loop *loop, const uint8_t *input, size_t inpu
                                 uint64_t timeout_ns, wh_answer *answer);
 
 /* Feeds sample after sample, for ever, one per period, from `samples`, which must stay until
- * wh_loop_stop_replay has returned. WH_ERR_BUSY when a replay runs already. */
+ * wh_loop_stop_replay has returned, or from those of whichever instance answers
+ * (wh_instance_feed), also where it was swapped in while they waited. WH_ERR_BUSY when a replay runs
+ * already. */
 WH_MUST_CHECK int wh_loop_replay(wh_loop *loop, const uint8_t *samples, size_t sample_size,
                                  size_t sample_count, uint64_t period_ns);
 void wh_loop_stop_replay(wh_loop *loop);
