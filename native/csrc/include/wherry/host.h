@@ -158,8 +158,8 @@ WH_MUST_CHECK int wh_loop_infer(wh_loop *loop, const uint8_t *input, size_t inpu
 
 /* Feeds sample after sample, for ever, one per period, from `samples`, which must stay until
  * wh_loop_stop_replay has returned, or from those of whichever instance answers
- * (wh_instance_feed), also where it was swapped in while they waited. WH_ERR_BUSY when a replay runs
- * already. */
+ * (wh_instance_feed), also where it was swapped in while they waited. WH_ERR_BUSY when a replay
+ * runs already. */
 WH_MUST_CHECK int wh_loop_replay(wh_loop *loop, const uint8_t *samples, size_t sample_size,
                                  size_t sample_count, uint64_t period_ns);
 void wh_loop_stop_replay(wh_loop *loop);
