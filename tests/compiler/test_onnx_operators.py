@@ -2,22 +2,28 @@
 
 import subprocess
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from wherry_native.compiler import CompiledModel, CompileError, compile_model
 from wherry_native.compiler.fold import folded
 from wherry_native.compiler.ir import Graph
 from wherry_native.compiler.onnx_reader import read_onnx
+from wherry_native.compiler.onnx_values import transposition
 from wherry_native.compiler.reference import run_float
 from wherry_native.engine import Program
+from wherry_native.program import Op
 
-from tests.compiler.onnx_models import ModelWriter
-from tests.compiler.onnx_operators import MOVES
+from tests.compiler.onnx_models import NETWORKS, ModelWriter
+from tests.compiler.onnx_operators import COMPUTES, MOVES
 
 ORACLE = Path(__file__).parent / "onnxruntime_oracle.py"
 SAMPLE_COUNT = 20
-MODELS = MOVES
+MODELS = MOVES | COMPUTES
+STEPS_MAX = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +112,40 @@ def steps_apart(folder: Path, name: str) -> float:
     return max(float(np.abs(found[key] - real[key]).max()) / scales[key] for key in found)
 
 
-@pytest.mark.parametrize("name", [name for name in MOVES if "channels" not in name])
+@pytest.mark.parametrize("name", MOVES)
 def test_a_program_that_only_moves_is_half_a_step_from_onnxruntime(name: str, folder: Path) -> None:
     assert steps_apart(folder, name) <= 0.501
+
+
+@pytest.mark.parametrize("name", COMPUTES)
+def test_a_program_is_a_few_steps_from_onnxruntime(name: str, folder: Path) -> None:
+    assert steps_apart(folder, name) <= STEPS_MAX
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_byte_moves_where_a_file_can_be_read_without(name: str) -> None:
+    graph = read_onnx(NETWORKS[name]().SerializeToString(), name)
+    assert not any(node.op is Op.TRANSPOSE for node in graph.nodes)
+
+
+def test_a_file_that_needs_two_orders_says_how_much_moves(folder: Path) -> None:
+    graph = read_onnx((folder / "softmax over time.onnx").read_bytes(), "m")
+    assert [node.op for node in graph.nodes].count(Op.TRANSPOSE) == 1
+    assert any(note.startswith("moves 42 elements in every inference") for note in graph.notes)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_every_transposition_is_found_again(shape: list[int], random: Random) -> None:
+    axes = random.sample(range(len(shape)), len(shape))
+    flat = np.arange(np.prod(shape)).reshape(shape).transpose(axes).reshape(-1)
+    found = transposition(flat)
+    assert found is not None
+    assert np.array_equal(np.arange(flat.size).reshape(found[0]).transpose(found[1]).ravel(), flat)
+
+
+@pytest.mark.parametrize("flat", [[0, 2, 1, 3, 5, 4], [1, 0], [0, 1, 3, 2], [0, 3, 1, 4, 5, 2]])
+def test_what_is_no_transposition_is_none(flat: list[int]) -> None:
+    assert transposition(np.array(flat)) is None
 
 
 @pytest.mark.parametrize(

@@ -118,10 +118,6 @@ def test_every_unsupported_operator_is_listed_at_once() -> None:
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (
-            lambda w: w.node("Softmax", w.node("Conv", "x", w.weights(2, 4, 1)), axis=2),
-            "would have to be transposed",
-        ),
         (lambda w: w.node("MatMul", "x", "x"), "constant in the file"),
         (lambda w: w.node("Div", "x", w.constant(np.zeros(1, np.float32))), "divides by 0"),
         (lambda w: w.node("MatMul", "x", w.weights(7, 2)), "weights need 7"),

@@ -11,7 +11,13 @@ import numpy as np
 from wherry_native.compiler.ir import Array, Quantization
 from wherry_native.compiler.onnx_call import Call, as_text, result_view
 from wherry_native.compiler.onnx_elementwise import with_constant
-from wherry_native.compiler.onnx_values import UnsupportedError, Value, View, row_order
+from wherry_native.compiler.onnx_values import (
+    ArrangementError,
+    UnsupportedError,
+    Value,
+    View,
+    row_order,
+)
 from wherry_native.program import Op
 
 
@@ -99,7 +105,11 @@ def _fully_connected(
         raise UnsupportedError(
             f"input has shape {list(view.shape)}, weights need {row_size} in the last axis"
         )
-    order = row_order(view, row_size)
+    try:
+        order = row_order(view, row_size)
+    except ArrangementError:
+        view = call.builder.in_file_order(view)
+        order = np.arange(row_size)
     arranged = np.empty_like(weights)
     arranged[:, order] = weights
     rows = math.prod(view.shape) // row_size

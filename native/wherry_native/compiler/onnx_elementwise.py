@@ -12,11 +12,9 @@ import numpy as np
 from wherry_native.compiler.ir import Array, Clamp, Quantization, Window
 from wherry_native.compiler.onnx_call import Call, result_view
 from wherry_native.compiler.onnx_values import (
-    ArrangementError,
     UnsupportedError,
     Value,
     View,
-    common_axes,
 )
 from wherry_native.program import Op
 
@@ -74,7 +72,7 @@ def _of_two(call: Call, op: Op, a: View, b: View) -> Value:
         return View(call.builder.add_node(op, call.name, operands), a.index)
     rank = max(len(a.shape), len(b.shape))
     a, b = (View(v.tensor, v.index.reshape((1,) * (rank - len(v.shape)) + v.shape)) for v in (a, b))
-    axes = common_axes([a, b])
+    axes = call.builder.common_axes([a, b])
     operands = [call.builder.arranged(view, axes) for view in (a, b)]
     return result_view(call, call.builder.add_node(op, call.name, operands), axes)
 
@@ -117,8 +115,7 @@ def _spread(call: Call, op: Op, view: View, data: Array, name: str) -> View:
     each element has a factor and an offset of its own, exactly."""
     count, width = math.prod(view.shape), data.shape[-1]
     shape = (*view.shape[:-1], width)
-    if not np.array_equal(view.index.reshape(-1), np.arange(count)):
-        raise ArrangementError(f"operand {view.tensor!r} would have to be transposed")
+    view = call.builder.in_file_order(view)
     spread = np.broadcast_to(data, shape).reshape(-1).astype(np.float64)
     factor = spread if op is Op.MUL else np.ones(spread.size)
     offset = {Op.MUL: 0.0 * spread, Op.ADD: spread, Op.SUB: -spread}[op]

@@ -12,11 +12,11 @@ import onnx
 from wherry_native.compiler.ir import Array, Window
 from wherry_native.compiler.onnx_call import Call, as_text, result_view
 from wherry_native.compiler.onnx_values import (
-    ArrangementError,
     UnsupportedError,
     Value,
     View,
-    common_axes,
+    shared_axes,
+    view_of,
 )
 from wherry_native.program import Op
 
@@ -24,12 +24,9 @@ from wherry_native.program import Op
 def concat(call: Call) -> Value:
     views = [call.view(i) for i in range(len(call.inputs))]
     axis = call.axis(0, len(views[0].shape))
-    try:
-        axes = common_axes(views)
-    except ArrangementError:
-        if all(math.prod(view.shape[:axis]) == 1 for view in views):
-            return _end_to_end(call, views, axis)
-        raise
+    if shared_axes(views) is None and all(math.prod(view.shape[:axis]) == 1 for view in views):
+        return _end_to_end(call, views, axis)
+    axes = call.builder.common_axes(views)
     operands = [call.builder.arranged(view, axes) for view in views]
     output = call.builder.add_node(Op.CONCATENATION, call.name, operands, axes=(axes.index(axis),))
     return result_view(call, output, axes)
@@ -62,7 +59,7 @@ def pad(call: Call) -> Value:
     pairs = [(int(amounts[i]), int(amounts[i + rank])) for i in range(rank)]
     if min(min(pair) for pair in pairs) < 0:
         raise UnsupportedError(f"negative pads {pairs} are not supported")
-    axes = common_axes([view])
+    axes = call.builder.common_axes([view])
     output = call.builder.add_node(
         Op.PAD, call.name, [call.builder.arranged(view, axes)],
         pads=tuple(pairs[axis] for axis in axes),
@@ -146,7 +143,8 @@ def softmax(call: Call) -> Value:
     starts = rows[:, :1]
     # Each row must lie together; the order of rows, and within a row, does not matter.
     if (starts % row_size).any() or not np.array_equal(rows, starts + np.arange(row_size)):
-        raise ArrangementError(f"operand {view.tensor!r} would have to be transposed")
+        moved = call.builder.arranged(view, axes)
+        view = view_of(moved, call.builder.tensors[moved].shape, axes)
     tensor = call.builder.reshaped(view.tensor, (rows.shape[0], row_size))
     return View(call.builder.add_node(Op.SOFTMAX, call.name, [tensor]), view.index)
 
@@ -161,8 +159,9 @@ def reduce_sum(call: Call) -> Value:
     rank = len(view.shape)
     wanted = call.either("axes", 1)
     axes = [] if wanted is None else [int(a) % rank for a in wanted.reshape(-1)]
-    if len(axes) != 1 or not np.array_equal(view.index.reshape(-1), np.arange(view.index.size)):
-        raise UnsupportedError("sums over one axis are supported, of a value in the file's order")
+    if len(axes) != 1:
+        raise UnsupportedError("sums over one axis are supported")
+    view = call.builder.in_file_order(view)
     before = math.prod(view.shape[: axes[0]])
     height, channels = view.shape[axes[0]], math.prod(view.shape[axes[0] + 1 :])
     operands = [
@@ -224,7 +223,7 @@ def _sliced(call: Call, view: View, chosen: list[tuple[int, int, int]], name: st
     """`chosen` has begin, count and step per axis."""
     if not all(count > 0 for _, count, _ in chosen):
         raise UnsupportedError("a slice is empty")
-    axes = common_axes([view])
+    axes = call.builder.common_axes([view])
     output = call.builder.add_node(
         Op.STRIDED_SLICE, name, [call.builder.arranged(view, axes)],
         slices=tuple(chosen[axis] for axis in axes),
@@ -247,7 +246,7 @@ def _mean(call: Call, axes: tuple[int, ...], *, is_kept: bool) -> Value:
     view = call.view(0)
     if not axes or not all(0 <= axis < len(view.shape) for axis in axes):
         raise UnsupportedError(f"axes {list(axes)} do not fit rank {len(view.shape)}")
-    order = common_axes([view])
+    order = call.builder.common_axes([view])
     tensor = call.builder.arranged(view, order)
     physical = tuple(sorted(order.index(axis) for axis in axes))
     kept = [1 if axis in axes else size for axis, size in enumerate(view.shape)]

@@ -7,7 +7,8 @@ Rules, in order:
 3. Nodes that have only constant operands are computed here, once.
 4. Every node that cannot be imported is named, all at once.
 5. An image input is N, H, W, C in the program where the file has N, C, H, W, if that makes the
-   import possible; otherwise as in the file. `source_axes` and a note say so.
+   import possible without moving bytes; otherwise as in the file. Where bytes have to be moved
+   either way, the one that moves fewer. `source_axes` and a note say so.
 
 Source: ONNX IR and operator specifications.
 """
@@ -102,14 +103,20 @@ def _read(data: bytes, name: str, folder: Path | None) -> Graph:
     nodes = _needed_nodes(model.graph, outputs)
     _check_operators(nodes)
     is_image = any(node.op_type in _LAYOUT_OPERATORS for node in nodes)
-    first = _Import(model.graph, opset, nodes, is_image)
-    if not first.problems:
-        return first.graph(name, outputs, notes)
-    if first.needs_transpose:
-        second = _Import(model.graph, opset, nodes, not is_image)
-        if not second.problems:
-            return second.graph(name, outputs, notes)
-    raise CompileError(first.problems)
+    layouts = (is_image, not is_image)
+    for is_image_first in layouts:
+        still = _Import(model.graph, opset, nodes, outputs, is_image_first, may_move=False)
+        if not still.problems:
+            return still.graph(name, notes)
+        if not still.needs_transpose:
+            raise CompileError(still.problems)
+    moved = [
+        _Import(model.graph, opset, nodes, outputs, layout, may_move=True) for layout in layouts
+    ]
+    possible = [attempt for attempt in moved if not attempt.problems]
+    if not possible:
+        raise CompileError(moved[0].problems)
+    return min(possible, key=lambda attempt: attempt.builder.moved_elements).graph(name, notes)
 
 
 def _parsed(data: bytes, name: str) -> onnx.ModelProto:
@@ -198,9 +205,16 @@ class _Import:
     """One pass over the nodes with one choice of input layout."""
 
     def __init__(
-        self, graph: onnx.GraphProto, opset: int, nodes: Sequence[onnx.NodeProto], is_image: bool
+        self,
+        graph: onnx.GraphProto,
+        opset: int,
+        nodes: Sequence[onnx.NodeProto],
+        outputs: Mapping[str, str],
+        is_image: bool,
+        *,
+        may_move: bool,
     ) -> None:
-        self.builder = Builder()
+        self.builder = Builder(may_move=may_move)
         self.opset = opset
         self.problems: list[str] = []
         self.needs_transpose = False
@@ -215,11 +229,16 @@ class _Import:
             if entry.name not in self.values:
                 self._add_input(entry, is_image)
         self._add_all(nodes)
+        if not self.problems:
+            self._add_outputs(outputs)
 
-    def graph(self, name: str, outputs: Mapping[str, str], notes: tuple[str, ...]) -> Graph:
-        """The finished graph. Raises CompileError when an output cannot be had."""
-        for wanted, source in outputs.items():
-            self.outputs.append(self._output(wanted, source))
+    def graph(self, name: str, notes: tuple[str, ...]) -> Graph:
+        """The finished graph, where there were no problems."""
+        if self.builder.moved_elements:
+            self.notes.append(
+                f"moves {self.builder.moved_elements} elements in every inference (TRANSPOSE): the "
+                "file's operators need them in different orders"
+            )
         return pruned(
             Graph(
                 name, self.builder.tensors, tuple(self.builder.nodes), tuple(self.inputs),
@@ -308,18 +327,27 @@ class _Import:
             raise UnsupportedError(f"cannot be computed ({type(error).__name__})") from error
         return [np.asarray(result) for result in results]
 
+    def _add_outputs(self, outputs: Mapping[str, str]) -> None:
+        for wanted, source in outputs.items():
+            try:
+                self.outputs.append(self._output(wanted, source))
+            except UnsupportedError as error:
+                self.needs_transpose |= isinstance(error, ArrangementError)
+                self.problems.append(f"output {wanted!r}: {error}")
+
     def _output(self, wanted: str, source: str) -> str:
-        """The output under the file's name. Raises CompileError when it cannot be had."""
+        """The output under the file's name. Raises UnsupportedError when it cannot be had."""
         value = self.values.get(source)
         if not isinstance(value, View) or wanted in self.inputs:
-            raise CompileError(f"output {wanted!r} is not computed from any input")
+            raise UnsupportedError("is not computed from any input")
         for axes in (tuple(range(len(value.shape))), channels_last(len(value.shape))):
             if is_arranged(value, axes):
                 if axes != tuple(range(len(axes))):
                     self.notes.append(_layout_note("output", wanted, value.shape, axes))
                 self._name_output(value, wanted, tuple(value.shape[axis] for axis in axes))
                 return wanted
-        raise CompileError(f"output {wanted!r} would have to be transposed")
+        self._name_output(self.builder.in_file_order(value), wanted, value.shape)
+        return wanted
 
     def _name_output(self, value: View, wanted: str, shape: Shape) -> None:
         """Renames the value's tensor, or a RESHAPE of it where the tensor itself must stay."""

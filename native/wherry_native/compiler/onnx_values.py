@@ -1,17 +1,19 @@
-"""ONNX values in a channels-last graph, without moving a byte.
+"""ONNX values in a channels-last graph, with as few bytes moved as can be.
 
 Rules, in order:
 1. A value of the file is a constant (an array, or codes where the file keeps integers), or a view:
    a tensor of our graph and, for every element of the ONNX value, the position where that tensor
    has it.
-2. Transpose, Reshape, Flatten, Squeeze and Unsqueeze only change the view; they cost nothing.
+2. Transpose, Reshape, Flatten, Squeeze and Unsqueeze only change the view; they cost nothing
+   themselves.
 3. An operator that needs an arrangement (a convolution: N, H, W, C) gets the tensor itself when
-   the view is already so, or a RESHAPE of it; anything else would need bytes to move, which the
-   engine does not do, and is refused by name.
+   the view is already so, or a RESHAPE of it.
+4. Anything else needs bytes to move: a TRANSPOSE, where the builder may (onnx_reader.py lets it
+   only where the file cannot be read without); of more than RANK_MAX axes it is refused by name.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -20,7 +22,7 @@ import numpy as np
 from wherry_native.compiler import ir
 from wherry_native.compiler.ir import Array, Node, Quantization, Shape, Tensor
 from wherry_native.compiler.shapes import ShapeError, output_shape
-from wherry_native.program import Op
+from wherry_native.program import RANK_MAX, Op
 
 Axes = tuple[int, ...]
 
@@ -34,6 +36,11 @@ class UnsupportedError(ValueError):
 
 class ArrangementError(UnsupportedError):
     """A node that would need its operand's bytes moved."""
+
+    def __init__(self, view: "View") -> None:
+        super().__init__(
+            f"operand {view.tensor!r} of shape {list(view.shape)} would have to be transposed"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,10 @@ Value = View | Array | Codes
 
 @dataclass(slots=True)
 class Builder:
-    """The graph while it is read."""
+    """The graph while it is read. `moved_elements` counts what TRANSPOSE moves."""
 
+    may_move: bool = False
+    moved_elements: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)  # name at first → name now
@@ -141,11 +150,35 @@ class Builder:
 
     def arranged(self, view: View, axes: Axes) -> str:
         """A tensor that is the ONNX value transposed by `axes`. Raises ArrangementError."""
-        if not is_arranged(view, axes):
-            raise ArrangementError(
-                f"operand {view.tensor!r} of shape {list(view.shape)} would have to be transposed"
-            )
-        return self.reshaped(view.tensor, tuple(view.shape[axis] for axis in axes))
+        shape = tuple(view.shape[axis] for axis in axes)
+        if is_arranged(view, axes):
+            return self.reshaped(view.tensor, shape)
+        parts = transposition(view.index.transpose(axes).reshape(-1)) if self.may_move else None
+        if parts is None:
+            raise ArrangementError(view)
+        self.moved_elements += view.index.size
+        whole = self.reshaped(view.tensor, parts[0])
+        moved = self.add_node(Op.TRANSPOSE, f"{view.tensor}/transposed", [whole], axes=parts[1])
+        return self.reshaped(moved, shape)
+
+    def in_file_order(self, view: View) -> View:
+        """The view of a tensor that has the elements as the file does. Raises ArrangementError."""
+        axes = tuple(range(len(view.shape)))
+        return view_of(self.arranged(view, axes), view.shape, axes)
+
+    def common_axes(self, views: Sequence[View]) -> Axes:
+        """An arrangement that all views (of one rank) have, or can be given with the fewest bytes
+        moved. Raises ArrangementError."""
+        shared = shared_axes(views)
+        if shared is not None:
+            return shared
+        odd = next((view for view in views if len(view.shape) != len(views[0].shape)), None)
+        if odd is not None or not self.may_move:
+            raise ArrangementError(odd or views[0])
+        return min(
+            _candidates(views),
+            key=lambda axes: sum(v.index.size for v in views if not is_arranged(v, axes)),
+        )
 
 
 def view_of(tensor: str, physical: Shape, axes: Axes) -> View:
@@ -167,15 +200,62 @@ def channels_last(rank: int) -> Axes:
     return (0, *range(2, rank), 1) if rank >= 3 else tuple(range(rank))
 
 
-def common_axes(views: Iterable[View]) -> Axes:
-    """An arrangement that all views (of one rank) have. Raises ArrangementError."""
-    views = list(views)
-    rank = max(len(view.shape) for view in views)
-    for axes in (channels_last(rank), tuple(range(rank))):
-        if all(len(view.shape) == rank and is_arranged(view, axes) for view in views):
-            return axes
-    names = ", ".join(repr(view.tensor) for view in views)
-    raise ArrangementError(f"operands {names} have no common arrangement in memory")
+def _candidates(views: Sequence[View]) -> list[Axes]:
+    """Arrangements for views of one rank: the usual ones, then those that the views have."""
+    rank = len(views[0].shape)
+    return [channels_last(rank), tuple(range(rank)), *(_own_axes(view) for view in views)]
+
+
+def _own_axes(view: View) -> Axes:
+    """The arrangement of a view that is a plain transposition: the widest stride first."""
+    start = view.index[(0,) * len(view.shape)]
+    strides = [
+        int(view.index.take(1, axis).flat[0] - start) if size > 1 else view.index.size + 1
+        for axis, size in enumerate(view.shape)
+    ]
+    return tuple(sorted(range(len(strides)), key=lambda axis: -strides[axis]))
+
+
+def shared_axes(views: Sequence[View]) -> Axes | None:
+    """An arrangement that all views (of one rank) have; None where there is none."""
+    if any(len(view.shape) != len(views[0].shape) for view in views):
+        return None
+    fits = (axes for axes in _candidates(views) if all(is_arranged(v, axes) for v in views))
+    return next(fits, None)
+
+
+def transposition(flat: Array) -> tuple[Shape, Axes] | None:
+    """Shape and axes with `arange(n).reshape(shape).transpose(axes).reshape(-1) == flat`; None
+    where there are none, or more than the engine has."""
+    factors: list[tuple[int, int]] = []  # stride and size, the innermost axis first
+    rest = flat
+    while rest.size > 1:
+        size = _regular_run(rest)
+        if size < 2:
+            return None
+        factors.append((int(rest[1] - rest[0]), size))
+        rest = rest[::size]
+    if len(factors) > RANK_MAX:
+        return None
+    outermost_first = sorted(factors, reverse=True)
+    shape = tuple(size for _, size in outermost_first)
+    axes = tuple(outermost_first.index(factor) for factor in reversed(factors))
+    is_right = np.array_equal(np.arange(flat.size).reshape(shape).transpose(axes).reshape(-1), flat)
+    return (shape, axes) if is_right else None
+
+
+def _regular_run(values: Array) -> int:
+    """How many values from the first one on have equal distances, so that all that follows falls
+    into such runs of the same distance; 1 where there is no such number."""
+    distances = np.diff(values)
+    breaks = np.flatnonzero(distances != distances[0])
+    longest = int(breaks[0]) + 1 if breaks.size else values.size
+    for size in range(longest, 1, -1):
+        if values.size % size == 0:
+            rows = values.reshape(-1, size)
+            if (np.diff(rows, axis=1) == distances[0]).all():
+                return size
+    return 1
 
 
 def row_order(view: View, row_size: int) -> Array:
@@ -184,7 +264,5 @@ def row_order(view: View, row_size: int) -> Array:
     rows = view.index.reshape(-1, row_size)
     order = rows - (np.arange(rows.shape[0]) * row_size)[:, None]
     if not (order == order[0]).all() or order[0].min() != 0 or order[0].max() != row_size - 1:
-        raise ArrangementError(
-            f"operand {view.tensor!r} of shape {list(view.shape)} would have to be transposed"
-        )
+        raise ArrangementError(view)
     return np.asarray(order[0])
