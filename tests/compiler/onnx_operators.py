@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper
 
 from tests.compiler.onnx_models import ModelWriter
 
@@ -92,6 +93,142 @@ def sum_over_channels() -> onnx.ModelProto:
     return w.model({"x": [1, 4, 9]}, [w.node("ReduceSum", x, axes, keepdims=0)])
 
 
+def gathered(axis: int, positions: object, shape: tuple[int, ...] = (1, 6, 4)) -> Build:
+    def build() -> onnx.ModelProto:
+        w = ModelWriter()
+        chosen = w.constant(np.array(positions, np.int64))
+        return w.model({"x": shape}, [w.node("Gather", "x", chosen, axis=axis)])
+
+    return build
+
+
+def gathered_channels() -> onnx.ModelProto:
+    w = ModelWriter()
+    x = w.node("Conv", "x", w.weights(6, 4, 1, 1), w.weights(6))
+    x = w.node("Gather", x, w.constant(np.array([5, 0, 0, 3], np.int64)), axis=1)
+    return w.model({"x": IMAGE}, [w.node("MaxPool", x, kernel_shape=[2, 2])])
+
+
+def resized(
+    *, sizes: tuple[int, ...] = (), scales: tuple[float, ...] = (), opset: int = 17,
+    shape: tuple[int, ...] = IMAGE, **attributes: object,
+) -> Build:  # fmt: skip
+    def build() -> onnx.ModelProto:
+        w = ModelWriter(opset=opset)
+        factors = w.constant(np.array(scales, np.float32)) if scales else ""
+        if opset < 11:
+            return w.model({"x": shape}, [w.node("Resize", "x", factors, **attributes)])
+        operands = ["x", "", factors]
+        if sizes:
+            operands.append(w.constant(np.array(sizes, np.int64)))
+        return w.model({"x": shape}, [w.node("Resize", *operands, mode="nearest", **attributes)])
+
+    return build
+
+
+RESIZES: dict[str, Build] = {
+    "resize to twice the size": resized(
+        scales=(1, 1, 2, 2), coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    ),
+    "resize as the standard does": resized(scales=(1, 1, 2.5, 1.7)),
+    "resize to a size": resized(sizes=(1, 4, 9, 3)),
+    "resize to a size with aligned corners": resized(
+        sizes=(1, 4, 11, 8), coordinate_transformation_mode="align_corners"
+    ),
+    "resize as PyTorch": resized(
+        sizes=(1, 4, 13, 1), coordinate_transformation_mode="pytorch_half_pixel"
+    ),
+    "resize as TensorFlow": resized(
+        sizes=(1, 4, 7, 9), coordinate_transformation_mode="tf_half_pixel_for_nn",
+        nearest_mode="floor",
+    ),
+    "resize that prefers the upper one": resized(
+        scales=(1, 1, 0.5, 2), nearest_mode="round_prefer_ceil"
+    ),
+    "resize that takes the upper one": resized(
+        sizes=(1, 4, 4, 11), coordinate_transformation_mode="asymmetric", nearest_mode="ceil"
+    ),
+    "resize of two named axes": resized(scales=(2, 0.6), opset=18, axes=[2, 3]),
+    "resize of old": resized(scales=(1, 1, 2, 1.5), opset=10),
+    "resize of old to a smaller one": resized(scales=(1, 1, 0.6, 1), opset=10),
+    "resize of a line": resized(scales=(1, 1, 3), shape=(1, 4, 7)),
+}  # fmt: skip
+
+
+def with_slopes(*shape: int) -> Build:
+    def build() -> onnx.ModelProto:
+        w = ModelWriter(seed=4)
+        return w.model({"x": IMAGE}, [w.node("PRelu", "x", w.weights(*shape, scale=0.3))])
+
+    return build
+
+
+def conv_transpose(
+    *, size: tuple[int, ...] = (3, 2), shape: tuple[int, ...] = IMAGE, **attributes: object
+) -> Build:
+    def build() -> onnx.ModelProto:
+        w = ModelWriter(seed=6)
+        x = w.node("ConvTranspose", "x", w.weights(4, 5, *size), w.weights(5), **attributes)
+        return w.model({"x": shape}, [x])
+
+    return build
+
+
+def normalized_conv_transpose() -> onnx.ModelProto:
+    """Batch normalization and a ReLU go into the layer; no bias of its own."""
+    w = ModelWriter(seed=6)
+    x = w.node("ConvTranspose", "x", w.weights(4, 5, 2, 2), strides=[2, 2])
+    x = w.node("BatchNormalization", x, w.positive(5), w.weights(5), w.weights(5), w.positive(5))
+    return w.model({"x": IMAGE}, [w.node("Relu", x)])
+
+
+SCATTERS: dict[str, Build] = {
+    "conv transpose": conv_transpose(),
+    "conv transpose with strides": conv_transpose(strides=[2, 3]),
+    "conv transpose with pads": conv_transpose(strides=[2, 2], pads=[1, 0, 1, 1]),
+    "conv transpose with more behind": conv_transpose(
+        strides=[2, 3], pads=[1, 1, 0, 0], output_padding=[1, 2]
+    ),
+    "conv transpose of the same size": conv_transpose(strides=[2, 2], auto_pad="SAME_UPPER"),
+    "conv transpose of a wanted size": conv_transpose(strides=[2, 2], output_shape=[12, 9]),
+    "conv transpose of a line": conv_transpose(
+        size=(4,), shape=(1, 4, 7), strides=[2], pads=[1, 1]
+    ),
+    "conv transpose normalized": normalized_conv_transpose,
+}  # fmt: skip
+
+
+def best(*, axis: int, keepdims: int, shape: tuple[int, ...] = (1, 6, 4)) -> Build:
+    def build() -> onnx.ModelProto:
+        w = ModelWriter()
+        x = w.node("ArgMax", "x", axis=axis, keepdims=keepdims)
+        return positions_of(w, shape, x)
+
+    return build
+
+
+def best_channel() -> onnx.ModelProto:
+    """As a segmentation ends: a class per pixel, as int32."""
+    w = ModelWriter()
+    x = w.node("Conv", "x", w.weights(6, 4, 1, 1, scale=2.0))
+    x = w.node("Cast", w.node("ArgMax", x, axis=1, keepdims=0), to=TensorProto.INT32)
+    return positions_of(w, IMAGE, x)
+
+
+def positions_of(w: ModelWriter, shape: tuple[int, ...], output: str) -> onnx.ModelProto:
+    model = w.model({"x": shape}, [])
+    model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.INT64, None))
+    if w.nodes[-1].op_type == "Cast":
+        model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    return model
+
+
+POSITIONS: dict[str, Build] = {
+    "arg max of rows": best(axis=-1, keepdims=1),
+    "arg max over rows": best(axis=1, keepdims=0),
+    "arg max of channels": best_channel,
+}
+
 COMPUTES: dict[str, Build] = {
     "split of channels": split_of_channels,
     "channel shuffle": channel_shuffle,
@@ -100,6 +237,11 @@ COMPUTES: dict[str, Build] = {
     "rows across channels": rows_across_channels,
     "softmax over time": softmax_over_time,
     "sum over channels": sum_over_channels,
+    "gather of channels": gathered_channels,
+    "slopes per channel": with_slopes(4, 1, 1),
+    "slopes per element": with_slopes(4, 6, 5),
+    "one slope": with_slopes(1),
+    **SCATTERS,
 }
 """These round on their way."""
 
@@ -109,5 +251,11 @@ MOVES: dict[str, Build] = {
     "transposed matrix": transposed_matrix,
     "transposed image": transposed_image,
     "pixel shuffle": pixel_shuffle,
+    "gather of rows": gathered(1, [0, 3, 5]),
+    "gather from the end": gathered(2, [-1, 0, -2, -2]),
+    "gather of one": gathered(1, 2),
+    "gather in two axes": gathered(2, [[0, 1, 2], [3, 2, 0]]),
+    "gather of pixels": gathered(3, [4, 1], IMAGE),
+    **RESIZES,
 }
 """These give their operand's very values."""

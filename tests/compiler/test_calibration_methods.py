@@ -210,6 +210,7 @@ def test_the_layer_that_ruins_the_output_is_advised_for_16_bits(tmp_path: Path) 
 MOVERS = {
     "nothing between": (),
     "a slice": (("Slice", {"starts": [0, 0], "ends": [1, 10]}),),
+    "a choice of rows": (("Gather", {"positions": [0]}),),
     "padding and a slice": (
         ("Pad", {"pads": [0, 1, 0, 1]}),
         ("Slice", {"starts": [0, 1], "ends": [1, 11]}),

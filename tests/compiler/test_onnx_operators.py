@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wherry_native.compiler import CompiledModel, CompileError, compile_model
+from wherry_native.compiler import CompiledModel, CompileError, Quantizing, compile_model
 from wherry_native.compiler.fold import folded
 from wherry_native.compiler.ir import Graph
 from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.onnx_values import transposition
 from wherry_native.compiler.reference import run_float
 from wherry_native.engine import Program
-from wherry_native.program import Op
+from wherry_native.program import DType, Op
 
 from tests.compiler.onnx_models import NETWORKS, ModelWriter
-from tests.compiler.onnx_operators import COMPUTES, MOVES
+from tests.compiler.onnx_operators import COMPUTES, MOVES, POSITIONS
 
 ORACLE = Path(__file__).parent / "onnxruntime_oracle.py"
 SAMPLE_COUNT = 20
-MODELS = MOVES | COMPUTES
+MODELS = MOVES | COMPUTES | POSITIONS
 STEPS_MAX = 3.0
 
 
@@ -120,6 +120,34 @@ def test_a_program_that_only_moves_is_half_a_step_from_onnxruntime(name: str, fo
 @pytest.mark.parametrize("name", COMPUTES)
 def test_a_program_is_a_few_steps_from_onnxruntime(name: str, folder: Path) -> None:
     assert steps_apart(folder, name) <= STEPS_MAX
+
+
+@pytest.mark.parametrize("name", [*MOVES, *COMPUTES])
+def test_sixteen_bits_bring_an_operator_nearer(name: str, folder: Path) -> None:
+    """What the 8 bits of weights leave; what only moves loses next to nothing."""
+    model = compile_model(
+        folder / f"{name}.onnx",
+        calibration=folder / f"{name}.npz",
+        quantizing=Quantizing(wide=frozenset({"all"})),
+    )
+    assert {y.dtype for y in model.outputs} == {DType.INT16}
+    assert model.report.agreement is not None
+    sqnr_db = model.report.agreement.sqnr_db
+    assert sqnr_db is not None
+    assert sqnr_db > (80 if name in MOVES else 40)
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_a_program_finds_the_positions_that_onnxruntime_finds(name: str, folder: Path) -> None:
+    """Where two elements are a step apart, 8 bits may see the other one first."""
+    model = compile_model(folder / f"{name}.onnx", calibration=folder / f"{name}.npz")
+    [output] = model.outputs
+    found = program_outputs(model)[output.name]
+    [real] = wanted(folder, name, {output.name: output.shape}).values()
+    assert output.dtype is DType.INT32
+    assert (found == real).mean() > 0.95
+    assert model.report.agreement is not None
+    assert model.report.agreement.mean_abs_error == pytest.approx(np.abs(found - real).mean())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -16,6 +16,7 @@ from wherry_native.compiler import CompileError, compile_model
 from wherry_native.engine import Program
 
 from tests.compiler.onnx_models import NETWORKS, ModelWriter
+from tests.compiler.onnx_operators import COMPUTES, MOVES
 
 ORACLE = Path(__file__).parent / "onnxruntime_oracle.py"
 SAMPLE_COUNT = 12
@@ -40,6 +41,8 @@ def one_operator(op: str) -> onnx.ModelProto:
         return w.model(
             image, [w.node("Conv", "image", w.weights(4, 1, 3, 3), w.weights(4), group=4)]
         )
+    if op in OTHERS:
+        return OTHERS[op]()
     if op in ("Add", "Mul"):
         return w.model({"image": [1, 40], "other": [1, 40]}, [w.node(op, "image", "other")])
     if op == "Concat":
@@ -54,7 +57,15 @@ def one_operator(op: str) -> onnx.ModelProto:
     return w.model(image, [w.node(op, "image", **attributes)])
 
 
-ONE = ("Gemm", "Conv", "Depthwise", "Add", "Mul", "MaxPool", "Relu")
+OTHERS = {
+    "ConvTranspose": (MOVES | COMPUTES)["conv transpose with more behind"],
+    "Transpose": MOVES["transposed image"],
+    "Shuffle": COMPUTES["channel shuffle"],
+    "Resize": MOVES["resize to twice the size"],
+    "Gather": MOVES["gather of rows"],
+    "Split": MOVES["split by outputs"],
+}
+ONE = ("Gemm", "Conv", "Depthwise", "Add", "Mul", "MaxPool", "Relu", *OTHERS)
 TWO = ("Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "Tanh", "Softmax")
 
 

@@ -14,6 +14,7 @@ import pytest
 from wherry_protocol.bundle import read_bundle, write_bundle
 
 from tests.cli.door import Answer, wherry
+from tests.compiler.onnx_operators import POSITIONS
 from tests.compiler.test_onnx_quantized import QdqWriter
 from tests.controller.made import bundle_file
 from tests.doors.quay import Quay
@@ -415,6 +416,22 @@ def test_a_way_of_quantizing_that_is_none_is_one_sentence(
     assert refused.status != 0
     assert words in refused.err
     assert not (tmp_path / "digits.wherry").exists()
+
+
+def test_a_model_that_ends_in_an_arg_max_answers_with_positions(tmp_path: Path) -> None:
+    model = POSITIONS["arg max over rows"]()
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    x, y = tmp_path / "x.npy", tmp_path / "y.npy"
+    inputs = np.random.default_rng(3).normal(0, 1, (50, 6, 4)).astype(np.float32)
+    np.save(x, inputs)
+    made = wherry("model", "package", "--input", tmp_path / "m.onnx", "--name", "m", "--version",
+                  "1.0.0", "--calibration", x, "--output", tmp_path / "m.wherry")  # fmt: skip
+    assert made.status == 0, made
+    ran = wherry("model", "run", tmp_path / "m.wherry", "--inputs", x, "--outputs", y)
+    assert ran.status == 0, ran
+    found = np.load(y)
+    assert found.dtype == np.int32
+    assert (found == inputs.argmax(axis=1)).mean() > 0.95
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def run_bundle(bundle: Bundle, inputs: Array) -> Array:
     """Outputs [n, …] for inputs [n, …], first axis the sample.
 
     An integer array of the input's type holds steps and gives steps; a float array holds real
-    units and gives real units. Raises ContractError for another shape or type, and for a model
-    with several inputs.
+    units and gives real units. Positions (ARG_MAX), which have no scale, are what they are. Raises
+    ContractError for another shape or type, and for a model with several inputs.
     """
     program = load_program(program_image(bundle))
     if len(program.inputs) != 1 or len(program.outputs) != 1:
@@ -34,7 +34,7 @@ def run_bundle(bundle: Bundle, inputs: Array) -> Array:
     rows = [program.run(row.tobytes()) for row in samples]
     found = np.frombuffer(b"".join(rows), DTYPES[output.dtype])
     found = found.reshape(len(samples), *sample_shape(output))
-    if inputs.dtype.kind == "f":
+    if inputs.dtype.kind == "f" and output.scale:
         return (found.astype(np.float32) - output.zero_point) * np.float32(output.scale)
     return found
 

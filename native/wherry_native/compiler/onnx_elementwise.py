@@ -171,6 +171,24 @@ def clip(call: Call) -> Value:
     return _unary(call, Op.RELU6 if clamp == Clamp(0.0, 6.0) else Op.RELU, clamp)
 
 
+def prelu(call: Call) -> Value:
+    """One slope is a table; several, one per channel or per element, are an operand of 8 bits."""
+    view, slopes = call.view(0), call.constant(1)
+    if slopes.size == 1:
+        curve = (("LEAKY_RELU", float(slopes.reshape(-1)[0])),)
+        output = call.builder.add_node(Op.LOOKUP, call.name, [view.tensor], curve=curve)
+        return View(output, view.index)
+    try:
+        is_within = np.broadcast_shapes(view.shape, slopes.shape) == view.shape
+    except ValueError:
+        is_within = False
+    if not is_within:
+        raise UnsupportedError(
+            f"slopes {list(slopes.shape)} do not broadcast to {list(view.shape)}"
+        )
+    return with_constant(call, Op.PRELU, view, slopes, call.name, call.prescribed(1))
+
+
 def sigmoid(call: Call) -> Value:
     return _unary(call, Op.LOGISTIC)
 

@@ -3,9 +3,12 @@
 Source: ONNX operator specifications, opsets 7 to 23.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from wherry_native.compiler.ir import Shape, Window
+import numpy as np
+
+from wherry_native.compiler.ir import Array, Shape, Window
 from wherry_native.compiler.onnx_call import Call, as_text, result_view
 from wherry_native.compiler.onnx_values import UnsupportedError, Value, View, channels_last
 from wherry_native.program import Op
@@ -106,6 +109,139 @@ def conv(call: Call) -> Value:
     op = Op.DEPTHWISE_CONV_2D if is_depthwise else Op.CONV_2D
     output = call.builder.add_node(op, call.name, operands, window=window)
     return _from_image(call, output, is_line)
+
+
+def conv_transpose(call: Call) -> Value:
+    """Every input element adds its filter to the output, `stride` apart."""
+    weights = call.constant(1)
+    tensor, is_line = _image(call)
+    if weights.ndim != (3 if is_line else 4):
+        raise UnsupportedError(f"weights have shape {list(weights.shape)}")
+    weights = weights[:, :, None, :] if is_line else weights
+    x = call.builder.tensors[tensor].shape
+    if int(call.attributes.get("group", 1)) != 1:
+        raise UnsupportedError("groups are not supported")
+    if weights.shape[0] != x[3]:
+        raise UnsupportedError(f"weights of {weights.shape[0]} channels do not fit {x[3]}")
+    operands = [
+        tensor,
+        call.builder.add_constant(
+            f"{call.name}/weights", weights.transpose(1, 2, 3, 0), call.weight_scales(1, 1, 0)
+        ),
+    ]
+    bias = call.optional(2)
+    if bias is not None:
+        operands.append(call.builder.add_constant(f"{call.name}/bias", bias.reshape(-1)))
+    window = _scattering(call, x, (weights.shape[2], weights.shape[3]), is_line)
+    output = call.builder.add_node(Op.TRANSPOSE_CONV, call.name, operands, window=window)
+    return _from_image(call, output, is_line)
+
+
+def _scattering(call: Call, x: Shape, size: tuple[int, int], is_line: bool) -> Window:
+    """The window of a ConvTranspose: pads are what is cut off from the full reach; less than
+    nothing behind adds elements that no filter reaches."""
+    ones, zeros = (1, 1)[: 2 - is_line], (0, 0)[: 2 - is_line]
+    stride = _two(call.integers("strides", ones), 1, is_line)
+    if _two(call.integers("dilations", ones), 1, is_line) != (1, 1):
+        raise UnsupportedError("dilation is not supported")
+    extra = _two(call.integers("output_padding", zeros), 0, is_line)
+    pads = call.integers("pads", (*zeros, *zeros))
+    auto = as_text(call.attributes.get("auto_pad", "NOTSET"))
+    wanted = call.attributes.get("output_shape")
+    before, after = [], []
+    for i in range(2):
+        reach = (x[i + 1] - 1) * stride[i] + size[i] + extra[i]
+        if wanted is not None or auto.startswith("SAME"):
+            same = x[i + 1] * stride[i]
+            length = same if wanted is None else _two(wanted[-len(ones) :], 1, is_line)[i]
+            total = reach - length
+            small, large = total // 2, total - total // 2
+            before.append(small if auto == "SAME_UPPER" else large)
+            after.append(total - before[i] - extra[i])
+        else:
+            before.append(_two(pads[: len(ones)], 0, is_line)[i])
+            after.append(_two(pads[len(ones) :], 0, is_line)[i] - extra[i])
+    if min(*before, *stride) < 0 or (auto == "VALID" and any(pads)):
+        raise UnsupportedError(f"pads {before} and {after} do not fit the image axes")
+    return Window(size, stride, (1, 1), (before[0], before[1], after[0], after[1]))
+
+
+def resize(call: Call) -> Value:
+    """Of the nearest elements; which they are is worked out here."""
+    if as_text(call.attributes.get("mode", "nearest")) != "nearest":
+        raise UnsupportedError(f"mode {as_text(call.attributes['mode'])} is not supported")
+    if as_text(call.attributes.get("keep_aspect_ratio_policy", "stretch")) != "stretch":
+        raise UnsupportedError("keeping the aspect ratio is not supported")
+    tensor, is_line = _image(call)
+    targets = _targets(call)
+    if tuple(length for length, _ in targets[:2]) != call.view(0).shape[:2]:
+        raise UnsupportedError("resizes more than the image axes")
+    x = call.builder.tensors[tensor].shape
+    image = [(1, np.float32(1))] * is_line + targets[2:]
+    sources = [
+        _sources(call, size, wanted, scale)
+        for size, (wanted, scale) in zip(x[1:3], image, strict=True)
+    ]
+    operands = [
+        call.builder.add_positions(f"{call.name}/{what}", positions)
+        for what, positions in zip(("rows", "columns"), sources, strict=True)
+    ]
+    output = call.builder.add_node(Op.RESIZE_NEAREST, call.name, [tensor, *operands])
+    return _from_image(call, output, is_line)
+
+
+def _targets(call: Call) -> list[tuple[int, np.float32]]:
+    """Per axis of the file the wanted length and the scale, float32 as ONNX Runtime has them."""
+    shape = call.view(0).shape
+    scales, sizes = call.optional(1 if call.opset < 11 else 2), call.optional(3)
+    axes = [int(axis) % len(shape) for axis in call.attributes.get("axes", range(len(shape)))]
+    targets = [(length, np.float32(1)) for length in shape]
+    given = sizes if sizes is not None and sizes.size else scales
+    if given is None or given.size != len(axes):
+        raise UnsupportedError("its scales or sizes must be constants in the file, one per axis")
+    for axis, value in zip(axes, given.reshape(-1), strict=True):
+        if given is sizes:
+            targets[axis] = (int(value), np.float32(value) / np.float32(shape[axis]))
+        else:
+            scale = np.float32(value)
+            targets[axis] = (int(np.floor(np.float32(shape[axis]) * scale)), scale)
+    if min(length for length, _ in targets) < 1:
+        raise UnsupportedError("an axis would have no elements")
+    return targets
+
+
+def _sources(call: Call, size: int, wanted: int, scale: np.float32) -> Array:
+    """Which element each one of `wanted` comes from."""
+    if scale == 1 and size == wanted:
+        return np.arange(size)
+    how = as_text(call.attributes.get("coordinate_transformation_mode", "half_pixel"))
+    rounding = as_text(call.attributes.get("nearest_mode", "round_prefer_floor"))
+    if call.opset < 11:  # as Upsample did it
+        how, rounding = "asymmetric", "floor" if scale >= 1 else "ceil"
+    half, at = np.float32(0.5), np.arange(wanted, dtype=np.float32)
+    if how == "asymmetric":
+        at = at / scale
+    elif how == "tf_half_pixel_for_nn":
+        at = (at + half) / scale
+    elif how == "align_corners":
+        at = at * np.float32(size - 1) / np.float32(wanted - 1) if wanted > 1 else at * 0
+    elif how == "half_pixel" or (how == "pytorch_half_pixel" and wanted > 1):
+        at = (at + half) / scale - half
+    elif how == "pytorch_half_pixel":
+        at = at * 0
+    else:
+        raise UnsupportedError(f"coordinate_transformation_mode {how} is not supported")
+    if rounding not in _NEAREST:
+        raise UnsupportedError(f"nearest_mode {rounding} is not supported")
+    return np.clip(_NEAREST[rounding](at), 0, size - 1).astype(np.int64)
+
+
+_NEAREST: Final[dict[str, Callable[[Array], Array]]] = {
+    "round_prefer_floor": lambda at: np.ceil(at - np.float32(0.5)),
+    "round_prefer_ceil": lambda at: np.floor(at + np.float32(0.5)),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
 
 
 def max_pool(call: Call) -> Value:

@@ -117,9 +117,14 @@ def identity(call: Call) -> Value:
 
 
 def cast(call: Call) -> Value:
+    view = call.view(0)
+    if call.builder.is_position(view.tensor):
+        if call.attributes.get("to") not in (onnx.TensorProto.INT32, onnx.TensorProto.INT64):
+            raise UnsupportedError("casts positions to something else than int32 or int64")
+        return view
     if call.attributes.get("to") not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
         raise UnsupportedError("casts a computed value to something else than float")
-    return call.view(0)
+    return view
 
 
 def shape_of(call: Call) -> Value:
@@ -229,6 +234,44 @@ def _sliced(call: Call, view: View, chosen: list[tuple[int, int, int]], name: st
         slices=tuple(chosen[axis] for axis in axes),
     )  # fmt: skip
     return result_view(call, output, axes)
+
+
+def gather(call: Call) -> Value:
+    """Elements along one axis, at positions that the file knows."""
+    view, wanted = call.view(0), call.constant(1)
+    axis = call.axis(0, len(view.shape))
+    size = view.shape[axis]
+    positions = wanted.reshape(-1).astype(np.int64)
+    if not positions.size or positions.min() < -size or positions.max() >= size:
+        raise UnsupportedError(
+            f"its positions must be at least one, and lie within {size} elements"
+        )
+    axes = call.builder.common_axes([view])
+    operands = [
+        call.builder.arranged(view, axes),
+        call.builder.add_positions(f"{call.name}/positions", positions % size),
+    ]
+    output = call.builder.add_node(Op.GATHER, call.name, operands, axes=(axes.index(axis),))
+    return result_view(
+        call, output, axes, (*view.shape[:axis], *wanted.shape, *view.shape[axis + 1 :])
+    )
+
+
+def arg_max(call: Call) -> Value:
+    view = call.view(0)
+    axis = call.axis(0, len(view.shape))
+    if int(call.attributes.get("select_last_index", 0)):
+        raise UnsupportedError("the last of equals is not supported, only the first")
+    axes = call.builder.common_axes([view])
+    rest = tuple(other for other in axes if other != axis)
+    is_kept = bool(call.attributes.get("keepdims", 1))
+    kept = tuple(1 if other == axis else view.shape[other] for other in axes)
+    output = call.builder.add_node(
+        Op.ARG_MAX, call.name, [call.builder.arranged(view, axes)],
+        axes=(axes.index(axis),),
+        shape=kept if is_kept else tuple(view.shape[other] for other in rest),
+    )  # fmt: skip
+    return result_view(call, output, axes if is_kept else tuple(np.argsort(np.argsort(rest))))
 
 
 def reduce_mean(call: Call) -> Value:

@@ -3,7 +3,8 @@
 Rules, in order:
 1. A file is parsed and checked; external data and unknown domains are refused.
 2. Outputs that are neither float nor 8-bit tensors (a classifier's label) are left out and named
-   in a note; what only they need is not looked at.
+   in a note; what only they need is not looked at. Where there are no others, integers are taken:
+   positions that an ArgMax gives.
 3. Nodes that have only constant operands are computed here, once.
 4. Every node that cannot be imported is named, all at once.
 5. An image input is N, H, W, C in the program where the file has N, C, H, W, if that makes the
@@ -58,11 +59,15 @@ DAMAGED: Final = (
 """What a node with attributes or constants of the wrong kind makes Python and numpy raise."""
 
 _FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+_POSITIONS: Final = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 _BYTES: Final = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 _DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml")
 _RESULT_POSITIONS: Final = {"LinearClassifier": 1}  # the scores; output 0 is the label
 _MOVES: Final = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-_LAYOUT_OPERATORS: Final = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+_LAYOUT_OPERATORS: Final = (
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
+    "Resize",
+)  # fmt: skip
 
 
 def read_onnx(
@@ -171,9 +176,16 @@ def _float_outputs(graph: onnx.GraphProto, name: str) -> tuple[dict[str, str], t
             notes.append(f"output {output.name!r} of the file is no float tensor and was left out")
         if output.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
             notes.append(_byte_note("output", output.name))
-    if not outputs:
-        raise CompileError(f"{name} has no float output")
-    return outputs, tuple(notes)
+    if outputs:
+        return outputs, tuple(notes)
+    positions = {
+        output.name: output.name
+        for output in graph.output
+        if output.type.tensor_type.elem_type in _POSITIONS
+    }
+    if not positions:
+        raise CompileError(f"{name} has no output of floats or of positions")
+    return positions, tuple(f"output {name!r} is int32 in the program" for name in positions)
 
 
 def _needed_nodes(graph: onnx.GraphProto, outputs: Mapping[str, str]) -> list[onnx.NodeProto]:

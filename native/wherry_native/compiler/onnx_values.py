@@ -103,10 +103,18 @@ class Builder:
         self.tensors[name] = ir.constant(name, data.astype(np.float32), quantization)
         return name
 
+    def add_positions(self, name: str, positions: Array) -> str:
+        """A constant of positions along an axis, int32; returns its name, made unique."""
+        name = ir.unique_name(name, self.tensors)
+        self.tensors[name] = ir.constant(name, positions.astype(np.int32))
+        return name
+
     def add_node(self, op: Op, name: str, inputs: Sequence[str], **fields: Any) -> str:
         """A node and its output, which has the node's name, made unique. Raises UnsupportedError
         when the operands do not fit."""
         declared = fields.pop("shape", ())
+        if any(self.is_position(tensor) for tensor in inputs):
+            raise UnsupportedError("positions (of an ArgMax) can be an output and nothing else")
         name = ir.unique_name(name, self.tensors)
         node = Node(op, name, tuple(inputs), name, **fields)
         try:
@@ -115,12 +123,19 @@ class Builder:
             raise UnsupportedError(str(error)) from error
         if math.prod(shape) > ELEMENTS_MAX:
             raise UnsupportedError(f"output {list(shape)} exceeds {ELEMENTS_MAX} elements")
-        self.tensors[name] = Tensor(name, shape)
+        self.tensors[name] = Tensor(name, shape, "int32" if op is Op.ARG_MAX else "float32")
         self.nodes.append(node)
         return name
 
+    def is_position(self, name: str) -> bool:
+        """Whether a computed tensor holds positions instead of values."""
+        return self.tensors[name].dtype == "int32" and not self.tensors[name].is_constant
+
     def prescribe(self, tensor: str, quantization: Quantization) -> None:
-        """Notes which scale and zero point the file has for a tensor."""
+        """Notes which scale and zero point the file has for a tensor. Raises UnsupportedError for
+        positions, which have none."""
+        if self.is_position(tensor):
+            raise UnsupportedError("positions (of an ArgMax) have no scale")
         self.tensors[tensor] = replace(self.tensors[tensor], quantization=quantization)
 
     def rename(self, tensor: str, wanted: str) -> None:

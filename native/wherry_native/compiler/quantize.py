@@ -27,6 +27,7 @@ from wherry_native.compiler import ir
 from wherry_native.compiler.errors import CompileError
 from wherry_native.compiler.int8_rules import CHANNEL_AXIS, FIXED_OUTPUT_16, FIXED_OUTPUTS
 from wherry_native.compiler.ir import (
+    INDEX_OPERANDS,
     WEIGHTED,
     Array,
     Graph,
@@ -52,6 +53,7 @@ _KEEPS_SCALE: Final = (
 )  # fmt: skip
 _RESCALES: Final = (
     *WEIGHTED, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MEAN, Op.RELU, Op.RELU6, Op.QUANTIZE, Op.LOOKUP,
+    Op.PRELU,
 )  # fmt: skip
 """Operators that can write any scale."""
 
@@ -116,10 +118,11 @@ class _Quantizer:
 
     def _add_node(self, node: Node) -> None:
         dtype = self._dtype(node.name)
-        given = node.inputs[:1] if node.op in WEIGHTED else node.inputs
-        inputs = tuple(self._operand(name, dtype) for name in given)
-        if node.op in WEIGHTED:
-            inputs = (*inputs, *self._weights(node, inputs[0]))
+        inputs = self._operands(node, dtype)
+        if node.op is Op.ARG_MAX:
+            self.tensors[node.output] = self.source.tensors[node.output]
+            self.nodes.append(replace(node, inputs=inputs))
+            return
         natural = self._natural_output(node, inputs, dtype)
         if node.op is Op.CONCATENATION:
             inputs = tuple(self._brought_to(name, natural, dtype) for name in inputs)
@@ -135,6 +138,21 @@ class _Quantizer:
         if natural != wanted:
             name = f"{node.name}/rescaled"
             self.nodes.append(Node(Op.QUANTIZE, name, (output,), node.output))
+
+    def _operands(self, node: Node, dtype: str) -> tuple[str, ...]:
+        """A node's operands as integers; slopes have 8 bits with either width, positions 32."""
+        if node.op in WEIGHTED:
+            x = self._operand(node.inputs[0], dtype)
+            return (x, *self._weights(node, x))
+        inputs = []
+        for position, name in enumerate(node.inputs):
+            if position in INDEX_OPERANDS.get(node.op, ()):
+                self.tensors[name] = self.source.tensors[name]
+                inputs.append(name)
+            else:
+                is_slope = node.op is Op.PRELU and position == 1
+                inputs.append(self._operand(name, "int8" if is_slope else dtype))
+        return tuple(inputs)
 
     def _natural_output(self, node: Node, inputs: tuple[str, ...], dtype: str) -> Quantization:
         """What the operator gives by itself; for most it is whatever is wanted."""
@@ -284,7 +302,7 @@ def _chosen(
 
 
 def _freely_scaled(graph: Graph) -> list[str]:
-    bound = (*FIXED_OUTPUTS, *_KEEPS_SCALE)
+    bound = (*FIXED_OUTPUTS, *_KEEPS_SCALE, Op.ARG_MAX)
     return [*graph.inputs, *(node.output for node in graph.nodes if node.op not in bound)]
 
 

@@ -40,6 +40,9 @@ _ONLY_MOVE: Final = (
 )  # fmt: skip
 """These round nothing: their operands' codes are their own."""
 
+_KEEPS_8_BITS: Final = (*WEIGHTED, Op.PRELU)
+"""Their constants have 8 bits in wide layers, too."""
+
 Given = Callable[[Node, int], Array | None]
 """What a node gets as its operand at a position in place of the exact value; None where exact."""
 
@@ -104,7 +107,7 @@ class _Measuring:
         for node in self.graph.nodes:
             is_moved = node.op in _ONLY_MOVE
             self.rounding[node.name] += self._rounding(exact, node.output, is_moved=is_moved)
-            kind = self.weights if node.op in WEIGHTED else self.rounding
+            kind = self.weights if node.op in _KEEPS_8_BITS else self.rounding
             kind[node.name] += self._constants(exact, node)
 
     def _constants(self, exact: Mapping[str, Array], node: Node) -> float:
