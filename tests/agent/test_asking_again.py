@@ -1,4 +1,4 @@
-"""A document that is refused may have been damaged on its way: the broker is asked for it again."""
+"""What was damaged or lost on its way is asked for again: a document that is refused, the time."""
 
 from itertools import pairwise
 
@@ -47,3 +47,33 @@ def test_nobody_is_asked_while_nothing_is_refused():
     for _ in range(100):
         harbour.tick(60)
     assert harbour.topic("desired") not in harbour.broker.subscribed
+
+
+def times_said(harbour: Harbour, seconds: int) -> list[int]:
+    """In which seconds the device says again that it does not know the time."""
+    found = []
+    for second in range(seconds):
+        before = harbour.reported.sequence
+        harbour.tick(1)
+        if harbour.reported.sequence != before:
+            assert harbour.reported.nonce is not None
+            found.append(second)
+    return found
+
+
+def test_the_time_is_asked_for_ever_more_rarely_and_anew_on_each_connection():
+    harbour = afloat(answers_time=False)
+    waits = [b - a for a, b in pairwise(times_said(harbour, 3500))]
+    assert waits == [60, 120, 240, 480, 960]
+    harbour.cut()
+    assert times_said(harbour, 4000) == []
+    harbour.connect()
+    assert len(times_said(harbour, 100)) == 2
+    harbour.answers_time = True
+    for _ in range(200):
+        harbour.tick(1)
+    known = harbour.reported
+    assert known.time_s is not None
+    for _ in range(1000):
+        harbour.tick(1)
+    assert harbour.reported == known

@@ -14,7 +14,7 @@ from wherry_agent.shell import record_file, spool_files
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.fleet import rollouts
 from wherry_protocol import cose
-from wherry_protocol.errors import DecodeError
+from wherry_protocol.errors import Code, DecodeError
 from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.messages.trust import ReportRequest
 
@@ -240,3 +240,23 @@ def test_a_boot_number_that_came_again_is_overtaken_once_the_time_is_known() -> 
     assert first.boot_count == second.boot_count
     assert first.boot_id != second.boot_id
     assert second.sequence > first.sequence
+
+
+def test_the_time_is_asked_for_again_after_an_answer_that_a_newer_time_has_overtaken() -> None:
+    """Seed 614 of `stopped`: the answer came 5 s late and behind a newer `trust/time`, was refused
+    as older than that, and nobody asked again."""
+    harbour = afloat(answers_time=False).wish([]).tick(2)
+    director, said = harbour.director, harbour.reported
+    assert said.nonce is not None
+    late = director.time_answer(harbour.ashore, said.nonce)
+    director.now_s += 4
+    harbour.broker.say(director.topics.time, director.fleet_time(), is_retained=True)
+    harbour.say("rpc", late)
+    for _ in range(40):
+        harbour.tick(1)
+    again = harbour.reported
+    assert (again.refusal_code, again.nonce) == (Code.TIME_UNKNOWN, said.nonce)
+    assert again.sequence == said.sequence + 1  # which is what a controller answers
+    harbour.say("rpc", director.time_answer(harbour.ashore, said.nonce))
+    assert harbour.tick(2).reported.refusal_code is Code.OK
+    assert harbour.reported.revision == director.revision

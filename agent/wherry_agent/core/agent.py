@@ -241,7 +241,8 @@ def _undone(base: UnitState, after: UnitState, moved: set[str]) -> UnitState:
 
 
 def _connected(turn: Turn, given: Connected) -> None:
-    turn.change(is_connected=True, connection_number=given.connection_number)
+    clock = replace(turn.agent.clock, ask_us=None)  # it is asked with this connection's reports
+    turn.change(is_connected=True, connection_number=given.connection_number, clock=clock)
     turn.touch_all(is_urgent=True)
     transfer, asked_again = transfers.resubscribe(turn.agent.transfer, turn.now_us)
     held, sent_again = spool.connect(turn.agent.reports, turn.now_us)

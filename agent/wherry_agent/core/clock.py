@@ -9,6 +9,8 @@ Rules:
    `STALE_US`, trust is stale and the device says so: somebody may be withholding.
 4. A newest root number above our own means that we do not know yet whom to believe: installs
    wait for the chain.
+5. While the time is unknown and there is a connection, the director is asked again, ever more
+   rarely: an answer may be lost, or come behind a newer `trust/time`, below which it is refused.
 """
 
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from wherry_protocol.replacing import replace
 
 SECOND_US: Final = 1_000_000
 STALE_US: Final = 3_600 * SECOND_US
+ASK_US_MIN: Final = 30 * SECOND_US  # who is not answered, or refuses the answer, asks again then
+ASK_US_MAX: Final = 3_600 * SECOND_US
 FLOOR_STEP_S: Final = 3_600  # the floor is not written for less
 
 
@@ -35,6 +39,8 @@ class FleetClock:
     fresh_us: int = 0  # when newer fleet time came last
     newest_root: int = 0
     latest_s: int = 0  # the highest trust/time that was seen
+    ask_us: int | None = None  # while the time is unknown: when the director is asked again
+    ask_wait_us: int = 0
 
     def now_s(self, now_us: int) -> int | None:
         """Unix seconds, or None."""
@@ -45,6 +51,18 @@ class FleetClock:
     def is_stale(self, now_us: int) -> bool:
         """No newer fleet time for too long, counted from the start of the agent at the latest."""
         return now_us - self.fresh_us > STALE_US
+
+
+def asked_again(clock: FleetClock, now_us: int) -> tuple[FleetClock, bool]:
+    """The clock of a connected device as time passes, and whether to ask now (rule 5)."""
+    if clock.base_s is not None:
+        return clock, False
+    if clock.ask_us is None:
+        return replace(clock, ask_us=now_us + ASK_US_MIN, ask_wait_us=ASK_US_MIN), False
+    if now_us < clock.ask_us:
+        return clock, False
+    wait_us = min(2 * clock.ask_wait_us, ASK_US_MAX)
+    return replace(clock, ask_us=now_us + wait_us, ask_wait_us=wait_us), True
 
 
 def answered(clock: FleetClock, answer: TimeAnswer, now_us: int) -> FleetClock:

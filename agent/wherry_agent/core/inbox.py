@@ -30,6 +30,7 @@ from wherry_agent.core import desired as documents
 from wherry_agent.core import installs, questions, tokens
 from wherry_agent.core import reports as spool
 from wherry_agent.core import transfer as transfers
+from wherry_agent.core.clock import ASK_US_MAX, ASK_US_MIN, SECOND_US
 from wherry_agent.core.desired import Addressee, Believed, Novelty, Refusal
 from wherry_agent.core.effects import Collect, Configure, Isolate, Subscribe, Tell
 from wherry_agent.core.inputs import Received
@@ -37,8 +38,6 @@ from wherry_agent.core.state import UnitState, kept_bundles
 from wherry_agent.core.tokens import Bucket
 from wherry_agent.core.turn import Turn
 
-SECOND_US = 1_000_000
-ASK_US_MIN, ASK_US_MAX = 30 * SECOND_US, 3600 * SECOND_US
 ROOTS_MAX = 64  # as many as the record and an enrolment answer hold
 
 
@@ -132,8 +131,13 @@ def _in_its_turn(turn: Turn, believed: Believed) -> Believed | Refusal:
 
 
 def tick(turn: Turn) -> None:
-    """Rules 2 and 4 as time goes on."""
+    """Rules 2 and 4 as time goes on, and the time itself."""
     _ask_again(turn)
+    if turn.agent.is_connected:
+        clock, is_due = clocks.asked_again(turn.agent.clock, turn.now_us)
+        turn.change(clock=clock)
+        if is_due:
+            turn.touch_all()  # what is reported without a time asks for it
     bucket, per_minute = turn.agent.revisions, turn.agent.settings.revisions_per_minute
     if bucket is None or not tokens.is_there_one(bucket, turn.now_us, per_minute):
         return
@@ -300,7 +304,7 @@ def _forget_epoch(turn: Turn) -> None:
         turn.put(replace(unit, memory=memory, document=None, desired=None))
     before = turn.agent.clock
     nonce = sha256(before.nonce + turn.agent.trust.roots[-1]).digest()[: len(before.nonce)]
-    clock = replace(before, nonce=nonce, floor_s=0, latest_s=0, base_s=None)
+    clock = replace(before, nonce=nonce, floor_s=0, latest_s=0, base_s=None, ask_us=None)
     was_stopped = turn.agent.is_stopped
     turn.change(clock=clock, stop_sequence=0, is_stopped=False)
     if was_stopped:
