@@ -1,5 +1,8 @@
 """Compiles small C programs against the engine's sources, warnings as errors."""
 
+import fcntl
+import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,10 +22,34 @@ def compile_c(
     of every processor."""
     csrc = root / "native" / "csrc"
     folders = (*CORE, "kernels/*", "host") if with_host else CORE
-    sources = sorted(str(path) for folder in folders for path in csrc.glob(f"{folder}/*.c"))
+    sources = sorted(path for folder in folders for path in csrc.glob(f"{folder}/*.c"))
+    command = ["gcc", f"-std={standard}", *FLAGS, *flags, f"-I{csrc / 'include'}", f"-I{csrc}"]
+    library = _library(root, command, sources)
     subprocess.run(
-        ["gcc", f"-std={standard}", *FLAGS, *flags, f"-I{csrc / 'include'}", f"-I{csrc}",
-         str(source), *sources, "-o", str(output), *(["-pthread"] if with_host else [])],
+        [*command, str(source), str(library), "-o", str(output),
+         *(["-pthread"] if with_host else [])],
         check=True,
     )  # fmt: skip
     return output
+
+
+def _library(root: Path, command: list[str], sources: list[Path]) -> Path:
+    """An archive of the sources, compiled once for all tests that want it so: with sanitizers that
+    takes half a minute."""
+    digest = hashlib.sha256("\0".join(map(str, [*command, *sources])).encode())
+    for path in sorted((root / "native" / "csrc").rglob("*.[ch]")):
+        digest.update(path.read_bytes())
+    folder = root / "build" / "tests"
+    library = folder / f"engine-{digest.hexdigest()[:16]}.a"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            objects = library.with_suffix(".objects")
+            objects.mkdir(exist_ok=True)
+            subprocess.run([*command, "-c", *map(str, sources)], cwd=objects, check=True)
+            made = sorted(path.name for path in objects.glob("*.o"))
+            subprocess.run(["ar", "rcs", "new.a", *made], cwd=objects, check=True)
+            (objects / "new.a").replace(library)
+            shutil.rmtree(objects)
+    return library
