@@ -204,6 +204,16 @@ class BreakerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WayBackConfig:
+    """When a confirmed bundle has failed for too long, and the one before it serves for good."""
+
+    error_rate_max: float = _key(_number(0.0, 1.0), 0.10)
+    samples_min: int = _key(_whole(1, 100_000), 20)
+    window_s: float = _key(_number(1.0, 86_400.0), 30.0)
+    windows_min: int = _key(_whole(1, 1000), 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig:
     """One feed of inputs: `replay` runs a file of samples for ever, one each period.
 
@@ -243,6 +253,7 @@ class Config:
     energy: EnergyConfig = _key(_table(EnergyConfig), EnergyConfig())
     resources: ResourcesConfig = _key(_table(ResourcesConfig), ResourcesConfig())
     breaker: BreakerConfig = _key(_table(BreakerConfig), BreakerConfig())
+    way_back: WayBackConfig = _key(_table(WayBackConfig), WayBackConfig())
     source: tuple[SourceConfig, ...] = _key(_tables(SourceConfig, 32), ())
     unit: tuple[UnitConfig, ...] = _key(_tables(UnitConfig, 31), ())
 

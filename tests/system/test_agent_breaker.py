@@ -143,6 +143,21 @@ def test_the_previous_version_answers_until_two_good_inferences_close_the_breake
     assert {one["version"] for one in loaded} == {"1.0.0", "1.1.0"}  # the way back stays ready
 
 
+def test_the_owner_says_how_long_a_confirmed_version_may_go_on_failing(sea: Fleet):
+    config = "[breaker]\nenabled = false\n[way_back]\nerror_rate_max = 0.2\n"
+    config += "samples_min = 3\nwindow_s = 1\nwindows_min = 2\n"
+    agent = sea.enrol(config=config).start()
+    old = installed(sea, agent, "1.0.0", 1)
+    installed(sea, agent, "1.1.0", 2)
+    wait_until(lambda: infer(agent, NASTY)["version"] == "1.0.0", "the former version serves")
+    reported = sea.ashore.wait_for_model(
+        agent.device, lambda m: m.outcome is Outcome.REVERTED, "the way back in reported"
+    )
+    assert reported.active is not None
+    assert reported.active.manifest_digest == old
+    assert reported.reason == "more than 20% of its inferences failed for 2 s"
+
+
 def test_the_safe_output_answers_where_no_version_may_and_the_director_closes(sea: Fleet):
     agent = sea.enrol(config="[breaker]\nopen_s = 600\n").start()
     installed(sea, agent, "1.0.0", 2, safe_output=SAFE)

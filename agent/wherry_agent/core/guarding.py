@@ -7,9 +7,9 @@ Rules:
    manifest's safe output, else nothing.
 3. The record on disk says nothing of breakers: after a restart they are closed, and a bundle that
    still fails opens its own again.
-4. What fails for two minutes on end (core/sustained.py) goes back to `previous` for good, under the
-   same conditions and never below the security floor; without one it stays, and the breaker stands.
-   That holds where the owner has switched breakers off, too.
+4. What fails for too long (core/sustained.py; by default two minutes on end) goes back to
+   `previous` for good, under the same conditions and never below the security floor; without one
+   it stays, and the breaker stands. That holds where the owner has switched breakers off, too.
 """
 
 from wherry_protocol.errors import Code, NotFoundError
@@ -70,7 +70,7 @@ def _why_back(turn: Turn, unit_name: str, model: str, before: Sustained) -> Fail
     if not is_proved or not _has_way_back(turn, unit_name, model):
         return None
     seconds = limits.windows_min * limits.window_us / SECOND_US
-    text = f"more than {limits.error_rate_max:.0%} of its inferences failed for {seconds:g} s"
+    text = f"more than {100 * limits.error_rate_max:g}% of its inferences failed for {seconds:g} s"
     return Failing(before.manifest_digest, text)
 
 

@@ -18,7 +18,7 @@ from wherry_protocol.messages.enrolment import EnrolAnswer
 from wherry_protocol.messages.observed import Kind, Severity
 from wherry_protocol.names import SELF
 
-from wherry_agent.config import BreakerConfig, Config
+from wherry_agent.config import BreakerConfig, Config, WayBackConfig
 from wherry_agent.core import agent as core
 from wherry_agent.core.agent import Found
 from wherry_agent.core.breaker import BreakerLimits
@@ -36,6 +36,7 @@ from wherry_agent.core.inputs import (
 from wherry_agent.core.presence import presence
 from wherry_agent.core.record import AgentRecord, first_record, kept_manifests
 from wherry_agent.core.state import Identity, Settings
+from wherry_agent.core.sustained import SustainedLimits
 from wherry_agent.shell import identity_files, record_file, spool_files, status
 from wherry_agent.shell.answering import Answering, LogRing
 from wherry_agent.shell.blob_store import BlobStore
@@ -332,6 +333,7 @@ def _settings(config: Config, agent_version: str) -> Settings:
         transfer_progress_us=int(config.link.progress_s_max * 1e6),
         memory_bytes_max=config.limits.memory_bytes_max,
         breaker=_breaker_limits(config.breaker),
+        sustained=_sustained_limits(config.way_back),
     )
 
 
@@ -339,6 +341,11 @@ def _breaker_limits(config: BreakerConfig) -> BreakerLimits | None:
     if not config.enabled:
         return None
     return BreakerLimits(config.failures_max, int(config.open_s * 1e6), config.successes_min)
+
+
+def _sustained_limits(config: WayBackConfig) -> SustainedLimits:
+    window_us = int(config.window_s * 1e6)
+    return SustainedLimits(config.error_rate_max, config.samples_min, window_us, config.windows_min)
 
 
 def _read_record(disk: FolderDisk, answer: EnrolAnswer) -> tuple[AgentRecord, str]:

@@ -29,6 +29,9 @@ def test_every_table_is_read():
         source = "hwmon"
         hwmon_root = "/tmp/tree"
         uncertainty = 0.01
+        [way_back]
+        error_rate_max = 0.05
+        windows_min = 1
         [[source]]
         model = "digits"
         path = "digits.bin"
@@ -43,6 +46,8 @@ def test_every_table_is_read():
     assert config.limits.queue_capacity == 7
     assert config.energy.hwmon_root == Path("/tmp/tree")
     assert config.energy.uncertainty == 0.01
+    assert (config.way_back.error_rate_max, config.way_back.windows_min) == (0.05, 1)
+    assert (config.way_back.samples_min, config.way_back.window_s) == (20, 30.0)
     assert config.source[0].path == Path("/etc/digits.bin")
     assert config.source[0].period_ms == 20.0
     assert config.unit[0].baud == 115_200
@@ -56,6 +61,11 @@ MISTAKES = [
     (STATE + "[http]\nport = 70000", "http.port = 70000 is out of its limits 0..65535"),
     (STATE + "[http]\nport = true", "http.port = True must be a whole number"),
     (STATE + "[http]\nport = 1.5", "http.port = 1.5 must be a whole number"),
+    (
+        STATE + "[way_back]\nerror_rate_max = 10",
+        "way_back.error_rate_max = 10 is out of",
+    ),
+    (STATE + "[way_back]\nwindows_min = 0", "way_back.windows_min = 0 is out of its limits"),
     (STATE + "http = 3", "http = 3 must be a table"),
     (STATE + "[http]\nenabled = 1", "http.enabled = 1 must be true or false"),
     (STATE + "[http]\nrequest_s_max = nan", "http.request_s_max = nan must be a number"),
