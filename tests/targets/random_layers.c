@@ -1,13 +1,13 @@
-/* Random layers of FULLY_CONNECTED, CONV_2D and DEPTHWISE_CONV_2D: whatever table of kernels this
- * processor can run must leave the same bytes as the portable one.
+/* Random layers of every operator that some table of kernels has its own kernel for: whatever table
+ * this processor can run must leave the same bytes as the portable one.
  *
  * usage: random_layers FIRST_SEED COUNT
  *
  * A seed is one layer: shapes, strides, paddings, dilations, groups, zero points, shifts, dead
- * channels, biases that make accumulators wrap. Image, arena and prepared memory each end where a
- * page ends that nobody may touch. Prints, for each table but the portable one, its name, how many
- * of its layers it took itself, how many outputs there were, and how many of them lay inside their
- * bounds. */
+ * channels, biases that make accumulators wrap, operands that are broadcast. Image, arena and
+ * prepared memory each end where a page ends that nobody may touch. Prints a line for each table
+ * but the portable one and each operator: both names, how many layers there were, how many the
+ * table took itself, how many outputs those had, and how many of them lay inside their bounds. */
 
 #define _GNU_SOURCE
 
@@ -21,21 +21,30 @@
 #include "wherry/host.h"
 
 #define MEMORY (4u << 20)
-#define TENSORS 6
+#define TENSORS_MAX 6
+#define LINKS_MAX 7
+#define OPS (WH_SUB + 1)
 #define PAGE 4096u
 
 enum { X, Y, W, BIAS, M, S };
 
+/* `w` is a second input of ADD and SUB; pools have none. */
 typedef struct {
     uint16_t op;
     uint8_t rank_w, rank_x;
     uint32_t x[4], w[4], y[4];
     int32_t params[WH_PARAM_COUNT];
-    uint32_t channels;
+    uint32_t act_min_at;
+    uint32_t channels; /* 0: no biases, multipliers and shifts per channel */
 } layer;
 
 typedef struct {
-    unsigned long taken, outputs, inside;
+    uint32_t taps, in, out;
+    int32_t stride, dilation, pad;
+} axis;
+
+typedef struct {
+    unsigned long layers, taken, outputs, inside;
 } tally;
 
 static uint64_t random_state;
@@ -60,22 +69,31 @@ static int is_one_in(uint32_t count)
 
 /* --- a layer ------------------------------------------------------------------------------- */
 
-static void draw_window(layer *l, uint32_t axis, uint32_t *taps, uint32_t *in, uint32_t *out)
+static axis draw_axis(uint32_t taps, uint32_t in, uint32_t dilation)
 {
     uint32_t stride = is_one_in(2) ? 1 : between(1, 3);
+    uint32_t pad = draw((taps - 1) * dilation + 1);
+    uint32_t most = (in - 1 + pad) / stride + 1;
+    return (axis){.taps = taps, .in = in, .out = is_one_in(4) ? between(1, most) : most,
+                  .stride = (int32_t)stride, .dilation = (int32_t)dilation,
+                  .pad = (int32_t)pad};
+}
+
+static void draw_window(layer *l, uint32_t at, uint32_t *taps, uint32_t *in, uint32_t *out)
+{
     uint32_t dilation = is_one_in(2) ? 1 : between(1, 3);
     *taps = is_one_in(3) ? 1 : between(1, is_one_in(6) ? 7 : 4);
-    *in = between(1, 12);
-    uint32_t pad = draw((*taps - 1) * dilation + 1);
-    uint32_t most = (*in - 1 + pad) / stride + 1;
-    *out = is_one_in(4) ? between(1, most) : most;
-    l->params[WH_CONV_STRIDE_H + axis] = (int32_t)stride;
-    l->params[WH_CONV_DILATION_H + axis] = (int32_t)dilation;
-    l->params[WH_CONV_PAD_TOP + axis] = (int32_t)pad;
+    axis a = draw_axis(*taps, between(1, 12), dilation);
+    *in = a.in;
+    *out = a.out;
+    l->params[WH_CONV_STRIDE_H + at] = a.stride;
+    l->params[WH_CONV_DILATION_H + at] = a.dilation;
+    l->params[WH_CONV_PAD_TOP + at] = a.pad;
 }
 
 static void draw_bounds(layer *l, uint32_t at)
 {
+    l->act_min_at = at;
     uint32_t low = is_one_in(2) ? 0 : draw(200);
     l->params[at] = (int32_t)low - 128;
     l->params[at + 1] = (int32_t)(is_one_in(2) ? 255 : between(low, 255)) - 128;
@@ -112,11 +130,66 @@ static void draw_rows(layer *l)
     draw_bounds(l, WH_FC_ACT_MIN);
 }
 
+/* Now and then with more taps than a sum of 16 bits holds. */
+static void draw_pool(layer *l)
+{
+    int is_large = is_one_in(8);
+    l->op = is_one_in(2) ? WH_AVERAGE_POOL_2D : WH_MAX_POOL_2D;
+    l->rank_x = 4;
+    l->x[0] = l->y[0] = between(1, 2);
+    l->x[3] = l->y[3] = between(1, is_large ? 20 : 70);
+    for (uint32_t i = 0; i < 2; i++) {
+        axis a = is_large ? draw_axis(between(15, 22), between(17, 24), 1)
+                          : draw_axis(between(1, is_one_in(6) ? 9 : 4), between(1, 12), 1);
+        l->x[1 + i] = a.in;
+        l->y[1 + i] = a.out;
+        l->params[WH_POOL_FILTER_H + i] = (int32_t)a.taps;
+        l->params[WH_POOL_STRIDE_H + i] = a.stride;
+        l->params[WH_POOL_PAD_TOP + i] = a.pad;
+    }
+    draw_bounds(l, WH_POOL_ACT_MIN);
+}
+
+static int32_t draw_multiplier(int is_wild)
+{
+    if (is_one_in(6)) {
+        return 1 << 30; /* a half */
+    }
+    return is_wild ? (int32_t)(draw(1u << 15) << 16 | draw(1u << 16))
+                   : (int32_t)((1u << 30) + draw(1u << 30));
+}
+
+static void draw_sum(layer *l)
+{
+    int is_wild = is_one_in(4);
+    l->op = is_one_in(2) ? WH_ADD : WH_SUB;
+    l->rank_x = l->rank_w = (uint8_t)between(1, 4);
+    for (uint32_t i = 0; i < l->rank_x; i++) {
+        l->x[i] = l->w[i] = l->y[i] = between(1, i + 1 == l->rank_x ? 40 : 6);
+    }
+    if (is_one_in(6)) {
+        l->w[draw(l->rank_w)] = 1;
+    }
+    int32_t *p = l->params;
+    p[WH_SUM_LEFT_SHIFT] = (int32_t)(is_wild ? draw(23) : 20);
+    p[WH_SUM_MULTIPLIER_A] = draw_multiplier(is_wild);
+    p[WH_SUM_MULTIPLIER_B] = draw_multiplier(is_wild);
+    p[WH_SUM_MULTIPLIER] = draw_multiplier(is_wild);
+    p[WH_SUM_SHIFT_A] = is_one_in(3) ? 0 : -(int32_t)draw(is_wild ? 32 : 4);
+    p[WH_SUM_SHIFT_B] = is_one_in(3) ? 0 : -(int32_t)draw(is_wild ? 32 : 4);
+    p[WH_SUM_SHIFT] = is_wild ? (int32_t)draw(62) - 31 : -(int32_t)between(18, 21);
+    draw_bounds(l, WH_SUM_ACT_MIN);
+}
+
 static layer draw_layer(void)
 {
     layer l = {0};
     if (is_one_in(4)) {
         draw_rows(&l);
+    } else if (is_one_in(4)) {
+        draw_pool(&l);
+    } else if (is_one_in(4)) {
+        draw_sum(&l);
     } else {
         draw_images(&l);
     }
@@ -148,9 +221,10 @@ static int32_t draw_zero_point(void)
 
 static void fill_int8(int8_t *to, uint32_t count)
 {
-    int is_extreme = is_one_in(8);
+    uint32_t way = draw(10);
     for (uint32_t i = 0; i < count; i++) {
-        to[i] = (int8_t)(is_extreme ? (is_one_in(2) ? -128 : 127) : (int32_t)draw(256) - 128);
+        int is_lowest = way == 0 ? is_one_in(2) : way == 1;
+        to[i] = (int8_t)(way > 2 ? (int32_t)draw(256) - 128 : is_lowest ? -128 : 127);
     }
 }
 
@@ -169,49 +243,93 @@ static void fill_channels(const layer *l, int32_t *bias, int32_t *m, int32_t *s)
     }
 }
 
-/* The image of a program of this layer, with random constants; its size. */
-static uint32_t write_program(const layer *l, uint8_t *image)
+/* What a program says of its tensors: inputs, the output, then the node's operands. */
+typedef struct {
+    uint16_t links[LINKS_MAX];
+    uint16_t link_count, input_count, tensor_count;
+    uint8_t operand_count;
+} graph;
+
+static graph graph_of(const layer *l)
 {
-    static const uint16_t links[] = {X, Y, X, W, BIAS, M, S};
-    wh_tensor t[TENSORS] = {
-        [X] = tensor(WH_ARENA, WH_INT8, l->rank_x, l->x),
-        [Y] = tensor(WH_ARENA, WH_INT8, l->rank_x, l->y),
-        [W] = tensor(WH_CONSTANT, WH_INT8, l->rank_w, l->w),
-        [BIAS] = tensor(WH_CONSTANT, WH_INT32, 1, &l->channels),
-        [M] = tensor(WH_CONSTANT, WH_INT32, 1, &l->channels),
-        [S] = tensor(WH_CONSTANT, WH_INT32, 1, &l->channels),
-    };
-    wh_node node = {.op = l->op, .rounding = WH_ROUNDING_D, .operand_count = 5,
-                    .operand_first = 2, .output = Y};
-    uint32_t structure = padded(sizeof(wh_program_header) + sizeof t + sizeof node +
-                                2 * sizeof(wh_piece) + sizeof links + 1);
-    uint32_t end = structure;
+    if (l->channels != 0) {
+        return (graph){{X, Y, X, W, BIAS, M, S}, 7, 1, 6, 5};
+    }
+    if (l->rank_w != 0) {
+        return (graph){{X, W, Y, X, W}, 5, 2, 3, 2};
+    }
+    return (graph){{X, Y, X}, 3, 1, 2, 1};
+}
+
+/* Places X, Y and a second input in the arena; its size. */
+static uint32_t place_activations(const layer *l, wh_tensor *t)
+{
+    int is_pool = l->op == WH_AVERAGE_POOL_2D || l->op == WH_MAX_POOL_2D;
+    t[X] = tensor(WH_ARENA, WH_INT8, l->rank_x, l->x);
+    t[Y] = tensor(WH_ARENA, WH_INT8, l->rank_x, l->y);
     t[X].zero_point = draw_zero_point();
-    t[Y].zero_point = draw_zero_point();
+    t[Y].zero_point = is_pool ? t[X].zero_point : draw_zero_point();
     t[Y].offset = padded(t[X].size);
+    uint32_t end = t[Y].offset + padded(t[Y].size);
+    if (l->channels == 0 && l->rank_w != 0) {
+        t[W] = tensor(WH_ARENA, WH_INT8, l->rank_w, l->w);
+        t[W].zero_point = draw_zero_point();
+        t[W].offset = end;
+        end += padded(t[W].size);
+    }
+    return end;
+}
+
+/* Places what has a layer with weights in the image, from `end` on; its new end. */
+static uint32_t place_constants(const layer *l, wh_tensor *t, uint32_t end)
+{
+    t[W] = tensor(WH_CONSTANT, WH_INT8, l->rank_w, l->w);
+    for (uint32_t i = BIAS; i <= S; i++) {
+        t[i] = tensor(WH_CONSTANT, WH_INT32, 1, &l->channels);
+    }
     for (uint32_t i = W; i <= S; end += padded(t[i].size), i++) {
         t[i].offset = end;
     }
+    return end;
+}
+
+/* The image of a program of this layer, with random constants; its size. */
+static uint32_t write_program(const layer *l, uint8_t *image)
+{
+    wh_tensor t[TENSORS_MAX] = {{0}};
+    graph g = graph_of(l);
+    size_t tensors_size = g.tensor_count * sizeof t[0];
+    uint16_t piece_count = l->channels != 0 ? 2 : 1;
+    size_t links_size = g.link_count * sizeof g.links[0];
+    wh_node node = {.op = l->op, .rounding = WH_ROUNDING_D, .operand_count = g.operand_count,
+                    .operand_first = g.input_count + 1u, .output = Y};
+    uint32_t structure = padded((uint32_t)(sizeof(wh_program_header) + tensors_size + sizeof node +
+                                           piece_count * sizeof(wh_piece) + links_size + 1));
+    uint32_t arena_size = place_activations(l, t);
+    uint32_t end = l->channels != 0 ? place_constants(l, t, structure) : structure;
     memcpy(node.params, l->params, sizeof node.params);
     wh_program_header header = {
         .magic = {'W', 'H', 'R', 'Y', 'P', 'R', 'O', 'G'}, .format_version = WH_PROGRAM_FORMAT,
         .engine_abi = WH_ENGINE_ABI_MIN, .image_size = end, .structure_size = structure,
-        .arena_size = t[Y].offset + padded(t[Y].size), .tensor_count = TENSORS, .node_count = 1,
-        .piece_count = 2, .input_count = 1, .output_count = 1, .link_count = 7, .names_size = 1,
+        .arena_size = arena_size, .tensor_count = g.tensor_count, .node_count = 1,
+        .piece_count = piece_count, .input_count = g.input_count, .output_count = 1,
+        .link_count = g.link_count, .names_size = 1,
     };
     wh_piece pieces[2] = {{.size = structure}, {.offset = structure, .size = end - structure}};
     memset(image, 0, end);
     const struct { const void *bytes; size_t size; } parts[] = {
-        {&header, sizeof header}, {t, sizeof t}, {&node, sizeof node}, {pieces, sizeof pieces},
-        {links, sizeof links},
+        {&header, sizeof header}, {t, tensors_size}, {&node, sizeof node},
+        {pieces, piece_count * sizeof pieces[0]}, {g.links, links_size},
     };
     uint8_t *to = image;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; to += parts[i++].size) {
         memcpy(to, parts[i].bytes, parts[i].size);
     }
-    fill_int8((int8_t *)image + t[W].offset, t[W].size);
-    fill_channels(l, (void *)(image + t[BIAS].offset), (void *)(image + t[M].offset),
-                  (void *)(image + t[S].offset));
+    if (l->channels != 0) {
+        fill_int8((int8_t *)image + t[W].offset, t[W].size);
+        fill_channels(l, (void *)(image + t[BIAS].offset), (void *)(image + t[M].offset),
+                      (void *)(image + t[S].offset));
+    }
     return end;
 }
 
@@ -257,8 +375,12 @@ static wh_program loaded(const uint8_t *image, uint32_t size)
 static void count(const layer *l, const wh_program *p, const uint8_t *arena, tally *to)
 {
     const wh_tensor *y = wh_output(p, 0);
-    uint32_t at = l->op == WH_FULLY_CONNECTED ? WH_FC_ACT_MIN : WH_CONV_ACT_MIN;
-    to->taken += p->steps[0].run != wh_portable_kernels()->of[l->op].run;
+    uint32_t at = l->act_min_at;
+    to->layers += 1;
+    if (p->steps[0].run == wh_portable_kernels()->of[l->op].run) {
+        return;
+    }
+    to->taken += 1;
     to->outputs += y->size;
     for (uint32_t i = 0; i < y->size; i++) {
         int8_t value = (int8_t)arena[y->offset + i];
@@ -267,7 +389,7 @@ static void count(const layer *l, const wh_program *p, const uint8_t *arena, tal
 }
 
 /* One layer by the portable kernels and by each table. */
-static void compare(unsigned long seed, uint8_t *const memory[3], tally *tallies)
+static void compare(unsigned long seed, uint8_t *const memory[3], tally tallies[][OPS])
 {
     static uint8_t drawn[MEMORY], inputs[MEMORY], expected[MEMORY];
     random_state = seed * 0x9E3779B97F4A7C15u + 1;
@@ -298,13 +420,13 @@ static void compare(unsigned long seed, uint8_t *const memory[3], tally *tallies
                    wh_op_name(l.op));
             exit(1);
         }
-        count(&l, &other, arena, &tallies[i]);
+        count(&l, &other, arena, &tallies[i][l.op]);
     }
 }
 
 int main(int argc, char **argv)
 {
-    tally tallies[8] = {{0}};
+    static tally tallies[8][OPS];
     uint8_t *const memory[3] = {map_memory(), map_memory(), map_memory()};
     if (argc != 3) {
         return 2;
@@ -316,8 +438,13 @@ int main(int argc, char **argv)
     }
     const struct wh_kernels *kernels;
     for (uint32_t i = 0; (kernels = wh_kernels_at(i)) != wh_portable_kernels(); i++) {
-        printf("%s %lu %lu %lu\n", wh_kernels_name(kernels), tallies[i].taken,
-               tallies[i].outputs, tallies[i].inside);
+        for (uint32_t op = 0; op < OPS; op++) {
+            const tally *t = &tallies[i][op];
+            if (t->layers != 0) {
+                printf("%s %s %lu %lu %lu %lu\n", wh_kernels_name(kernels), wh_op_name(op),
+                       t->layers, t->taken, t->outputs, t->inside);
+            }
+        }
     }
     return 0;
 }
