@@ -91,7 +91,7 @@ def test_a_device_that_is_away_for_less_than_its_deadline_is_not_silent(
     version = fleet.push()
     agent = fleet.agents["boat-3"]
     assert agent.stop() == 0
-    rollout_id = fleet.deploy(version, "boat-2, boat-3", {**DIRECT, "silent_after_s": 30.0})
+    rollout_id = fleet.deploy(version, "boat-2, boat-3", {**DIRECT, "silent_after_s": 120.0})
     wait_for(
         lambda: fleet.members(rollout_id)["boat-2"]["phase"] == "confirmed", "boat-2 is done", 30.0
     )
