@@ -10,7 +10,13 @@ import numpy as np
 
 from wherry_native.compiler.ir import Array, Shape, Window
 from wherry_native.compiler.onnx_call import Call, as_text, result_view
-from wherry_native.compiler.onnx_values import UnsupportedError, Value, View, channels_last
+from wherry_native.compiler.onnx_values import (
+    ELEMENTS_MAX,
+    UnsupportedError,
+    Value,
+    View,
+    channels_last,
+)
 from wherry_native.program import Op
 
 
@@ -205,8 +211,8 @@ def _targets(call: Call) -> list[tuple[int, np.float32]]:
         else:
             scale = np.float32(value)
             targets[axis] = (int(np.floor(np.float32(shape[axis]) * scale)), scale)
-    if min(length for length, _ in targets) < 1:
-        raise UnsupportedError("an axis would have no elements")
+    if not all(1 <= length <= ELEMENTS_MAX for length, _ in targets):
+        raise UnsupportedError("an axis would have no elements, or too many")
     return targets
 
 

@@ -108,15 +108,17 @@ def _read(data: bytes, name: str, folder: Path | None) -> Graph:
     nodes = _needed_nodes(model.graph, outputs)
     _check_operators(nodes)
     is_image = any(node.op_type in _LAYOUT_OPERATORS for node in nodes)
-    layouts = (is_image, not is_image)
-    for is_image_first in layouts:
-        still = _Import(model.graph, opset, nodes, outputs, is_image_first, may_move=False)
-        if not still.problems:
-            return still.graph(name, notes)
-        if not still.needs_transpose:
-            raise CompileError(still.problems)
+    first = _Import(model.graph, opset, nodes, outputs, is_image, may_move=False)
+    if not first.problems:
+        return first.graph(name, notes)
+    if not first.needs_transpose:
+        raise CompileError(first.problems)
+    second = _Import(model.graph, opset, nodes, outputs, not is_image, may_move=False)
+    if not second.problems:
+        return second.graph(name, notes)
     moved = [
-        _Import(model.graph, opset, nodes, outputs, layout, may_move=True) for layout in layouts
+        _Import(model.graph, opset, nodes, outputs, layout, may_move=True)
+        for layout in (is_image, not is_image)
     ]
     possible = [attempt for attempt in moved if not attempt.problems]
     if not possible:

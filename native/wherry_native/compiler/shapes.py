@@ -168,6 +168,8 @@ def _transpose_conv(node: Node, shapes: Sequence[Shape], declared: Shape) -> Sha
         - window.pads[axis + 1]
         for axis in (1, 2)
     ]  # fmt: skip
+    if min(size) < 1:
+        raise ShapeError(f"pads {list(window.pads)} leave nothing of the output")
     return (x[0], size[0], size[1], weights[0])
 
 
