@@ -64,6 +64,9 @@ def _window(call: Call, x: Shape, size: tuple[int, int], is_line: bool) -> Windo
     return Window(size, stride, dilation, (pads[0], pads[1], pads[2], pads[3]))
 
 
+SHIFT_MAX: Final = 1 << 15
+"""Of strides and pads of a ConvTranspose: larger ones, which cancel out, are no model's."""
+
 Axis = tuple[int, int, int, int]
 """Length, filter, stride, dilation."""
 
@@ -167,8 +170,10 @@ def _scattering(call: Call, x: Shape, size: tuple[int, int], is_line: bool) -> W
         else:
             before.append(_two(pads[: len(ones)], 0, is_line)[i])
             after.append(_two(pads[len(ones) :], 0, is_line)[i] - extra[i])
-    if min(*before, *stride) < 0 or (auto == "VALID" and any(pads)):
-        raise UnsupportedError(f"pads {before} and {after} do not fit the image axes")
+    if min(*before, *extra) < 0 or min(stride) < 1 or max(*stride, *extra, *before) > SHIFT_MAX:
+        raise UnsupportedError(
+            f"strides {stride}, pads {before} and output_padding {extra} do not fit the image"
+        )
     return Window(size, stride, (1, 1), (before[0], before[1], after[0], after[1]))
 
 
