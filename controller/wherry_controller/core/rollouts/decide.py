@@ -4,7 +4,9 @@ Rules, in order:
 1. Who decides is in the table; a pair that is not allowed is refused in a sentence.
 2. A state that has ended stays ended; what arrives later is recorded and decides nothing. Only
    an operator's Revert leaves SUCCEEDED or ABORTED.
-3. After the event, whatever is due follows (`advancing`), so a Tick means: time passes.
+3. After the event, whatever is due follows (`advancing`), so a Tick means: time passes. An event
+   that has moved no member can make nothing due but a check, so that what has followed at this
+   moment already is not asked for again: most of what a large fleet says is of that kind.
 
 Pure: the outcome depends on state, event and `now_s` (Unix seconds) alone. The rollout that is
 handed in is spent: use the one that comes back. The shell keeps state, audit rows and effects in
@@ -48,7 +50,7 @@ from wherry_controller.core.rollouts.events import (
     Widen,
 )
 from wherry_controller.core.rollouts.judging import expire
-from wherry_controller.core.rollouts.state import Rollout, State
+from wherry_controller.core.rollouts.state import ACTIVE, Rollout, State
 
 Rule = Callable[[Rollout, Any, float], Effects]
 
@@ -65,6 +67,9 @@ OBSERVING: Final[dict[type, Rule]] = {
     LinkChanged: observing.link_changed,
     Tick: observing.tick,
 }
+
+# What changes nothing but members, and what is known of them.
+MOVING: Final = frozenset({Observed, Presence, Performance, Crashed, Memory, Metric, Shadowed})
 
 # (state, event) -> rule
 TRANSITIONS: Final[dict[tuple[State, type], Rule]] = {
@@ -126,5 +131,15 @@ def decide(rollout: Rollout, event: Event, now_s: float) -> tuple[Rollout, Effec
     rule = TRANSITIONS[rollout.state, type(event)]
     if rule is not refuse:
         expire(rollout, now_s)
+    moves = rollout.moves
     effects = rule(rollout, event, now_s)
+    if rollout.moves == moves and _has_followed(rollout, event, now_s):
+        return rollout, effects
+    rollout.followed_s = now_s
     return rollout, effects + follow_up(rollout, now_s)
+
+
+def _has_followed(rollout: Rollout, event: Event, now_s: float) -> bool:
+    """Has all that is due followed, if the event has moved nobody (rule 3)?"""
+    is_known = type(event) in MOVING and rollout.followed_s == now_s
+    return is_known and rollout.state in ACTIVE and now_s < rollout.progress.next_check_s

@@ -157,8 +157,9 @@ def _observed_member(rollout: Rollout, member: Member, event: Observed, now_s: f
 def _gave_back(rollout: Rollout, member: Member, event: Observed) -> None:
     """A unit may go back from what it serves while our candidate stands beside it: then what it
     serves from there on is where it belongs."""
-    is_other = event.running not in (None, rollout.digest, member.before)
-    if member.phase is MemberPhase.READY and is_other:
+    if member.phase is not MemberPhase.READY:
+        return
+    if event.running not in (None, rollout.digest, member.before):
         member.before = event.running
         rollout.panel.shadow_anew(member.unit)
         rollout.changed.add(member.unit)

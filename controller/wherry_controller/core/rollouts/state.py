@@ -130,6 +130,8 @@ class Rollout:
     return_deadlines: list[tuple[float, int]] = field(default_factory=list)
     relapsed: int = 0  # confirmed members that reverted by themselves later
     changed: set[str] = field(default_factory=set)  # units whose member is to be kept
+    moves: int = 0  # how often a member was counted anew, since it was made or restored
+    followed_s: float | None = None  # the moment of which all that was due has followed
 
     def __post_init__(self) -> None:
         """Derive order, counters and heaps; O(members), once when made or restored."""
@@ -156,6 +158,7 @@ class Rollout:
 
     def count(self, member: Member, step: int) -> None:
         """Count a member in (1) or out (-1)."""
+        self.moves += 1
         self.counts[member.phase] += step
         self.returns[member.way_back] += step
         self.relapsed += step if member.has_relapsed else 0
@@ -166,6 +169,7 @@ class Rollout:
 
     def move(self, member: Member, phase: MemberPhase) -> None:
         """Into that phase, with what is counted of it: as `count` out and in again."""
+        self.moves += 1
         before, was_on_new = member.phase, is_on_new(member)
         member.phase = phase
         self.counts[before] -= 1

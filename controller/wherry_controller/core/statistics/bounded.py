@@ -20,6 +20,7 @@ Rules:
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import exp, log, log1p
 from typing import Final
 
@@ -39,16 +40,22 @@ class Wealth:
         """Bet on one device's figure. Raises ValueError outside 0..1, or for a limit not in it."""
         if not 0.0 <= value <= 1.0 or not 0.0 < limit < 1.0:
             raise ValueError(f"figure {value} against {limit}, must be in 0..1")
-        for place, ratio in enumerate(RATIOS):
-            chance = alternative(limit, ratio)
-            gain = (chance - limit) / (limit * (1 - limit)) * (value - limit)
-            self.logs[place] = min(self.logs[place] + log1p(gain), LOG_MAX)
+        away = value - limit
+        for place, bet in enumerate(_bets(limit)):
+            self.logs[place] = min(self.logs[place] + log1p(bet * away), LOG_MAX)
         self.count += 1
 
     @property
     def evidence(self) -> float:
         """The mean wealth: an e-value against "at most the limit"."""
         return mean_of_logs(self.logs)
+
+
+@lru_cache(maxsize=1024)
+def _bets(limit: float) -> tuple[float, ...]:
+    """What each bettor stakes against the limit: a rollout holds all its devices against few."""
+    chances = [alternative(limit, ratio) for ratio in RATIOS]
+    return tuple((chance - limit) / (limit * (1 - limit)) for chance in chances)
 
 
 def alternative(limit: float, ratio: float) -> float:
