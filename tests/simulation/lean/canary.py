@@ -22,7 +22,7 @@ from tests.simulation.lean.controller import LeanController
 from tests.simulation.lean.front import Given, Heard
 from tests.simulation.lean.light import LightWorld
 from tests.simulation.lean.parts import Here, PartOutcome, Span, There
-from tests.simulation.lean.world import START_S, LeanWorld
+from tests.simulation.lean.world import SPAN_US, START_S, LeanWorld
 from tests.simulation.models import GOOD, Behaviour
 from tests.simulation.network import SECOND_US
 from tests.simulation.operator import CANARY
@@ -36,10 +36,10 @@ STAGES = [
 PLAN = {**CANARY, "stages": STAGES}
 PERFORMANCE_S = 60
 CONTROL_COUNT = 50  # devices that are there from the beginning and report on the old version
-SPAN_US = SECOND_US // 10
 START_SPAN = 600  # with which the rollout starts
 SPANS_MAX = 36_000
-OURS = 0.46  # of the devices are played by the process that plays the rollout, if there is another
+# Devices that are played by the process that plays the rollout, if there is another.
+OURS, OURS_LIGHT = 0.46, 0.1
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class Voyage:
             world.is_listening = is_traced
             return world
 
-        ranges = _shares(device_count, processes)
+        ours = OURS_LIGHT if kind is LightWorld else OURS
+        ranges = _shares(device_count, processes, ours)
         self.others = [There(make, one) for one in ranges[1:]]
         self.ours = Here(make, ranges[0])
         self.parts: list[Here | There] = [self.ours, *self.others]
@@ -162,11 +163,12 @@ class Voyage:
         return found
 
 
-def _shares(device_count: int, processes: int) -> list[range]:
-    """Who plays which devices; the first plays the rollout too."""
+def _shares(device_count: int, processes: int, ours: float) -> list[range]:
+    """Who plays which devices; the first plays the rollout too, and `ours` of them if there is one
+    other."""
     if processes == 1:
         return [range(device_count)]
-    first = int(device_count * OURS * 2 / processes)
+    first = int(device_count * ours * 2 / processes)
     rest, others = device_count - first, processes - 1
     edges = [first + rest * n // others for n in range(others + 1)]
     return [range(first), *(range(low, high) for low, high in pairwise(edges))]

@@ -54,15 +54,15 @@ class LeanController:
 
     def take(self, heard: Iterable[Heard]) -> None:
         """What devices said."""
-        for one in heard:
-            if one.observed is None:
-                if one.performance is not None:
-                    self.tell(one.performance)
+        for _, number, observed, performance in heard:
+            if performance is not None:
+                self.tell(performance)
+            if observed is None:
                 continue
-            identity, phase, outcome, running, good_inferences, code, reason = one.observed
+            identity, phase, outcome, running, good_inferences, code, reason = observed
             self.tell(
                 told.Observed(
-                    self.units[one.number], identity, PHASES[phase], OUTCOMES[outcome], running,
+                    self.units[number], identity, PHASES[phase], OUTCOMES[outcome], running,
                     good_inferences, CODES[code], reason,
                 )
             )  # fmt: skip
@@ -70,7 +70,7 @@ class LeanController:
     def tell(self, event: Event) -> None:
         """Hand an event to the core and do what it asks for, as `fleet.rollouts.tell` does."""
         self.rollout, effects = decide(self.rollout, event, self.now_s)
-        waiting = deque(effects)
+        waiting = deque(effects) if effects else ()
         while waiting:
             effect = waiting.popleft()
             if isinstance(effect, (Assign, SendBack)):

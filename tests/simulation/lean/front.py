@@ -51,13 +51,8 @@ class Given(NamedTuple):
 Observed = tuple[bytes | None, int, int, bytes | None, int, int, str]
 
 
-class Heard(NamedTuple):
-    """What a device said to the rollout at `at_us`, of either kind."""
-
-    at_us: int
-    number: int
-    observed: Observed | None
-    performance: told.Performance | None = None
+# What a device said to the rollout: when (us), which one, and what, of either kind.
+Heard = tuple[int, int, Observed | None, told.Performance | None]
 
 
 def assignment_of(made: Made, given: Given) -> Assignment:
@@ -160,7 +155,7 @@ class Front:
             return
         device.reported = order
         for observed in observed_in(message):
-            self.heard.append(Heard(self.world.now_us, device.number, observed))
+            self.heard.append((self.world.now_us, device.number, observed, None))
 
     def _tell_time(self, device: LeanDevice, nonce: bytes) -> None:
         world = self.world
@@ -175,7 +170,7 @@ class Front:
             unit = f"{device.name}/{UNIT}"
             ended_s = float(message.origin.time_s or self.world.now_s)
             said = told.Performance(unit, HARDWARE, one.digest, figures(one), ended_s)
-            self.heard.append(Heard(self.world.now_us, device.number, None, said))
+            self.heard.append((self.world.now_us, device.number, None, said))
 
     def event(self, device: LeanDevice, payload: bytes) -> None:
         message = sealed.open_mac(DeviceEvent, payload, self.world.connection_keys.mac_key)

@@ -21,10 +21,10 @@ from wherry_protocol.messages.observed import Origin, Telemetry
 from tests.simulation.engine import RATE_PER_S, UNIT
 from tests.simulation.lean import steps
 from tests.simulation.lean.device import LeanDevice, boot_id_of, name_of, nonce_of
-from tests.simulation.lean.front import HARDWARE, Front, Given, Heard
+from tests.simulation.lean.front import HARDWARE, Front, Given
 from tests.simulation.lean.shapes import Shapes
 from tests.simulation.lean.steps import BEGIN, EXAMINE, Happening, Node, Number
-from tests.simulation.lean.world import BOOT_US, LATENCY_US, START_S, LeanWorld, digest_of
+from tests.simulation.lean.world import BOOT_US, LATENCY_US, SPAN_US, START_S, LeanWorld, digest_of
 from tests.simulation.models import Behaviour
 from tests.simulation.network import SECOND_US
 
@@ -33,7 +33,6 @@ LIGHT_TWINS = (
     "comes out the same",
     "figures of telemetry: made once for so many inferences",
 )
-SPAN_US = SECOND_US // 10
 Hearing = Callable[["LightDevice", int, tuple[Any, ...]], None]
 Document = tuple[Happening, tuple[int], Given, int]  # its arrival, when it was issued, its revision
 
@@ -76,14 +75,16 @@ class LightWorld(LeanWorld):
         self._shapes = Shapes()
         self._by_shape: dict[int, Node] = {}
         self._steps: dict[int, Happening] = {}
-        self._next = count()
-        self._now: list[Any] = []  # a heap of what happens before `_until_us`
-        self._later: dict[int, list[Any]] = defaultdict(list)  # by span
-        self._until_us = 0
-        self._examined: list[tuple[LightDevice, bool, str]] = []
+        self._numbers = count()
+        self.queue: list[Any] = []  # a heap of what happens before `until_us`
+        self.later: dict[int, list[Any]] = defaultdict(list)  # by span
+        self.until_us = 0
+        self._examined: list[tuple[LightDevice, bool]] = []
+        self._portraits = 0  # the sum of their digests
         self.deeds = {
-            "put": self.put, "heed": self.heed, "send_document": self.send_document,
-            "examined": lambda *found: self._examined.append(found),
+            "world": self, "later": self.later, "numbers": self._numbers, "push": heapq.heappush,
+            "heed": self.heed, "send_document": self.send_document,
+            "examined": self._look_at,
         }  # fmt: skip
 
     # --- what is known of steps
@@ -112,19 +113,19 @@ class LightWorld(LeanWorld):
     def put(
         self, due_us: int, happening: Happening | Hearing, light: LightDevice, args: tuple[Any, ...]
     ) -> None:
-        entry = (due_us, next(self._next), happening, light, args)
-        if due_us < self._until_us:
-            heapq.heappush(self._now, entry)
+        entry = (due_us, next(self._numbers), happening, light, args)
+        if due_us < self.until_us:
+            heapq.heappush(self.queue, entry)
         else:
-            self._later[due_us // SPAN_US].append(entry)
+            self.later[due_us // SPAN_US].append(entry)
 
     def run_until(self, until_us: int) -> None:
         """Everything that happens before; in spans, one after the other."""
         if until_us - self.now_us != SPAN_US:
             raise RuntimeError(f"a span is {SPAN_US} us long")
-        queue = self._later.pop(self.now_us // SPAN_US, [])
+        queue = self.later.pop(self.now_us // SPAN_US, [])
         heapq.heapify(queue)
-        self._now, self._until_us, pop = queue, until_us, heapq.heappop
+        self.queue, self.until_us, pop = queue, until_us, heapq.heappop
         while queue:
             now_us, _, happening, light, args = pop(queue)
             self.events += 1
@@ -200,17 +201,21 @@ class LightWorld(LeanWorld):
                 else:
                     self.let_happen(light, EXAMINE, self.now_us, ())
 
+    def _look_at(self, light: LightDevice, has_confirmed: bool, portrait: str) -> None:
+        self._examined.append((light, has_confirmed))
+        self._portraits += digest_of(portrait)
+
     def problems(self) -> list[str]:
         self._examine()
         return [
             f"{light.name} does not serve the new version, or has not recorded that it confirmed"
-            for light, has_confirmed, _ in self._examined
+            for light, has_confirmed in self._examined
             if not has_confirmed
         ]
 
     def digest(self) -> int:
         self._examine()
-        return sum(digest_of(text) for _, _, text in self._examined)
+        return self._portraits
 
 
 class LightFront(Front):
@@ -223,6 +228,7 @@ class LightFront(Front):
         self.waiting: dict[LightDevice, None] = {}
         self._documents: dict[tuple[Given, int], Happening] = {}
         self._figures = cache(self._figures_of)
+        self._accepted: dict[tuple[Any, ...], tuple[spool.Position, bool]] = {}
         self._acks = cache(self._ack)
         self._time = Happening(self._take_time)
 
@@ -291,7 +297,7 @@ class LightFront(Front):
             return
         light.order = order
         for one in observed:
-            self.heard.append(Heard(now_us, light.number, one))
+            self.heard.append((now_us, light.number, one, None))
 
     def event_heard(self, light: LightDevice, now_us: int, args: tuple[Any, ...]) -> None:
         del now_us
@@ -306,12 +312,18 @@ class LightFront(Front):
         said = told.Performance(
             f"{light.name}/{UNIT}", HARDWARE, digest, self._figures(digest, count), ended_s
         )
-        self.heard.append(Heard(now_us, light.number, None, said))
+        self.heard.append((now_us, light.number, None, said))
 
     def _is_news(self, light: LightDevice, sequence: int, oldest: int) -> bool:
-        light.position, verdict = spool.accept(light.position, sequence, oldest)
         self.waiting[light] = None
-        return verdict is spool.Verdict.NEW
+        position = light.position
+        key = position.contiguous, position.ahead, sequence, oldest
+        found = self._accepted.get(key)
+        if found is None:
+            after, verdict = spool.accept(position, sequence, oldest)
+            found = self._accepted[key] = after, verdict is spool.Verdict.NEW
+        light.position, is_new = found
+        return is_new
 
     def _figures_of(self, digest: bytes, count: int) -> Figures:
         """Of so many inferences, by way of a real pack."""

@@ -24,7 +24,14 @@ from tests.simulation.engine import UNIT
 from tests.simulation.lean.device import LeanDevice, boot_id_of, name_of, nonce_of
 from tests.simulation.lean.front import observed_in
 from tests.simulation.lean.numbers import Number, Tracing
-from tests.simulation.lean.world import CHANCE_ADD, CHANCE_MASK, CHANCE_TIMES, LATENCY_US, said_in
+from tests.simulation.lean.world import (
+    CHANCE_ADD,
+    CHANCE_MASK,
+    CHANCE_TIMES,
+    LATENCY_US,
+    SPAN_US,
+    said_in,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.lean.light import LightDevice, LightWorld
@@ -144,7 +151,11 @@ class Recorder:
 
     def put(self, delay_us: int, happening: object, args: str) -> None:
         due = self.tracing.source_of(self.now_us + delay_us)
-        self.lines.append(f"put({due}, {self.thing(happening)}, d, {args})")
+        self.lines += [  # as `LightWorld.put`, which a step of a device would call several times
+            f"entry = ({due}, next(numbers), {self.thing(happening)}, d, {args})",
+            f"if {due} < world.until_us: push(world.queue, entry)",
+            f"else: later[{due} // {SPAN_US}].append(entry)",
+        ]
 
     def pack(self, name: str, digest: bytes, interval_us: int) -> Any:
         del name

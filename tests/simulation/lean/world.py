@@ -43,6 +43,7 @@ NO_SENSOR = Unavailable("no sensor")
 CHANCE_TIMES = 6364136223846793005  # Knuth's MMIX generator
 CHANCE_ADD = 1442695040888963407
 CHANCE_MASK = (1 << 64) - 1
+SPAN_US = SECOND_US // 10  # in which no part of a fleet depends on another
 BOOT_US = 10 * SECOND_US  # within which a device is there after the first message for it
 TWINS = (
     "clock", "network", "broker", "disk", "threads", "engine", "signatures", "codec", "store",
