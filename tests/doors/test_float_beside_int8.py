@@ -71,6 +71,27 @@ def test_both_models_read_the_dataset_in_the_programs_order(
     assert again.json["evaluation"]["float"] == told.json["float"]
 
 
+def test_a_model_that_ends_in_an_arg_max_is_evaluated_by_its_positions(tmp_path: Path) -> None:
+    model = image_network(3, 6, 5)
+    scores = model.graph.output[0].name
+    model.graph.node.append(
+        onnx.helper.make_node("ArgMax", [scores], ["class"], axis=1, keepdims=0)
+    )
+    model.graph.output[0].CopyFrom(
+        onnx.helper.make_tensor_value_info("class", onnx.TensorProto.INT64, [1])
+    )
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    images = np.random.default_rng(2).normal(0, 1, (COUNT, 3, 6, 5)).astype(np.float32)
+    assert packaged(tmp_path, images).status == 0
+    labels = float_answers(image_network(3, 6, 5), images)
+    np.savez(tmp_path / "data.npz", inputs=images.transpose(0, 2, 3, 1), labels=labels)
+    told = evaluated(tmp_path)
+    assert told.status == 0, told
+    assert told.json["float"]["accuracy"] == 1
+    assert told.json["accuracy"] >= 0.9
+    assert np.array(told.json["confusion"]).shape == (4, 4)
+
+
 def remembering_network() -> onnx.ModelProto:
     """One step: the answer comes from what was remembered, and the sample joins it."""
     w = ModelWriter(seed=6)

@@ -29,6 +29,7 @@ from wherry_controller.modelkit.evaluation import (
     Latency,
     Scores,
     as_plain,
+    class_rows,
     int8_answers,
     measure,
     real_inputs,
@@ -141,6 +142,7 @@ def judged(
         real, fraction = None, None
         if float_model is not None:
             found = _float_answers(float_model, real_inputs(bundle, samples), states)
+            found = class_rows(bundle, found)
             real, fraction = score(found, labels), same_answers(answers, found)
     called = name or dataset.name
     return Verdict(called, sha256(content).digest(), samples, scores, real, fraction)

@@ -1,7 +1,8 @@
 """How good is a model? Measured with the engine that devices run, on samples with known answers.
 
 Rules:
-1. A class is the output element with the highest step; the first of equals.
+1. A class is the output element with the highest step, the first of equals; where the model ends
+   in an ARG_MAX, the position that it gives.
 2. Precision, recall and F1 are per class; macro is the plain mean over the classes that occur in
    the labels or the answers. A class that is never answered has precision 0.
 3. Latency is of single inferences on this machine, one after the other, with the samples in turn;
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from wherry_native.engine import Program
+from wherry_native.program import Op, read_program
 from wherry_protocol.bundle import Bundle, program_image
 from wherry_protocol.errors import ContractError
 from wherry_protocol.manifest import Evaluation
@@ -74,8 +76,21 @@ def score(answers: Array, labels: Array) -> Scores:
 
 
 def int8_answers(bundle: Bundle, samples: Array) -> Array:
-    """The program's outputs, a row per sample. Raises ContractError as `run_bundle`."""
-    return run_bundle(bundle, samples).reshape(len(samples), -1)
+    """The program's outputs, a row of classes per sample. Raises ContractError as `run_bundle`."""
+    return class_rows(bundle, run_bundle(bundle, samples).reshape(len(samples), -1))
+
+
+def class_rows(bundle: Bundle, answers: Array) -> Array:
+    """The answers with an element per class: a position becomes 1 at its place. Raises
+    ContractError where the model gives several positions per sample."""
+    program = read_program(program_image(bundle))
+    last = next((node for node in program.nodes if node.output == program.outputs[0]), None)
+    if last is None or last.op is not Op.ARG_MAX:
+        return answers
+    if answers.shape[1] != 1:
+        raise ContractError(f"the model gives {answers.shape[1]} positions, a class is one")
+    class_count = program.tensors[last.operands[0]].shape[last.params["axis"]]
+    return np.eye(class_count, dtype=np.int8)[answers[:, 0].astype(np.int64)]
 
 
 def real_inputs(bundle: Bundle, samples: Array) -> Array:
