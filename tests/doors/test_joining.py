@@ -196,6 +196,21 @@ def test_who_joins_must_have_run_what_the_group_had_to_run_before(quay: Quay) ->
     assert on(quay, "1.1.0") == {"a", "b"}
 
 
+def test_who_joins_is_brought_what_the_group_had_to_run_first_where_its_rollout_did_so(
+    quay: Quay,
+) -> None:
+    labs(quay, "a")
+    plan = {"must_pass": ["1.0.0"], "must_pass_missing": "bring"}
+    quay.rest("POST", "/rollouts", order("group:labs", **plan, **DIRECT))
+    quay.go(3)
+    quay.enroll("b", labels={"env": "staging"})
+    quay.be_quiet(70.0)
+    quay.go(5)
+    assert on(quay, "1.1.0") == {"a", "b"}
+    assert len(quay.devices["b"].fetched) == 2
+    assert refusals(quay) == []
+
+
 def test_who_joins_outside_of_the_window_shares_one_rollout_when_it_opens(quay: Quay) -> None:
     labs(quay, "a")
     now_s = quay.at_sea(lambda world: world.now_s)

@@ -8,8 +8,8 @@ from wherry_controller.core.rollouts import all_parts, restore
 from tests.rollouts.voyage import Voyage, names
 
 PLAN_SINCE = (
-    "parameters", "schedule", "ramp", "retries", "must_pass", "after", "target", "environment",
-    "on_call", "notes", "sampling_bp", "slot", "is_purged",
+    "parameters", "schedule", "ramp", "retries", "must_pass", "must_pass_missing", "after",
+    "target", "environment", "on_call", "notes", "sampling_bp", "slot", "is_purged",
 )  # fmt: skip
 STAGE_SINCE = ("action", "is_manual", "fleet_min")
 PROGRESS_SINCE = (

@@ -115,6 +115,7 @@ def _preview(body: dict[str, Any]) -> None:
         f"stage {number}: {len(units)} more{': ' if units else ''}{', '.join(units)}"
         for number, units in enumerate(found["stages"], start=1)
     ]
+    lines += rollout_outlook.must_pass_lines(found["must_pass"])
     lines += release_lines(found["release"])
     lines += check_lines(found["checks"])
     show(found, "\n".join(["nothing is done; this is what would be:", *lines]))

@@ -18,6 +18,7 @@ from wherry_controller.cli.rollout_plan import (
 )
 from wherry_controller.core.spans import span_text
 
+SHOWN_MAX = 10
 Reference = Annotated[str, typer.Argument(help="NAME:VERSION.")]
 
 
@@ -45,11 +46,34 @@ def plan(
         "plan": plan_of(file, given, parameter),
     }
     found = ask("POST", "/rollouts/preview", body=body)
-    show(found["outlook"] | {"stages": found["stages"]}, outlook_text(found["outlook"]))
+    shown = found["outlook"] | {"stages": found["stages"], "must_pass": found["must_pass"]}
+    lines = [outlook_text(found["outlook"]), *must_pass_lines(found["must_pass"])]
+    show(shown, "\n".join(lines))
 
 
 def _devices(count: int) -> str:
     return "1 device" if count == 1 else f"{count} devices"
+
+
+def must_pass_lines(found: dict[str, Any]) -> list[str]:
+    """Who is brought what first, and who is passed over, among those that were looked at."""
+    lines = [f"  of the first {found['looked_at']} devices:"] if found["looked_at"] else []
+    for versions in sorted({", ".join(versions) for versions in found["brings"].values()}):
+        units = [unit for unit, first in found["brings"].items() if ", ".join(first) == versions]
+        lines.append(
+            f"  {_devices(len(units))} {'gets' if len(units) == 1 else 'get'} {versions} first:"
+            f" {_some(units)} (their time and bytes are not counted above)"
+        )
+    for reason in sorted(set(found["skips"].values())):
+        units = [unit for unit, why in found["skips"].items() if why == reason]
+        verb = "is" if len(units) == 1 else "are"
+        lines.append(f"  {_devices(len(units))} {verb} passed over: {_some(units)}: {reason}")
+    return lines
+
+
+def _some(units: list[str]) -> str:
+    more = f" and {len(units) - SHOWN_MAX} more" if len(units) > SHOWN_MAX else ""
+    return ", ".join(units[:SHOWN_MAX]) + more
 
 
 def outlook_text(outlook: dict[str, Any]) -> str:

@@ -78,11 +78,19 @@ def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -
     outranked = _outranked(org, rollout, unit)
     if outranked:
         return PassedOver(effect.unit, outranked)
-    bundle = registry.bundle(org.db, effect.digest)
+    bundle = registry.find_bundle(org.db, effect.digest)
+    if bundle is None:
+        return PassedOver(
+            effect.unit, "what it must have run first is not in the registry any more"
+        )
+    manifest = desires.manifest_of(bundle.manifest)
+    is_first = effect.digest != rollout.digest  # it is held to its own budget and policy
+    has_budget = unit.hardware_class in manifest.budgets
+    own = way_back_trial(rollout.plan.trial, unit, bundle) if is_first and has_budget else None
     wish = Wish(
         bundle,
-        desires.manifest_of(bundle.manifest),
-        effect.trial,
+        manifest,
+        own or effect.trial,
         "rollout",
         effect.rollout_id,
         effect.mode,

@@ -27,6 +27,7 @@ from wherry_controller.fleet import (
     assuring,
     carrying,
     desires,
+    passing,
     promoting,
     releasing,
     rollouts,
@@ -37,7 +38,7 @@ from wherry_controller.fleet import (
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.assuring import NO_PAPERS, Papers
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import assignments, devices, meta, performance, registry
+from wherry_controller.store import assignments, devices, meta, registry
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit, UnitModel
 from wherry_controller.store.registry import BundleRow
@@ -192,7 +193,7 @@ def start(
         rollouts.tell(org, rollout_id, told.Approve(who, reason), now_s)
     if has_to_wait:
         return  # `start_those_after` starts it
-    _pass_over_unready(org, rollouts.load(org, rollout_id), now_s)
+    passing.prepare(org, rollouts.load(org, rollout_id), now_s)
     rollouts.tell(org, rollout_id, told.LinkChanged(org.link_is_up), now_s)
     rollouts.tell(org, rollout_id, told.Start(who, reason), now_s)
     # A member is believed to be there until somebody says otherwise.
@@ -200,24 +201,6 @@ def start(
     for name in devices.offline(org.db):
         if name in members:
             rollouts.presence(org, name, now_s)
-
-
-def _pass_over_unready(org: Organization, rollout: Rollout, now_s: float) -> None:
-    """Whoever has not run by now what the plan says that it must have run before."""
-    wanted = rollout.plan.must_pass
-    if not wanted or rollout.state is not State.APPROVED:
-        return
-    for unit in rollout.order:
-        reason = why_unready(org, unit, rollout.model, wanted)
-        if reason and rollout.members[unit].phase is MemberPhase.PENDING:
-            rollouts.tell(org, rollout.rollout_id, told.PassedOver(unit, reason), now_s)
-
-
-def why_unready(org: Organization, unit: str, model: str, must_pass: tuple[str, ...]) -> str:
-    """What the unit must have run and has not, in a sentence; empty: nothing."""
-    ran = _ran(org, unit, model) if must_pass else ()
-    missed = [version for version in must_pass if version not in ran]
-    return f"it must have run {', '.join(missed)} before; bring it that first" if missed else ""
 
 
 def start_those_after(org: Organization, now_s: float) -> None:
@@ -261,16 +244,6 @@ def _candidates(
         _, running = serving.get(name, (None, None))
         environment = facts.labels.get("env", "")
         yield Candidate(name, facts.hardware_class, running, environment)
-
-
-def _ran(org: Organization, unit: str, model: str) -> frozenset[str]:
-    """The versions that a unit is known to have run: in its slots, or in figures that are kept."""
-    row = devices.find_model(org.db, *devices.split_id(unit), model)
-    if row is None:
-        return frozenset()
-    reported = performance.versions_of(org.db, row.connection, row.unit, row.model)
-    slots = (row.active_version, row.previous_version)
-    return frozenset(reported) | frozenset(version for version in slots if version)
 
 
 def _claimed(org: Organization, order: Order) -> dict[tuple[str, str], str]:

@@ -35,6 +35,7 @@ from wherry_controller.fleet import (
     assuring,
     deploying,
     desires,
+    passing,
     rollouts,
     targets,
     trustees,
@@ -125,8 +126,7 @@ def _obstacles(
         elif unfit is not None:
             yield name, unfit[1]
         else:
-            wanted = source.plan.must_pass
-            yield name, deploying.why_unready(org, name, source.model, wanted)
+            yield name, passing.way_of(org, source, name)[1]
 
 
 def _holds(rollout: Rollout, unit: str) -> bool:
@@ -154,6 +154,7 @@ def _roll_out(
         "max_failed": len(owed),  # the group runs it: one bad device is no bad version
         "on_call": source.plan.on_call,
         "must_pass": list(source.plan.must_pass),
+        "must_pass_missing": source.plan.must_pass_missing,
         "window": window_table(source.plan.schedule),
         "inference_deadline_us": source.plan.inference_deadline_us,
     }

@@ -32,6 +32,8 @@ def protected(db: Database, model: str, open_ones: Iterable[Rollout]) -> dict[by
         if rollout.model != model:
             continue
         found[rollout.digest].append(f"is in the open rollout {rollout.rollout_id}")
+        for digest in {first for m in rollout.members.values() for first in m.first}:
+            found[digest].append(f"is brought first by the open rollout {rollout.rollout_id}")
         for digest in {m.before for m in rollout.members.values() if m.before is not None}:
             if digest != rollout.digest:
                 found[digest].append(f"is the way back of the open rollout {rollout.rollout_id}")

@@ -60,6 +60,10 @@ TRIAL: Final = TrialLimits(
 )
 
 
+SKIP: Final = "skip"
+BRING: Final = "bring"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a rollout will do, fixed when it is made (only `subset` is ever widened).
@@ -95,6 +99,7 @@ class Plan:
     ramp: Ramp = AT_ONCE
     retries: Retries = NEVER_AGAIN
     must_pass: tuple[str, ...] = ()  # versions that a unit must have run when it starts
+    must_pass_missing: str = SKIP  # or BRING: what becomes of a unit that has not
     after: str = ""  # the rollout that has to succeed before it starts
     target: str = ""  # the selector that chose its units
     environment: str = ""  # the label `env` of its units, as they were selected
@@ -152,7 +157,7 @@ VERSIONS_MAX: Final = 16
 TEXTS: Final = {"after": 128, "on_call": 128, "notes": 1_024}  # longest, in characters
 KEYS: Final = (
     "strategy", "parameters", "slot", "not_before", "not_after", "window", "ramp",
-    "retries", "must_pass",
+    "retries", "must_pass", "must_pass_missing",
     "stages", "preset", "subset", "gate", "trial",
     *SECONDS, *COUNTS, *TEXTS,
 )  # fmt: skip
@@ -178,6 +183,9 @@ def parse_plan(table: Mapping[str, Any]) -> Plan:
         ramp=parse_ramp(table),
         retries=parse_retries(table),
         must_pass=_versions(table.get("must_pass", [])),
+        must_pass_missing=one_of(
+            "must_pass_missing", table.get("must_pass_missing", SKIP), (SKIP, BRING)
+        ),
         sampling_bp=given.get("sampling", WHOLE_BP),
         is_purged=given.get("bytes") == "purge",
         **numbers("rollout file", table, SECONDS, COUNTS),
@@ -186,6 +194,8 @@ def parse_plan(table: Mapping[str, Any]) -> Plan:
     )
     if plan.subset_bp < WHOLE_BP and any(s.action is not Action.SWAP for s in stages):
         raise invalid(f"{strategy} has no subset; take a part of the target, like '25% of all'")
+    if plan.must_pass_missing == BRING and any(s.action is not Action.SWAP for s in stages):
+        raise invalid(f"{strategy} brings nothing first; bring the older version by itself")
     return replace(plan, overrides=_overrides(plan))
 
 

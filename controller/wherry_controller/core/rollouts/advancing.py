@@ -51,6 +51,7 @@ from wherry_controller.core.rollouts.members import (
     Return,
     ReturnSignal,
     Signal,
+    next_first,
     was_given,
 )
 from wherry_controller.core.rollouts.readiness import ready_at_s
@@ -284,7 +285,7 @@ def _assign(rollout: Rollout, member: Member, now_s: float) -> Assign:
         rollout.rollout_id,
         member.unit,
         rollout.model,
-        rollout.digest,
+        next_first(member) or rollout.digest,
         MODES[member.offered],
         rollout.terms[member.hardware_class].trial,
         rollout.plan.attempt + member.tries,

@@ -40,6 +40,7 @@ from wherry_controller.core.rollouts.events import (
     PassedOver,
     Pause,
     Performance,
+    Prepared,
     Presence,
     Resume,
     Revert,
@@ -57,6 +58,7 @@ Rule = Callable[[Rollout, Any, float], Effects]
 OBSERVING: Final[dict[type, Rule]] = {
     Assigned: observing.assigned,
     PassedOver: observing.passed_over,
+    Prepared: observing.prepared,
     Observed: observing.observed,
     Presence: observing.presence,
     Performance: observing.performance,

@@ -122,6 +122,14 @@ class PassedOver:
     is_taken: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Before the start: a unit is brought these bundles first, one after the other."""
+
+    unit: str
+    first: tuple[bytes, ...]
+
+
 @quick
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -213,6 +221,7 @@ Command = (
 Observation = (
     Assigned
     | PassedOver
+    | Prepared
     | Observed
     | Presence
     | Performance
@@ -231,6 +240,7 @@ COMMANDS: Final[tuple[type, ...]] = (
 OBSERVATIONS: Final[tuple[type, ...]] = (
     Assigned,
     PassedOver,
+    Prepared,
     Observed,
     Presence,
     Performance,

@@ -197,6 +197,7 @@ MEMBER_FIELDS: Final[Decoders] = {
     "before": _octets,
     "assignment_id": _octets,
     "return_assignment_id": _octets,
+    "first": lambda values: tuple(map(bytes.fromhex, values)),
 }
 _SINCE_DRAFTED: Final = [one for one in fields(Member) if one.default is not MISSING]
 WHAT_HAPPENED: Final = attrgetter(*(one.name for one in _SINCE_DRAFTED))

@@ -5,7 +5,8 @@ Rules:
 2. While in flight a device may be seen in any order (reports are lost, power is cut).
 3. Success is proved (`decide` checks running digest and good inferences before PROVED).
 4. The way back is a second table, so that what happened in the rollout stays on record.
-5. HELD is no end: what failed for a passing reason is offered again.
+5. HELD is no end: what failed for a passing reason is offered again, and so is what is brought
+   after what had to be run first.
 6. READY is no end: the candidate stands, and a later stage may offer again.
 """
 
@@ -30,7 +31,7 @@ class MemberPhase(_Named):
     FETCHING = "fetching"
     STAGED = "staged"
     TRIAL = "trial"
-    HELD = "held"  # it failed for a passing reason, and is tried again later
+    HELD = "held"  # it is offered again: it failed for a passing reason, or has more to run
     READY = "ready"  # a warm or shadow candidate stands
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
@@ -161,6 +162,13 @@ class Member:
     tries: int = 0  # how often it was held
     retry_s: float | None = None  # on the link clock: when it is offered again
     memory_share: float | None = None  # of its budget, as seen since it swapped
+    first: tuple[bytes, ...] = ()  # what it is brought before the rollout's own bundle
+    first_done: int = 0  # how many of these it has confirmed
+
+
+def next_first(member: Member) -> bytes | None:
+    """The digest that it is brought now; None: the rollout's own."""
+    return member.first[member.first_done] if member.first_done < len(member.first) else None
 
 
 def was_given(member: Member) -> bool:

@@ -22,6 +22,7 @@ from wherry_controller.core.rollouts.events import (
     Observed,
     PassedOver,
     Performance,
+    Prepared,
     Presence,
     Shadowed,
     Tick,
@@ -33,6 +34,7 @@ from wherry_controller.core.rollouts.members import (
     Return,
     ReturnSignal,
     Signal,
+    next_first,
 )
 from wherry_controller.core.rollouts.state import (
     ACTIVE,
@@ -70,6 +72,8 @@ def assigned(rollout: Rollout, event: Assigned, _now_s: float) -> Effects:
         _withdrawn(rollout, member)
         return []
     member.assignment_id = event.assignment_id
+    if member.first_done:
+        return []  # what it ran before the rollout is known
     member.before = event.before
     if event.history is not None:
         rollout.pools.add(Arm.BEFORE, member.hardware_class, 0, member.unit, event.history)
@@ -103,8 +107,18 @@ def passed_over(rollout: Rollout, event: PassedOver, _now_s: float) -> Effects:
     else:
         passing = Signal.REVERTS if event.is_failure else Signal.PASSED_OVER
         signal_member(rollout, member, passing, event.reason)
-        if member.phase is MemberPhase.SKIPPED and not event.is_isolated:
+        stays = event.is_isolated or (member.first_done and not event.is_taken)
+        if member.phase is MemberPhase.SKIPPED and not stays:
             member.assignment_id = None  # another one takes its place
+    return []
+
+
+def prepared(rollout: Rollout, event: Prepared, _now_s: float) -> Effects:
+    """Note what a unit is brought first."""
+    member = rollout.members.get(event.unit)
+    if member is not None and member.phase is MemberPhase.PENDING:
+        member.first = event.first
+        rollout.changed.add(member.unit)
     return []
 
 
@@ -123,9 +137,38 @@ def observed(rollout: Rollout, event: Observed, now_s: float) -> Effects:
         return []
     if event.assignment_id == member.return_assignment_id:
         _observed_return(rollout, member, event)
-    elif event.assignment_id == member.assignment_id:
+    elif event.assignment_id != member.assignment_id:
+        return []
+    elif (first := next_first(member)) is not None:
+        _observed_first(rollout, member, event, first, now_s)
+    else:
         _observed_member(rollout, member, event, now_s)
     return []
+
+
+def _observed_first(
+    rollout: Rollout, member: Member, event: Observed, first: bytes, now_s: float
+) -> None:
+    """Of what it must have run first: nothing of it is a figure of the rollout's own version."""
+    if member.phase not in IN_FLIGHT or isinstance(event.phase, Unknown):
+        return
+    if event.outcome is Outcome.CONFIRMED:
+        trial = rollout.plan.trial  # its own policy is the device's to hold
+        has_served = event.good_inferences >= trial.good_inferences_min
+        if event.running == first and (has_served or trial.may_confirm_by_golden):
+            member.first_done += 1
+            _offer_again(rollout, member, "it has run what it must have run first", now_s)
+        return
+    failed = OUTCOME_SIGNALS.get(event.outcome) if isinstance(event.outcome, Outcome) else None
+    if failed is None:
+        seen = PHASE_SIGNALS.get(event.phase)
+        if seen is not None:  # on trial it serves another version than ours
+            signal_member(rollout, member, Signal.STAGES if seen is Signal.TRIES else seen)
+        return
+    if may_retry(rollout, member, failed, event.code):
+        hold(rollout, member, event.reason, now_s)
+    elif signal_member(rollout, member, failed, f"on what it must have run first: {event.reason}"):
+        member.code = _number(event.code)
 
 
 def _observed_member(rollout: Rollout, member: Member, event: Observed, now_s: float) -> None:
@@ -175,6 +218,12 @@ def hold(rollout: Rollout, member: Member, reason: str, now_s: float) -> None:
     """Offer it again, later each time."""
     waits_s = wait_s(rollout.plan.retries, member.tries)
     member.tries += 1
+    _offer_again(rollout, member, reason, now_s, waits_s)
+
+
+def _offer_again(
+    rollout: Rollout, member: Member, reason: str, now_s: float, waits_s: float = 0.0
+) -> None:
     member.retry_s = rollout.link.read(now_s) + waits_s
     heapq.heappush(rollout.retries, (member.retry_s, member.index))
     signal_member(rollout, member, Signal.HOLDS, reason)

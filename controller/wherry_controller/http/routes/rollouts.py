@@ -15,7 +15,15 @@ from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts import preview as stages_of
 from wherry_controller.core.rollouts.outlook import outlook, risk
 from wherry_controller.core.subset import parse_share
-from wherry_controller.fleet import Organization, assuring, deploying, loading, releasing, rollouts
+from wherry_controller.fleet import (
+    Organization,
+    assuring,
+    deploying,
+    loading,
+    passing,
+    releasing,
+    rollouts,
+)
 from wherry_controller.http import streams, views
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
@@ -75,6 +83,7 @@ def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
             "id": rollout.rollout_id,
             "stages": stages_of(rollout),
             "release": releasing.terms(org, rollout),
+            "must_pass": passing.shown(org, rollout),
             "outlook": outlook(rollout, now_s) | {"load": loading.load(org, rollout)},
             "checks": [assuring.finding_row(finding) for finding in found.findings],
         }  # fmt: skip

@@ -1,0 +1,138 @@
+"""What a device must have run before: it is passed over, or brought that first."""
+
+from typing import Any
+
+import pytest
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome
+
+from tests.doors.quay import DIRECT, Quay
+
+BRING: dict[str, Any] = {"must_pass": ["1.1.0"], "must_pass_missing": "bring"}
+
+
+def two(quay: Quay) -> None:
+    """`old` ran 1.0.0 only, `new` 1.1.0 too; 1.2.0 is in the registry."""
+    quay.enroll("old", "new")
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    quay.deploy("1.1.0", "new")
+    quay.go(3)
+    quay.push("1.2.0")
+
+
+def fetched(quay: Quay, name: str) -> list[str]:
+    versions = {row["digest"]: row["version"] for row in quay.rest("GET", "/bundles")}
+    return [versions[digest.hex()] for digest in quay.devices[name].fetched]
+
+
+def unit_of(quay: Quay, made: dict[str, Any], name: str) -> dict[str, Any]:
+    [found] = [row for row in quay.rollout(made)["units"] if row["unit"] == f"{name}/self"]
+    return dict(found)
+
+
+def test_a_device_is_brought_what_it_must_have_run_and_then_the_version(quay: Quay) -> None:
+    two(quay)
+    made = quay.deploy("1.2.0", **BRING)
+    quay.at_sea(lambda world: world.restart())
+    quay.go(2)
+    quay.at_sea(lambda world: world.restart())
+    quay.go(4)
+    assert quay.rollout(made)["state"] == "succeeded"
+    assert quay.rollout(made)["members"]["confirmed"] == 2
+    assert fetched(quay, "old") == ["1.0.0", "1.1.0", "1.2.0"]
+    assert fetched(quay, "new") == ["1.0.0", "1.1.0", "1.2.0"]
+
+
+def test_who_was_brought_a_version_first_goes_back_to_what_it_ran_before_the_rollout(
+    quay: Quay,
+) -> None:
+    two(quay)
+    made = quay.deploy("1.2.0", **BRING)
+    quay.go(6)
+    assert quay.versions() == {"old": "1.2.0", "new": "1.2.0"}
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "worse"})
+    quay.go(5)
+    assert quay.versions() == {"old": "1.0.0", "new": "1.1.0"}
+
+
+def test_who_fails_on_the_version_in_between_is_not_given_the_next_one(quay: Quay) -> None:
+    two(quay)
+    device = quay.devices["old"]
+    device.verdict, device.verdict_code = Outcome.REVERTED, Code.ERROR_RATE
+    made = quay.deploy("1.2.0", max_failed=1, **BRING)
+    quay.go(6)
+    assert unit_of(quay, made, "old")["phase"] == "reverted"
+    assert fetched(quay, "old") == ["1.0.0", "1.1.0"]
+    assert quay.versions() == {"old": "1.0.0", "new": "1.2.0"}
+
+
+def test_who_may_not_be_given_the_next_version_goes_back_with_the_others(quay: Quay) -> None:
+    two(quay)
+    device = quay.devices["old"]
+    device.verdict, device.verdict_code = Outcome.REJECTED, Code.STORAGE
+    quay.deploy("1.2.0", "old")
+    quay.go(3)
+    device.verdict, device.verdict_code = Outcome.CONFIRMED, Code.OK
+    made = quay.deploy("1.2.0", **BRING)
+    quay.go(6)
+    assert "failed here before" in unit_of(quay, made, "old")["reason"]
+    assert quay.versions() == {"old": "1.1.0", "new": "1.2.0"}
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "worse"})
+    quay.go(5)
+    assert quay.versions() == {"old": "1.0.0", "new": "1.1.0"}
+
+
+def test_an_abort_takes_back_who_is_on_the_version_in_between(quay: Quay) -> None:
+    two(quay)
+    made = quay.deploy("1.2.0", parallel_max=1, **BRING)
+    quay.at_sea(lambda world: world.publish())
+    device = quay.devices["old"]
+    quay.at_sea(lambda world: device.follow(world.retained))
+    device.is_deaf = True
+    quay.go(3)
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "not today"})
+    device.is_deaf = False
+    quay.go(3)
+    assert quay.versions()["old"] == "1.0.0"
+    assert quay.rollout(made)["not_back"] == {}
+
+
+def test_a_version_in_between_that_is_not_there_passes_its_devices_over(quay: Quay) -> None:
+    two(quay)
+    made = quay.deploy("1.2.0", must_pass=["1.0.5"], must_pass_missing="bring")
+    quay.go(3)
+    reason = unit_of(quay, made, "old")["reason"]
+    assert "it must have run 1.0.5 before, which cannot be brought" in reason
+
+
+def test_a_plan_says_who_is_brought_what_first_and_who_is_passed_over(quay: Quay) -> None:
+    two(quay)
+    file = quay.data.root / "steps.toml"
+    text = 'must_pass = ["1.1.0"]\n'
+    file.write_text(text)
+    command = ("rollout", "plan", "digits:1.2.0", "--target", "all", "--file", file)
+    skips = {"old/self": "it must have run 1.1.0 before; bring it that first"}
+    found = quay.cli(*command)["must_pass"]
+    assert found == {"looked_at": 2, "brings": {}, "skips": skips}
+    assert "1 device is passed over: old/self: it must have run 1.1.0" in quay.wherry(*command).out
+    file.write_text(text + 'must_pass_missing = "bring"\n')
+    brings = quay.cli(*command)["must_pass"]
+    assert brings == {"looked_at": 2, "brings": {"old/self": ["1.1.0"]}, "skips": {}}
+    assert "1 device gets 1.1.0 first: old/self" in quay.wherry(*command).out
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"must_pass_missing": "leave"}, "must_pass_missing"),
+        ({"must_pass_missing": "bring", "strategy": "shadow"}, "shadow brings nothing first"),
+    ],
+)
+def test_what_cannot_be_brought_first_is_refused(
+    quay: Quay, plan: dict[str, Any], words: str
+) -> None:
+    two(quay)
+    body = {"model": "digits", "version": "1.2.0", "target": "all"}
+    asked = body | {"plan": {"trial": DIRECT["trial"], "must_pass": ["1.1.0"]} | plan}
+    assert words in quay.refused("POST", "/rollouts", asked)
