@@ -115,6 +115,7 @@ class SimHost:
     latency_us_p95: int = 100
     is_isolated: bool = False
     unit: str = "self"
+    prepared_bytes: dict[bytes, int] = field(default_factory=dict)  # by the kernels, by digest
 
     def execute(self, effect: OnUnit) -> None:
         try:
@@ -194,7 +195,7 @@ class SimHost:
             )
             for tensors in (program.inputs, program.outputs)
         ]  # fmt: skip
-        memory = program.image_bytes + program.arena_bytes
+        memory = program.image_bytes + program.arena_bytes + self.prepared_bytes.get(digest, 0)
         self.tell(Loaded(self.unit, effect.model, digest, facts[0], facts[1], memory))
 
     def _self_test(self, effect: SelfTest) -> None:
@@ -250,6 +251,7 @@ class Harbour:
     answered: tuple[bytes | None, int, int] | None = None  # once per report, as a controller does
     questions: list[Ask] = field(default_factory=list)
     configured: list[Configure] = field(default_factory=list)
+    prepared_bytes: dict[bytes, int] = field(default_factory=dict)
     make_runtime: Callable[..., Runtime] = Runtime
 
     def __post_init__(self) -> None:
@@ -277,7 +279,7 @@ class Harbour:
             nonce=self.random.randbytes(16),
         )
         agent, effects = core.start(found, self.moment())
-        self.host = SimHost(store, self._tell)
+        self.host = SimHost(store, self._tell, prepared_bytes=self.prepared_bytes)
         self.runtime = self.make_runtime(
             agent,
             store,

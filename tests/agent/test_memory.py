@@ -159,6 +159,59 @@ def test_a_start_under_a_smaller_limit_loads_what_serves_and_no_more_than_fits(s
     assert ship.model("digits").code is Code.OVER_MEMORY
 
 
+# --- what the kernels prepare, which no manifest states
+
+
+def test_what_a_load_really_took_makes_a_way_back_give_way(ship):
+    other = ship.bundle("words", "1.0.0")
+    limit = size(*ship.made.values())
+    ship.harbour.prepared_bytes[other.digest] = 1
+    ship.install(other, limit)
+    assert ship.model("words").outcome is Outcome.CONFIRMED
+    assert ship.loaded == {("digits", "1.1.0"), ("words", "1.0.0")}
+    new = ship.bundle("words", "1.1.0")
+    ship.assign(new, limit, mode=Mode.WARM)
+    assert ship.model("words").outcome is Outcome.REJECTED, "one byte is lacking"
+    assert f"beside 1.0.0 with {size(other) + 1}" in ship.model("words").reason
+    ship.assign(new, limit + 1, mode=Mode.WARM, attempt=1)
+    assert ship.model("words").outcome is Outcome.READY
+
+
+@pytest.mark.parametrize("mode", [Mode.WARM, Mode.ACTIVE])
+def test_what_has_no_room_once_it_is_loaded_is_unloaded_and_not_to_blame(ship, mode):
+    ship.install(ship.bundle("words", "1.0.0"))
+    other = ship.bundle("words", "1.1.0")
+    ship.harbour.prepared_bytes[other.digest] = size(ship.made["digits", "1.0.0"])
+    limit = size(*ship.made.values())
+    if mode is Mode.ACTIVE:
+        limit = size(other, ship.made["digits", "1.1.0"])
+    ship.assign(other, limit, mode=mode)
+    words = ship.model("words")
+    assert (words.outcome, words.code) == (Outcome.REJECTED, Code.OVER_MEMORY)
+    assert other.digest not in ship.harbour.loops.programs
+    assert words.active.version == "1.0.0"
+    assert not ship.harbour.live.agent.units["self"].penalties
+
+
+def test_after_a_start_too_what_was_really_taken_counts(ship):
+    ship.assign(ship.bundle("digits", "1.2.0"), mode=Mode.WARM)
+    serving = ship.made["digits", "1.1.0"]
+    all_of_them = size(*ship.made.values())
+    for limit, loaded, outcome in (
+        (all_of_them + 9, {"1.0.0", "1.1.0", "1.2.0"}, Outcome.READY),
+        (all_of_them, {"1.1.0", "1.2.0"}, Outcome.READY),
+        (size(serving, serving), {"1.1.0"}, Outcome.REJECTED),
+    ):
+        ship.harbour.prepared_bytes[serving.digest] = 9
+        ship.harbour.settings = replace(SETTINGS, memory_bytes_max=limit)
+        ship.harbour.cut().boot()
+        assert ship.loaded == {("digits", version) for version in loaded}
+        assert ship.harbour.serving == serving.digest
+        ship.harbour.connect()
+        assert ship.model("digits").outcome is outcome
+    assert ship.model("digits").code is Code.OVER_MEMORY
+
+
 def test_a_trial_keeps_its_way_back_whatever_the_limit_says(ship):
     new = ship.bundle("digits", "1.2.0")
     ship.assign(new)

@@ -6,14 +6,17 @@ import time
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+from wherry_agent.core.acceptance import memory_bytes
 from wherry_agent.telemetry.pack import RESOURCE_UNITS
-from wherry_native.engine import kernel_names
+from wherry_native.engine import Program, kernel_names
+from wherry_native.loop import Instance
 from wherry_protocol.messages.reported import Phase
 
-from tests.agent.bundles import INPUT_BYTES
+from tests.agent.bundles import INPUT_BYTES, layer_image
 from tests.system.agents import Fleet, fleet, wait_until
 
 WATCHDOG_S = 4.0
@@ -102,6 +105,29 @@ def test_kernels_that_the_processor_lacks_end_the_start_before_a_bundle_is_blame
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_owners_memory_limit_counts_what_a_program_really_takes(sea: Fleet):
+    images = [layer_image(seed, ballast_rows=30_000) for seed in (1, 2)]
+    named = zip(("digits", "words"), images, strict=True)
+    bundles = [sea.director.made("1.0.0", model=name, image=image) for name, image in named]
+    stated = sum(memory_bytes(bundle.manifest) for bundle in bundles)
+    taken = sum(Instance(Program(image), tag=1).memory_bytes for image in images)
+    assert taken > stated
+    agent = sea.enrol(config=f"[limits]\nmemory_bytes_max = {taken - 1}\n").start()
+    for bundle in bundles:
+        sea.ashore.publish(bundle)
+    sea.ashore.assign(agent.device, bundles)
+
+    def of(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = agent.get("/status")["units"]["self"]["models"].get(name, {})
+        return found
+
+    wait_until(lambda: of("digits").get("phase") == "trial", "the first one serves")
+    wait_until(lambda: of("words").get("outcome") == "rejected", "there is no room for the second")
+    assert of("words")["code"] == "OVER_MEMORY"
+    assert f"beside other models with {taken // 2}" in of("words")["reason"]
+    assert [one["model"] for one in agent.get("/status")["loaded"]] == ["digits"]
 
 
 def test_the_status_counts_what_the_door_refused_and_names_every_figure(sea: Fleet):

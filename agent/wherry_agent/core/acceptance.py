@@ -9,8 +9,8 @@ Rules, in order (the first that fails names the code):
 5. What the program really takes and gives is what the contract says.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from wherry_protocol.errors import Code, ContractError
@@ -29,13 +29,14 @@ SAFETY_MARGIN_BYTES: Final = 256 * 1024  # of storage, for the record, the spool
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What a unit can take, and what its other models hold of its memory already: loaded now, and
-    at the least."""
+    at the least. `taken_bytes`: what programs really took when they were loaded, by digest."""
 
     hardware_class: HardwareClass
     abi_min: int
     abi_max: int
     others_bytes: int = 0
     others_least_bytes: int = 0
+    taken_bytes: Mapping[bytes, int] = field(default_factory=dict)
 
 
 def check_manifest(
@@ -86,9 +87,13 @@ def _check_budget(manifest: Manifest, hardware: HardwareClass) -> None:
         )
 
 
-def memory_bytes(manifest: Manifest) -> int:
-    """Program image and arena."""
-    return image_bytes(manifest) + manifest.arena_bytes
+def memory_bytes(manifest: Manifest, taken_bytes: Mapping[bytes, int] | None = None) -> int:
+    """What it really took when it was loaded, where that is known; else program image and arena.
+
+    What the kernels prepare of the weights depends on the processor, so no manifest states it.
+    """
+    stated = image_bytes(manifest) + manifest.arena_bytes
+    return (taken_bytes or {}).get(manifest.program_digest, stated)
 
 
 def image_bytes(manifest: Manifest) -> int:
@@ -98,7 +103,7 @@ def image_bytes(manifest: Manifest) -> int:
 
 def do_fit(manifests: Sequence[Manifest], fit: Fit) -> bool:
     """Can all of them be loaded at once, beside the unit's other models?"""
-    need = sum(map(memory_bytes, manifests)) + fit.others_bytes
+    need = sum(memory_bytes(one, fit.taken_bytes) for one in manifests) + fit.others_bytes
     return need <= fit.hardware_class.memory_budget_bytes
 
 
@@ -106,7 +111,7 @@ def check_company(manifest: Manifest, beside: Sequence[Manifest], fit: Fit) -> N
     """Raises ContractError(OVER_MEMORY) where a candidate has no room beside what is loaded."""
     if do_fit((manifest, *beside), fit):
         return
-    held = [f"{one.version} with {memory_bytes(one)}" for one in beside]
+    held = [f"{one.version} with {memory_bytes(one, fit.taken_bytes)}" for one in beside]
     if fit.others_bytes:
         held.append(f"other models with {fit.others_bytes}")
     raise _over_memory(
@@ -117,14 +122,16 @@ def check_company(manifest: Manifest, beside: Sequence[Manifest], fit: Fit) -> N
 def check_alone(manifest: Manifest, fit: Fit) -> None:
     """Raises ContractError(OVER_MEMORY) where one that shall serve has no room beside what other
     models cannot give up."""
-    if memory_bytes(manifest) + fit.others_least_bytes > fit.hardware_class.memory_budget_bytes:
+    need = memory_bytes(manifest, fit.taken_bytes) + fit.others_least_bytes
+    if need > fit.hardware_class.memory_budget_bytes:
         held = [f"other models with {fit.others_least_bytes}"]
         raise _over_memory(manifest, held, fit, "withdraw another model")
 
 
 def _over_memory(manifest: Manifest, held: list[str], fit: Fit, then: str) -> ContractError:
+    need = memory_bytes(manifest, fit.taken_bytes)
     return ContractError(
-        f"{manifest.model} {manifest.version} needs {memory_bytes(manifest)} bytes of memory "
+        f"{manifest.model} {manifest.version} needs {need} bytes of memory "
         f"beside {', '.join(held)}, class {fit.hardware_class.name} allows "
         f"{fit.hardware_class.memory_budget_bytes} in all; {then}",
         Code.OVER_MEMORY,

@@ -371,7 +371,7 @@ HANDLERS: Final[dict[type[Input], Callable[[Turn, Any], None]]] = {
     SegmentRead: _segment_read,
     SpoolFailed: _spool_failed,
     Assembled: installs.from_unit,
-    Loaded: installs.from_unit,
+    Loaded: installs.loaded,
     SelfTested: installs.from_unit,
     StepFailed: installs.from_unit,
     Figures: installs.from_unit,

@@ -168,7 +168,7 @@ def _end(state: ModelState, given: StepFailed, around: Surroundings) -> Result:
     ended = replace(
         record, outcome=Outcome.REJECTED, code=given.code, reason=given.text[:REASON_MAX]
     )
-    is_its_fault = given.code not in NOT_THE_BUNDLE
+    is_its_fault = given.code not in (*NOT_THE_BUNDLE, Code.OVER_MEMORY)
     return replace(state, record=ended), (
         *((Punish(given.manifest_digest),) if is_its_fault else ()),
         Remember(),
@@ -178,8 +178,15 @@ def _end(state: ModelState, given: StepFailed, around: Surroundings) -> Result:
 
 
 def give_way(state: ModelState, given: MemoryNeeded, around: Surroundings) -> Result:
-    """Rule 2's end: `previous` is unloaded and stays on disk; what is under way goes on."""
-    previous = loaded_previous(state.record)
+    """Rule 2's end: `previous` is unloaded and stays on disk; what is under way goes on.
+
+    A candidate that stands has no room any more, and is rejected without a penalty.
+    """
+    candidate, previous = state.record.candidate, loaded_previous(state.record)
+    if is_ready(state.record) and candidate and candidate.manifest_digest == given.bundle:
+        text = f"{candidate.version} has no room any more beside what serves"
+        failed = StepFailed(around.unit, state.model, given.bundle, Code.OVER_MEMORY, text)
+        return _end(state, failed, around)
     if previous is None or previous.manifest_digest != given.bundle:
         return state, ()
     text = f"{state.model} {previous.version}: unloaded, its memory is needed for another model"

@@ -200,6 +200,10 @@ def self_test(state: ModelState, given: Loaded, around: Surroundings) -> Result:
         acceptance.check_program(manifest_of(state), given, around.fit)
     except ContractError as error:
         return reject(state, error, around)
+    try:
+        _check_company(state, manifest_of(state), around)  # by what it really took
+    except ContractError as error:
+        return reject(state, error, around, is_punished=False)
     if around.has_two_slots and assignment_of(state).mode is Mode.ACTIVE:
         return _test_in_window(state, around)  # it is tested where it will serve
     return _test(state, around)

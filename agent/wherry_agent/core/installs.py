@@ -45,6 +45,7 @@ from wherry_agent.core.inputs import (
     BlobFinished,
     FromUnit,
     Input,
+    Loaded,
     StepFailed,
     StoreFailed,
     Surveyed,
@@ -212,10 +213,27 @@ def step_model(turn: Turn, unit_name: str, model: str, given: Input) -> None:
 
 
 def _make_room(turn: Turn, model: str) -> None:
-    """For what is loaded next: other models' ways back give way to it."""
+    """For what is loaded next, or was: ways back give way to it."""
     budget_bytes = class_of(turn, SELF).memory_budget_bytes
     for other, digest in memory.giving_way(turn.unit(SELF), model, budget_bytes):
         step_model(turn, SELF, other, MemoryNeeded(digest))
+
+
+def loaded(turn: Turn, given: Loaded) -> None:
+    """A bundle was loaded, and what it took of the memory is known."""
+    before = turn.agent.units.get(given.unit)
+    if given.unit != SELF or before is None or given.model not in before.models:
+        from_unit(turn, given)
+        return
+    turn.put(memory.weighed(before, given))
+    from_unit(turn, given)
+    if turn.unit(SELF).taken_bytes == before.taken_bytes:
+        return
+    _make_room(turn, given.model)
+    if before.models[given.model].phase not in UNDER_WAY:
+        budget_bytes = class_of(turn, SELF).memory_budget_bytes
+        for model, digest in memory.going(turn.unit(SELF), budget_bytes):
+            step_model(turn, SELF, model, MemoryNeeded(digest))
 
 
 def _surroundings(turn: Turn, unit: UnitState, model: str) -> Surroundings:
@@ -225,7 +243,7 @@ def _surroundings(turn: Turn, unit: UnitState, model: str) -> Surroundings:
         trust=turn.agent.trust,
         fit=Fit(
             class_of(turn, unit.name), settings.abi_min, settings.abi_max,
-            *memory.of_others(unit, model),
+            *memory.of_others(unit, model), unit.taken_bytes,
         ),
         now_us=turn.now_us,
         serving=unit.serving(model),

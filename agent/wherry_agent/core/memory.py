@@ -6,6 +6,8 @@ Rules:
    there is no room; for an active one every `previous` gives way, its own first, also where its
    model is being updated or waits for its window.
 3. After a boot the budget may be another one: each `previous` gives way first, then candidates.
+4. A manifest states image and arena; what the kernels prepare is known once a program was loaded,
+   and counts from then on. What has no room then is unloaded again; after a boot as by rule 3.
 
 Only of the agent itself: a microcontroller holds one image in its memory.
 """
@@ -16,6 +18,7 @@ from wherry_protocol.replacing import replace
 
 from wherry_agent.core import candidates
 from wherry_agent.core.acceptance import memory_bytes
+from wherry_agent.core.inputs import Loaded
 from wherry_agent.core.model import ModelState
 from wherry_agent.core.record import Slot
 from wherry_agent.core.state import UnitState
@@ -24,7 +27,8 @@ from wherry_agent.core.state import UnitState
 def _bytes(unit: UnitState, *slots: Slot | None) -> int:
     """Of different bundles, as far as their manifests are known."""
     digests = {slot.manifest_digest for slot in slots if slot is not None}
-    return sum(memory_bytes(unit.manifests[one]) for one in digests if one in unit.manifests)
+    known = [unit.manifests[one] for one in digests if one in unit.manifests]
+    return sum(memory_bytes(one, unit.taken_bytes) for one in known)
 
 
 def _loaded(unit: UnitState, state: ModelState) -> int:
@@ -56,21 +60,48 @@ def of_others(unit: UnitState, model: str) -> tuple[int, int]:
 
 
 def giving_way(unit: UnitState, model: str, budget_bytes: int) -> list[tuple[str, bytes]]:
-    """(model, digest) of each `previous` of another model that has to be unloaded for this one."""
-    over = sum(_loaded(unit, one) for one in unit.models.values()) - budget_bytes
+    """(model, digest) of each `previous` that has to be unloaded for this one, its own first."""
+    over = _over(unit, budget_bytes)
     found = []
-    for name, state in unit.models.items():
+    for name in sorted(unit.models, key=lambda one: one != model):
+        state = unit.models[name]
         back = _yielding(state)
         freed = _loaded(unit, state) - _least(unit, state)
-        if over > 0 and name != model and back is not None and freed:
+        if over > 0 and back is not None and freed:
             found.append((name, back.manifest_digest))
             over -= freed
     return found
 
 
+def _over(unit: UnitState, budget_bytes: int) -> int:
+    return sum(_loaded(unit, one) for one in unit.models.values()) - budget_bytes
+
+
+def weighed(unit: UnitState, given: Loaded) -> UnitState:
+    """Rule 4: what it took is known; the same unit where it was."""
+    manifest = unit.manifests.get(given.manifest_digest)
+    if manifest is None or memory_bytes(manifest, unit.taken_bytes) == given.memory_bytes:
+        return unit
+    digests = {one.program_digest for one in unit.manifests.values()}
+    kept = {digest: size for digest, size in unit.taken_bytes.items() if digest in digests}
+    return replace(unit, taken_bytes={**kept, manifest.program_digest: given.memory_bytes})
+
+
+def going(unit: UnitState, budget_bytes: int) -> list[tuple[str, bytes]]:
+    """(model, digest) of each candidate that has no room any more, once every `previous` went."""
+    over = _over(unit, budget_bytes)
+    found = []
+    for name, state in unit.models.items():
+        candidate = state.record.candidate
+        if over > 0 and candidate is not None and candidates.is_ready(state.record):
+            found.append((name, candidate.manifest_digest))
+            over -= _bytes(unit, candidate)
+    return found
+
+
 def booted(unit: UnitState, budget_bytes: int) -> UnitState:
     """Rule 3, before anything is loaded."""
-    over = sum(_loaded(unit, one) for one in unit.models.values()) - budget_bytes
+    over = _over(unit, budget_bytes)
     models = dict(unit.models)
     for give_way in (_without_previous, _without_candidate):
         for name, state in models.items():

@@ -111,6 +111,7 @@ class UnitState:
     memory: UnitRecord
     models: Mapping[str, ModelState] = field(default_factory=dict)
     manifests: Mapping[bytes, Manifest] = field(default_factory=dict)  # of occupied slots
+    taken_bytes: Mapping[bytes, int] = field(default_factory=dict)  # loaded, by program digest
     plans: Mapping[str, Plan] = field(default_factory=dict)
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     retry_counts: Mapping[str, int] = field(default_factory=dict)
