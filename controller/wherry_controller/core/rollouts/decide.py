@@ -6,7 +6,7 @@ Rules, in order:
    an operator's Revert leaves SUCCEEDED or ABORTED.
 3. After the event, whatever is due follows (`advancing`), so a Tick means: time passes. An event
    that has moved no member can make nothing due but a check, so that what has followed at this
-   moment already is not asked for again: most of what a large fleet says is of that kind.
+   moment already is not asked for again: much of what a large fleet says is of that kind.
 
 Pure: the outcome depends on state, event and `now_s` (Unix seconds) alone. The rollout that is
 handed in is spent: use the one that comes back. The shell keeps state, audit rows and effects in
@@ -131,7 +131,7 @@ def decide(rollout: Rollout, event: Event, now_s: float) -> tuple[Rollout, Effec
     KeyError only if the table has a hole.
     """
     rule = TRANSITIONS[rollout.state, type(event)]
-    if rule is not refuse:
+    if rule is not refuse and rollout.followed_s != now_s:
         expire(rollout, now_s)
     moves = rollout.moves
     effects = rule(rollout, event, now_s)

@@ -50,6 +50,7 @@ OPEN: Final = frozenset(
     {State.DRAFT, State.APPROVED, State.RUNNING, State.PAUSED, State.REVERTING}
 )  # it claims its units
 ACTIVE: Final = frozenset({State.RUNNING, State.PAUSED})  # its guard watches
+ON_NEW: Final = frozenset({MemberPhase.TRIAL, MemberPhase.CONFIRMED})
 WINDING: Final = frozenset({State.SUCCEEDED, State.ABORTED})  # it may have to wind down
 
 
@@ -174,8 +175,8 @@ class Rollout:
         member.phase = phase
         self.counts[before] -= 1
         self.counts[phase] += 1
-        if is_on_new(member) is not was_on_new:
-            self.swapped[member.hardware_class] += -1 if was_on_new else 1
+        if was_on_new or phase in ON_NEW:
+            self.swapped[member.hardware_class] += is_on_new(member) - was_on_new
         if not member.is_online:
             self.offline_in_flight += (phase in IN_FLIGHT) - (before in IN_FLIGHT)
 
@@ -228,7 +229,7 @@ def queued(rollout: Rollout) -> list[str]:
 
 def is_on_new(member: Member) -> bool:
     """Is it believed to serve the new version in this rollout now?"""
-    is_there = member.phase in (MemberPhase.TRIAL, MemberPhase.CONFIRMED)
+    is_there = member.phase in ON_NEW
     return is_there and not member.has_relapsed and member.way_back is not Return.BACK
 
 
