@@ -32,10 +32,10 @@ class LeanController:
     ) -> None:
         self.now_s = now_s
         self.made: Mapping[bytes, Made] = {one.digest: one for one in versions}
-        self.first = versions[0]
+        self.first_digest = versions[0].digest
         self.units = [f"{name_of(n)}/{UNIT}" for n in range(device_count)]
         self.numbers = {unit: n for n, unit in enumerate(self.units)}
-        candidates = [Candidate(unit, HARDWARE, self.first.digest) for unit in self.units]
+        candidates = [Candidate(unit, HARDWARE, self.first_digest) for unit in self.units]
         self.rollout: Rollout = draft(
             "canary", versions[1].manifest, versions[1].digest, parse_plan(plan), candidates,
             created_by="ada", now_s=now_s,
@@ -87,15 +87,17 @@ class LeanController:
         if member.index >= rollout.progress.opened_count:
             self.problems.append(f"{effect.unit} is touched, and no stage has opened it")
         identity = self._give(effect.unit, Given(effect.digest, effect.trial, 0))
-        return told.Assigned(effect.unit, identity, self.first.digest)
+        return told.Assigned(effect.unit, identity, self.first_digest)
 
     def _send_back(self, effect: SendBack) -> Event:
-        back = Given(self.first.digest, self.rollout.plan.trial, 1)
+        back = Given(self.first_digest, self.rollout.plan.trial, 1)
         return told.Assigned(effect.unit, self._give(effect.unit, back))
 
     def _give(self, unit: str, what: Given) -> bytes:
         """It will be told to the unit; the id of its assignment."""
-        if what not in self.identities:
-            self.identities[what] = assignment_id(assignment_of(self.made[what.digest], what))
+        identity = self.identities.get(what)
+        if identity is None:
+            identity = assignment_id(assignment_of(self.made[what.digest], what))
+            self.identities[what] = identity
         self.given.append((self.numbers[unit], what))
-        return self.identities[what]
+        return identity

@@ -24,7 +24,17 @@ from tests.simulation.lean.device import LeanDevice, boot_id_of, name_of, nonce_
 from tests.simulation.lean.front import HARDWARE, Front, Given
 from tests.simulation.lean.shapes import Shapes
 from tests.simulation.lean.steps import BEGIN, EXAMINE, Happening, Node, Number
-from tests.simulation.lean.world import BOOT_US, LATENCY_US, SPAN_US, START_S, LeanWorld, digest_of
+from tests.simulation.lean.world import (
+    BOOT_US,
+    CHANCE_ADD,
+    CHANCE_MASK,
+    CHANCE_TIMES,
+    LATENCY_US,
+    SPAN_US,
+    START_S,
+    LeanWorld,
+    digest_of,
+)
 from tests.simulation.models import Behaviour
 from tests.simulation.network import SECOND_US
 
@@ -126,9 +136,10 @@ class LightWorld(LeanWorld):
         queue = self.later.pop(self.now_us // SPAN_US, [])
         heapq.heapify(queue)
         self.queue, self.until_us, pop = queue, until_us, heapq.heappop
+        events = 0
         while queue:
             now_us, _, happening, light, args = pop(queue)
-            self.events += 1
+            events += 1
             if type(happening) is Happening:
                 for play in light.node.get(happening, ()):
                     if play(light, now_us, args):
@@ -137,6 +148,7 @@ class LightWorld(LeanWorld):
                     self.let_happen(light, happening, now_us, args)
             else:
                 happening(light, now_us, args)
+        self.events += events
         self.now_us = until_us
 
     def let_happen(
@@ -159,10 +171,9 @@ class LightWorld(LeanWorld):
         return found
 
     def draw_for(self, light: LightDevice, low: int, high: int) -> int:
-        self.chance[light.number] = light.chance
-        found = self.draw(light.number, low, high)
-        light.chance = self.chance[light.number]
-        return found
+        """As `LeanWorld.draw`."""
+        state = light.chance = (light.chance * CHANCE_TIMES + CHANCE_ADD) & CHANCE_MASK
+        return low + (state >> 33) % (high - low + 1)
 
     def to_device(self, number: int, topic: str, payload: bytes) -> None:
         """A first word, to make it come up."""
@@ -238,9 +249,9 @@ class LightFront(Front):
         world = self.world
         light, now_s = world.light(number), int(world.now_s)
         revision = self.revisions[number] = self.revisions.get(number, 0) + 1
-        if (what, revision) not in self._documents:
-            self._documents[what, revision] = self._document(what, revision)
-        happening = self._documents[what, revision]
+        happening = self._documents.get((what, revision))
+        if happening is None:
+            happening = self._documents[what, revision] = self._document(what, revision)
         light.document = happening, (now_s,), what, revision
         if world.send(light, world.now_us, happening, (now_s,)):
             self.note_document(light, world.now_us)
