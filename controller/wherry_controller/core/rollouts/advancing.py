@@ -52,6 +52,7 @@ from wherry_controller.core.rollouts.members import (
     ReturnSignal,
     Signal,
     next_first,
+    served_last,
     was_given,
 )
 from wherry_controller.core.rollouts.readiness import ready_at_s
@@ -264,10 +265,11 @@ def decommissioned(
     """Unload what does not serve there: the former version, or a candidate that will not serve."""
     if member.way_back is not Return.NONE:
         return None
-    if member.phase is MemberPhase.CONFIRMED and member.before is not None:
+    former = served_last(member)
+    if member.phase is MemberPhase.CONFIRMED and former is not None:
         return (
-            Release(rollout.rollout_id, member.unit, rollout.model, member.before, is_purged)
-            if member.before != rollout.digest
+            Release(rollout.rollout_id, member.unit, rollout.model, former, is_purged)
+            if former != rollout.digest
             else None
         )
     if member.offered in CANDIDATE and member.phase in (MemberPhase.READY, MemberPhase.SILENT):

@@ -159,16 +159,22 @@ class Member:
     return_assignment_id: bytes | None = None
     return_deadline_s: float | None = None
     offered: Action = Action.SWAP  # what was asked of it last
-    tries: int = 0  # how often it was held
+    tries: int = 0  # how often it was held, of what it is brought now
     retry_s: float | None = None  # on the link clock: when it is offered again
     memory_share: float | None = None  # of its budget, as seen since it swapped
     first: tuple[bytes, ...] = ()  # what it is brought before the rollout's own bundle
     first_done: int = 0  # how many of these it has confirmed
+    has_served_first: bool = False  # it was seen serving one of these
 
 
 def next_first(member: Member) -> bytes | None:
     """The digest that it is brought now; None: the rollout's own."""
     return member.first[member.first_done] if member.first_done < len(member.first) else None
+
+
+def served_last(member: Member) -> bytes | None:
+    """The digest that it served when the rollout's own was assigned."""
+    return member.first[-1] if member.first else member.before
 
 
 def was_given(member: Member) -> bool:

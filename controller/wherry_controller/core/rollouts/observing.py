@@ -82,7 +82,7 @@ def assigned(rollout: Rollout, event: Assigned, _now_s: float) -> Effects:
 
 def _withdrawn(rollout: Rollout, member: Member) -> None:
     """A unit that ran nothing before cannot prove that it is back."""
-    if member.before is None and member.has_swapped:
+    if member.before is None and (member.has_swapped or member.has_served_first):
         reason = "it ran no model before, so the new one stays: isolate it or assign another"
         signal_return(rollout, member, ReturnSignal.FAILED, reason)
     elif member.before is None:
@@ -152,11 +152,15 @@ def _observed_first(
     """Of what it must have run first: nothing of it is a figure of the rollout's own version."""
     if member.phase not in IN_FLIGHT or isinstance(event.phase, Unknown):
         return
+    if event.running == first and not member.has_served_first:
+        member.has_served_first = True
+        rollout.changed.add(member.unit)
     if event.outcome is Outcome.CONFIRMED:
         trial = rollout.plan.trial  # its own policy is the device's to hold
         has_served = event.good_inferences >= trial.good_inferences_min
         if event.running == first and (has_served or trial.may_confirm_by_golden):
             member.first_done += 1
+            member.tries = 0  # the next version has second tries of its own
             _offer_again(rollout, member, "it has run what it must have run first", now_s)
         return
     failed = OUTCOME_SIGNALS.get(event.outcome) if isinstance(event.outcome, Outcome) else None
