@@ -1,7 +1,7 @@
 """What a device is brought before the rollout's own version, and how it leaves that again."""
 
-from wherry_controller.core.rollouts.effects import Assign, Release
-from wherry_controller.core.rollouts.events import Abort, Decommission, Prepared
+from wherry_controller.core.rollouts.effects import Assign, Release, SendBack
+from wherry_controller.core.rollouts.events import Abort, Decommission, PassedOver, Prepared, Revert
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
@@ -53,3 +53,12 @@ def test_a_decommission_unloads_what_served_last_before_the_version() -> None:
     assert voyage.state.value == "succeeded"
     voyage.tell(Decommission("ada"))
     assert [effect.digest for effect in voyage.of(Release)] == [SECOND]
+
+
+def test_who_cannot_be_given_the_next_version_goes_back_with_the_others() -> None:
+    voyage = brought()
+    voyage.report(UNIT, running=FIRST)
+    voyage.tell(PassedOver(UNIT, "it has no budget"))
+    assert voyage.phase(UNIT) == "skipped"
+    voyage.tell(Revert("ada", "worse"))
+    assert [effect.to_digest for effect in voyage.of(SendBack)] == [OLD]

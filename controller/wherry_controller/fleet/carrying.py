@@ -38,6 +38,7 @@ from wherry_controller.store import (
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit
 from wherry_controller.store.groups import RunRow
+from wherry_controller.store.registry import BundleRow
 from wherry_controller.store.releases import ReleaseRow
 from wherry_controller.store.shadows import ShadowRow
 
@@ -83,11 +84,28 @@ def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -
         return PassedOver(
             effect.unit, "what it must have run first is not in the registry any more"
         )
+    wish = _wish(rollout, effect, unit, bundle)
+    unfit = assigning.why_unfit(org, unit, wish)
+    if unfit is None and bundle.digest != rollout.digest:
+        # Whoever cannot be given the rollout's own version needs nothing before it.
+        own = registry.bundle(org.db, rollout.digest)
+        unfit = assigning.why_unfit(org, unit, _wish(rollout, effect, unit, own))
+    if unfit is not None:
+        return PassedOver(effect.unit, unfit[1])
+    before = devices.find_model(org.db, unit.connection, unit.unit, effect.model)
+    running = None if before is None else before.active_digest
+    history = None if running is None else _history(org, unit, effect.model, running, now_s)
+    row = assigning.assign(org, unit, wish, now_s)
+    return Assigned(effect.unit, row.assignment_id, running, history)
+
+
+def _wish(rollout: Rollout, effect: Assign, unit: Unit, bundle: BundleRow) -> Wish:
+    """What is brought before the rollout's own version is held to its own budget and policy."""
     manifest = desires.manifest_of(bundle.manifest)
-    is_first = effect.digest != rollout.digest  # it is held to its own budget and policy
+    is_first = bundle.digest != rollout.digest
     has_budget = unit.hardware_class in manifest.budgets
     own = way_back_trial(rollout.plan.trial, unit, bundle) if is_first and has_budget else None
-    wish = Wish(
+    return Wish(
         bundle,
         manifest,
         own or effect.trial,
@@ -99,14 +117,6 @@ def _assign(org: Organization, rollout: Rollout, effect: Assign, now_s: float) -
         effect.sampling_bp,
         effect.window,
     )
-    unfit = assigning.why_unfit(org, unit, wish)
-    if unfit is not None:
-        return PassedOver(effect.unit, unfit[1])
-    before = devices.find_model(org.db, unit.connection, unit.unit, effect.model)
-    running = None if before is None else before.active_digest
-    history = None if running is None else _history(org, unit, effect.model, running, now_s)
-    row = assigning.assign(org, unit, wish, now_s)
-    return Assigned(effect.unit, row.assignment_id, running, history)
 
 
 def _finished(org: Organization, rollout: Rollout, now_s: float) -> None:
@@ -214,7 +224,7 @@ def _send_back(org: Organization, rollout: Rollout, effect: SendBack, now_s: flo
     return Assigned(effect.unit, row.assignment_id)
 
 
-def way_back_trial(trial: TrialLimits, unit: Unit, bundle: registry.BundleRow) -> TrialLimits:
+def way_back_trial(trial: TrialLimits, unit: Unit, bundle: BundleRow) -> TrialLimits:
     """The trial of a version that is known to be good here, inside its own budget and policy."""
     manifest = desires.manifest_of(bundle.manifest)
     return drafting.trial_limits(trial, manifest.budgets[unit.hardware_class], manifest.policy)

@@ -112,6 +112,9 @@ def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
     rollout_id = _next_id(org, bundle)
     order = addressed(order)
     plan = parse_plan(order.plan)
+    if order.version in plan.must_pass:
+        why = f"must_pass: {order.version} cannot be what must have run before it"
+        raise WherryError(why, Code.INVALID)
     candidates = list(_candidates(org, order, rollout_id, now_s))
     rollout = draft(
         rollout_id,
