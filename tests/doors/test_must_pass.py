@@ -1,12 +1,14 @@
 """What a device must have run before: it is passed over, or brought that first."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from wherry_controller.core.assurance import PRECONDITIONS
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
-from tests.doors.quay import DIRECT, Quay
+from tests.doors.quay import DIRECT, Quay, make_quay
 
 BRING: dict[str, Any] = {"must_pass": ["1.1.0"], "must_pass_missing": "bring"}
 
@@ -102,6 +104,30 @@ def test_a_version_in_between_that_is_not_there_passes_its_devices_over(quay: Qu
     quay.go(3)
     reason = unit_of(quay, made, "old")["reason"]
     assert "it must have run 1.0.5 before, which cannot be brought" in reason
+
+
+def test_an_environment_demands_of_a_version_in_between_what_it_demands_of_any(
+    tmp_path: Path,
+) -> None:
+    toml = "\n[environments.production]\n" + "".join(
+        f'{item} = "{"block" if item in ("promotion", "staging") else "off"}"\n'
+        for item in PRECONDITIONS
+    )
+    quay = make_quay(tmp_path / "acme", edit=lambda text: text + toml)
+    try:
+        quay.enroll("old", labels={"env": "production"})
+        for version in ("1.1.0", "1.2.0"):
+            quay.push(version)
+        body = {"model": "digits", "version": "1.2.0", "target": "all", "plan": DIRECT | BRING}
+        told = quay.refused("POST", "/rollouts", body)
+        for version in ("1.1.0, which is brought first: ", ""):
+            assert f"promotion: {version}digits:" in told
+            assert f"staging: {version}suite integration has no report" in told
+        quay.rest("POST", "/rollouts", body | {"force": ["promotion", "staging"], "reason": "try"})
+        quay.go(5)
+        assert quay.versions() == {"old": "1.2.0"}
+    finally:
+        quay.close()
 
 
 def test_a_plan_says_who_is_brought_what_first_and_who_is_passed_over(quay: Quay) -> None:

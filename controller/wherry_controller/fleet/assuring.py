@@ -6,7 +6,7 @@ pass. In an emergency, everybody is told.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from wherry_protocol.errors import Code, StateError, WherryError
@@ -23,6 +23,7 @@ from wherry_controller.core.assurance import (
     Verdict,
     is_all_at_once,
     judge,
+    judge_first,
     policy_for,
 )
 from wherry_controller.core.assurance.facts import Drill, Passed, Power, Shadowed
@@ -31,12 +32,13 @@ from wherry_controller.core.notify import Cause, Kind
 from wherry_controller.core.plans.stages import serves
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts.members import MemberPhase
-from wherry_controller.fleet import alerting, desires, gating, guarding, rollouts
+from wherry_controller.fleet import alerting, desires, gating, guarding, passing, rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import assurance as kept
 from wherry_controller.store import deliveries, performance, registry, shadows, verifications
 from wherry_controller.store import rollouts as notes
 from wherry_controller.store.assurance import PapersRow
+from wherry_controller.store.registry import BundleRow
 
 UNSTARTED: Final = frozenset({State.DRAFT, State.APPROVED})
 
@@ -73,14 +75,17 @@ def look(
 ) -> Judgement:
     """What holds for the rollout if `starter` started it now."""
     facts = _facts(org, rollout, papers, starter, now_s)
-    return judge(facts, policy_for(facts.environments, org.policies), papers.forced)
+    policy = policy_for(facts.environments, org.policies)
+    found = list(judge(facts, policy, papers.forced).findings)
+    for bundle in passing.brought(org, rollout):
+        first = replace(facts, **_of_version(org, bundle, facts.classes, now_s))
+        found += judge_first(first, policy, papers.forced).findings
+    return Judgement(tuple(found))
 
 
 def _facts(
     org: Organization, rollout: Rollout, papers: Papers, starter: str, now_s: float
 ) -> Facts:
-    bundle = registry.bundle(org.db, rollout.digest)
-    manifest = desires.manifest_of(bundle.manifest)
     gated = [stage for stage in rollout.plan.stages if stage.is_gated]
     gate = rollout.plan.gate
     kept.select_units(
@@ -90,17 +95,14 @@ def _facts(
     classes = kept.classes(org.db)
     quiet, example = kept.quiet(org.db, now_s, guarding.LIMITS.silent_s, MISSED_REPORTS)
     return Facts(
-        rollout.model,
-        rollout.version,
-        now_s,
+        model=rollout.model,
+        now_s=now_s,
         created_by=rollout.created_by,
         started_by=starter,
         on_call=rollout.plan.on_call,
         is_emergency=papers.is_emergency,
         environments=kept.environments(org.db),
         classes=classes,
-        back=_back(org, rollout.model, manifest),
-        has_safe_output=manifest.contract.safe_output is not None,
         is_all_at_once=is_all_at_once(rollout.plan),
         gated_stages=len(gated),
         stage_count=len(rollout.plan.stages),
@@ -109,27 +111,40 @@ def _facts(
         f" from {gate.requests_min} requests on",
         quiet=quiet,
         quiet_example=example,
-        passed=tuple(Passed(*row) for row in verifications.passed(org.db, rollout.digest)),
         drill=None if practised is None else Drill(*practised),
         alert_test=alerting.last_self_test(org.db),
         serves=serves(rollout.plan.stages),
-        shadows=tuple(
-            Shadowed(row.primary_digest.hex(), bool(row.is_passed), row.rollout, row.text)
-            for row in shadows.newest_of(org.db, rollout.digest)
-        ),
-        power=_power(org, rollout, manifest, classes),
-        host_tests=_host_tests(manifest),
         is_announced=deliveries.is_delivered(org.db, Kind.ANNOUNCED.value, rollout.rollout_id),
-        stage=bundle.stage,
-        failed_gates=gating.failed(org.db, org.registry, bundle, now_s),
+        **_of_version(org, registry.bundle(org.db, rollout.digest), classes, now_s),
     )
 
 
+def _of_version(
+    org: Organization, bundle: BundleRow, classes: Iterable[str], now_s: float
+) -> dict[str, Any]:
+    """The facts that are a version's own, about the units that are selected."""
+    manifest = desires.manifest_of(bundle.manifest)
+    return {
+        "version": bundle.version,
+        "back": _back(org, bundle.model, manifest),
+        "has_safe_output": manifest.contract.safe_output is not None,
+        "passed": tuple(Passed(*row) for row in verifications.passed(org.db, bundle.digest)),
+        "shadows": tuple(
+            Shadowed(row.primary_digest.hex(), bool(row.is_passed), row.rollout, row.text)
+            for row in shadows.newest_of(org.db, bundle.digest)
+        ),
+        "power": _power(org, bundle, manifest, classes),
+        "host_tests": _host_tests(manifest),
+        "stage": bundle.stage,
+        "failed_gates": gating.failed(org.db, org.registry, bundle, now_s),
+    }
+
+
 def _power(
-    org: Organization, rollout: Rollout, manifest: Manifest, classes: Iterable[str]
+    org: Organization, bundle: BundleRow, manifest: Manifest, classes: Iterable[str]
 ) -> tuple[Power, ...]:
     """The highest figure on each class, by whichever method, beside the manifest's budget."""
-    told = performance.power(org.db, rollout.model, rollout.digest)
+    told = performance.power(org.db, bundle.model, bundle.digest)
     found = []
     for name in classes:
         budget = manifest.budgets.get(name)

@@ -4,8 +4,10 @@ Rules:
 1. Who has not run it is passed over by name, or, where the plan says so, brought it first: by the
    same rollout, one version after the other in the plan's order, each confirmed before the next.
 2. Only what is in the registry and may be deployed can be brought; else the unit is passed over.
+   What an environment demands of a version it demands of what is brought first, too.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from wherry_protocol.errors import WherryError
@@ -18,6 +20,7 @@ from wherry_controller.core.rollouts.report import NAMES_MAX
 from wherry_controller.fleet import promoting, rollouts
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import devices, performance, registry
+from wherry_controller.store.registry import BundleRow
 
 
 def prepare(org: Organization, rollout: Rollout, now_s: float) -> None:
@@ -52,6 +55,17 @@ def way_of(org: Organization, rollout: Rollout, unit: str) -> tuple[dict[str, by
     except WherryError as error:
         return {}, f"{reason}, which cannot be brought: {error}"
     return {version: row.digest for version, row in rows.items()}, ""
+
+
+def brought(org: Organization, rollout: Rollout) -> list[BundleRow]:
+    """What the rollout may bring first (rule 2), whoever lacks it."""
+    found = []
+    for version in rollout.plan.must_pass if rollout.plan.must_pass_missing == BRING else ():
+        with suppress(WherryError):
+            row = registry.version(org.db, rollout.model, version)
+            promoting.check_deployable(row)
+            found.append(row)
+    return found
 
 
 def shown(org: Organization, rollout: Rollout) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from wherry_controller.core.assurance.preconditions import (
     hurried,
     is_all_at_once,
     judge,
+    judge_first,
 )
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "hurried",
     "is_all_at_once",
     "judge",
+    "judge_first",
     "policy_for",
 ]

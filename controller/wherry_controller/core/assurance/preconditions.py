@@ -358,6 +358,14 @@ PRECONDITIONS: Final[Mapping[str, Precondition]] = {
 }
 
 
+OF_VERSION: Final = frozenset(
+    {
+        "rollback_target", "hardware_tested", "simulation", "staging", "promotion",
+        "evaluation", "shadow_passed", "power_budget", "host_tests",
+    }
+)  # fmt: skip
+
+
 def judge(facts: Facts, policy: Policy, forced: frozenset[str] = frozenset()) -> Judgement:
     """What the policy asks for, found (rules 2 and 3)."""
     findings = []
@@ -368,6 +376,19 @@ def judge(facts: Facts, policy: Policy, forced: frozenset[str] = frozenset()) ->
             is_forced = item in forced and verdict is not Verdict.PASSED
             findings.append(Finding(item, verdict, text, evidence, demand, is_forced))
     return Judgement(tuple(findings))
+
+
+def judge_first(facts: Facts, policy: Policy, forced: frozenset[str] = frozenset()) -> Judgement:
+    """What does not hold of a version that the rollout brings before its own (`facts` of that one):
+    it serves there, too."""
+    found = judge(facts, policy, forced).findings
+    return Judgement(
+        tuple(
+            replace(one, text=f"{facts.version}, which is brought first: {one.text}")
+            for one in found
+            if one.item in OF_VERSION and one.verdict is not Verdict.PASSED
+        )
+    )
 
 
 def is_all_at_once(plan: Plan) -> bool:
