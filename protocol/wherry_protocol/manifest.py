@@ -194,3 +194,13 @@ class Manifest:
     provenance: Provenance = field(17, Nested(Provenance), default=Provenance())
     security_floor: str = field(18, SemverText, default="0.0.0")
     policy: Policy = field(19, Nested(Policy), default=Policy())
+
+
+def manifest_protocol(manifest: Manifest) -> int:
+    """The protocol that a unit must speak to read this manifest."""
+    tests = manifest.provenance
+    is_plain = (tests.tests_digest, tests.tests_passed, tests.tests_failed) == (None, None, None)
+    for one in manifest.evaluations:
+        figures = (one.latency_runs, one.hardware_class, one.confusion)
+        is_plain = is_plain and figures == (None, None, ())
+    return 1 if is_plain else 2

@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
+from wherry_protocol.manifest import Evaluation
 from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.reported import Outcome
 
@@ -212,6 +213,32 @@ def test_a_device_whose_agent_knows_no_shadow_is_passed_over_by_name(quay: Quay)
     [row] = [row for row in quay.rollout(made)["units"] if row["phase"] == "skipped"]
     assert row["unit"] == "old/self"
     assert "speaks protocol 1" in row["reason"]
+
+
+def test_a_device_whose_agent_cannot_read_a_manifest_is_passed_over_by_name(quay: Quay) -> None:
+    names = fleet(quay, 2)
+    old = quay.enroll("old")
+    quay.deploy("1.0.0", "old")
+    quay.go(3)
+    record = Evaluation(dataset="test", sample_count=4, confusion=(2, 0, 1, 1))
+    quay.push("1.2.0", evaluations=(record,))
+    made = quay.deploy("1.2.0")
+    quay.go(3)
+    [row] = [row for row in quay.rollout(made)["units"] if row["phase"] == "skipped"]
+    assert row["unit"] == "old/self"
+    assert "speaks protocol 1, this needs 2" in row["reason"]
+    assert quay.versions() == {**dict.fromkeys(names, "1.2.0"), "old": "1.0.0"}
+    old.protocol = (1, 2)  # its agent was updated
+    quay.hear(old.reported())
+    quay.deploy("1.2.0", "old")
+    quay.go(3)
+    assert quay.versions()["old"] == "1.2.0"
+    old.protocol = (1, 1)  # and put back: what it cannot read is not in its document
+    quay.hear(old.reported())
+    quay.rest("PATCH", "/devices/old/self", {"performance_s": 1800})
+    quay.go(3)
+    assert old.desired is not None
+    assert old.desired.assignments == ()
 
 
 def test_an_experiment_treats_a_part_widens_by_hand_and_keeps_its_members(quay: Quay) -> None:

@@ -188,7 +188,7 @@ def test_the_worst_of_several_records_counts(quay: Quay) -> None:
 
 
 def test_what_the_fleet_measured_on_a_class_counts_before_a_record(quay: Quay) -> None:
-    quay.enroll("pump-1")
+    quay.enroll("pump-1", protocol=(1, 2))
     quay.install("1.0.0", evaluations=(Evaluation(**GOOD),))
     name = "latency_us_p95/linux-x86_64"
     assert "on record" in gates(quay)[name]["text"]

@@ -112,8 +112,8 @@ def test_into_production_the_gates_pass_or_are_overridden_with_a_reason(quay: Qu
 
 
 def test_a_rollout_that_succeeds_in_production_moves_its_version_there(quay: Quay) -> None:
-    quay.enroll("lab-1", labels={"env": "staging"})
-    quay.enroll("pump-1", labels={"env": "production"})
+    quay.enroll("lab-1", labels={"env": "staging"}, protocol=(1, 2))
+    quay.enroll("pump-1", labels={"env": "production"}, protocol=(1, 2))
     quay.push("1.0.0")
     quay.deploy("1.0.0", "lab-1")
     quay.go(3)
@@ -137,7 +137,7 @@ def test_ten_comes_after_nine_wherever_versions_are_listed(quay: Quay) -> None:
 
 
 def test_what_is_archived_is_not_rolled_out_and_comes_back_by_promotion(quay: Quay) -> None:
-    quay.enroll("pump-1")
+    quay.enroll("pump-1", protocol=(1, 2))
     quay.install("1.0.0")
     refused = quay.wherry("registry", "archive", "digits:1.0.0", "--reason", "old")
     assert refused.status == 14
@@ -152,7 +152,7 @@ def test_what_is_archived_is_not_rolled_out_and_comes_back_by_promotion(quay: Qu
 
 
 def test_history_tells_who_did_what_when_and_where_each_version_serves_now(quay: Quay) -> None:
-    quay.enroll("pump-1", "pump-2")
+    quay.enroll("pump-1", "pump-2", protocol=(1, 2))
     quay.install("1.0.0", notes="first")
     quay.push("1.1.0")
     made = quay.deploy("1.1.0", "pump-2")
@@ -224,7 +224,7 @@ def test_the_defaults_are_five_versions_accuracy_0_7_and_30_days(quay: Quay) -> 
 
 
 def test_a_dry_run_gives_a_reason_per_version_and_deletes_nothing(quay: Quay) -> None:
-    quay.enroll("pump-1", "pump-2")
+    quay.enroll("pump-1", "pump-2", protocol=(1, 2))
     quay.install("1.0.0")
     quay.install("1.1.0", "pump-1")
     quay.push("1.2.0", evaluations=(Evaluation(**GOOD | {"accuracy": 0.69}),))
@@ -247,7 +247,7 @@ def test_a_dry_run_gives_a_reason_per_version_and_deletes_nothing(quay: Quay) ->
 
 
 def test_what_breaks_one_limit_goes_with_its_blobs_and_what_is_needed_stays(quay: Quay) -> None:
-    quay.enroll("pump-1", "pump-2")
+    quay.enroll("pump-1", "pump-2", protocol=(1, 2))
     quay.install("1.0.0", backbone="shared")
     quay.install("1.1.0", "pump-1", backbone="shared")
     quay.push("1.2.0", evaluations=RECORD, backbone="shared")
@@ -287,7 +287,7 @@ def test_it_is_applied_every_hour_and_after_a_rollout_where_that_is_wanted(quay:
     set_retention(quay)
     quay.at_sea(prune)
     assert kept(quay) == []
-    quay.enroll("pump-1")
+    quay.enroll("pump-1", protocol=(1, 2))
     quay.push("1.1.0")
     quay.push("1.2.0", evaluations=RECORD)
     quay.at_sea(prune)
@@ -300,7 +300,7 @@ def test_it_is_applied_every_hour_and_after_a_rollout_where_that_is_wanted(quay:
 
 
 def test_an_open_rollout_and_an_open_promotion_keep_their_versions(quay: Quay) -> None:
-    quay.enroll("pump-1")
+    quay.enroll("pump-1", protocol=(1, 2))
     quay.install("1.0.0")
     quay.push("1.1.0")
     quay.push("1.2.0")
@@ -313,7 +313,7 @@ def test_an_open_rollout_and_an_open_promotion_keep_their_versions(quay: Quay) -
 
 
 def test_what_a_dynamic_group_runs_is_kept_for_whoever_joins(quay: Quay) -> None:
-    quay.enroll("pump-1", labels={"site": "oslo"})
+    quay.enroll("pump-1", labels={"site": "oslo"}, protocol=(1, 2))
     quay.rest("POST", "/groups", {"name": "oslo", "target": "label:site=oslo", "is_dynamic": True})
     quay.push("1.0.0")
     quay.deploy("1.0.0", "group:oslo")
@@ -350,7 +350,7 @@ def test_what_is_pushed_again_before_its_file_left_stays_whole(quay: Quay) -> No
 def test_a_dry_run_is_answered_while_the_writer_is_busy_and_knows_what_is_under_way(
     quay: Quay,
 ) -> None:
-    quay.enroll("pump-1", "pump-2")
+    quay.enroll("pump-1", "pump-2", protocol=(1, 2))
     quay.install("1.0.0")
     quay.push("1.1.0")
     made = quay.deploy("1.1.0", stages=[{"share": "50%", "soak_s": 600.0}, {"share": "100%"}])
@@ -380,7 +380,7 @@ def test_production_looks_at_stage_and_gates_before_a_rollout_starts(tmp_path: P
     )
     quay = make_quay(tmp_path / "acme", edit=lambda text: text + toml)
     try:
-        quay.enroll("pump-1", labels={"env": "production"})
+        quay.enroll("pump-1", labels={"env": "production"}, protocol=(1, 2))
         quay.push("1.0.0")
         body = {"model": "digits", "version": "1.0.0", "target": "all"}
         told = quay.refused("POST", "/rollouts", body)

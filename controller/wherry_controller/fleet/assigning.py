@@ -21,7 +21,6 @@ from wherry_protocol.messages.desired import (
     SwapWindow,
     TrialLimits,
     assignment_id,
-    protocol_of,
 )
 from wherry_protocol.messages.limits import ASSIGNMENTS_MAX, BLOBS_MAX, DESIRED_BYTES_MAX
 from wherry_protocol.replacing import replace
@@ -77,7 +76,7 @@ def why_unfit(org: Organization, unit: Unit, wish: Wish) -> tuple[Code, str] | N
             f"{name} needs engine ABI {manifest.engine_abi}, it runs {unit.abi_min} to "
             f"{unit.abi_max}",
         )
-    needed = protocol_of(_assignment(wish))
+    needed = desires.needed_protocol(_assignment(wish), manifest)
     if unit.protocol_max is not None and unit.protocol_max < needed:
         return (
             Code.UNSUPPORTED_FORMAT,

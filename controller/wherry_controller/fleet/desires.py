@@ -11,7 +11,7 @@ from functools import lru_cache
 from wherry_protocol.blobs import wrap_key
 from wherry_protocol.codec import decode
 from wherry_protocol.errors import LimitError
-from wherry_protocol.manifest import Manifest
+from wherry_protocol.manifest import Manifest, manifest_protocol
 from wherry_protocol.messages.desired import (
     Assignment,
     Desired,
@@ -36,9 +36,14 @@ def speaks_our_protocol(unit: Unit) -> bool:
     return low is not None and high is not None and low <= PROTOCOL <= high
 
 
-def understands(unit: Unit, assignment: Assignment) -> bool:
+def understands(unit: Unit, assignment: Assignment, manifest: Manifest) -> bool:
     """False for what the unit could not even read."""
-    return (unit.protocol_max or 0) >= protocol_of(assignment)
+    return (unit.protocol_max or 0) >= needed_protocol(assignment, manifest)
+
+
+def needed_protocol(assignment: Assignment, manifest: Manifest) -> int:
+    """To read the assignment, to do what it says, and to read the manifest that it names."""
+    return max(protocol_of(assignment), manifest_protocol(manifest))
 
 
 def runs_abi(unit: Unit, abi: int) -> bool:
@@ -112,7 +117,7 @@ def _offered(org: Organization, unit: Unit) -> list[Assignment]:
     for row in assignments.of_unit(org.db, unit.connection, unit.unit):
         manifest = manifest_of(registry.bundle(org.db, row.bundle_digest).manifest)
         assignment = decode(Assignment, row.document)
-        if runs_abi(unit, manifest.engine_abi) and understands(unit, assignment):
+        if runs_abi(unit, manifest.engine_abi) and understands(unit, assignment, manifest):
             found.append(assignment)
     return found
 
