@@ -17,6 +17,7 @@ from wherry_native.compiler.ir import Graph
 from wherry_native.compiler.onnx_reader import read_onnx
 from wherry_native.compiler.ranges import BINS, Range, of_least_error, within_percentile
 from wherry_native.compiler.reference import run_float
+from wherry_native.engine import Program
 
 from tests.compiler.onnx_models import ModelWriter
 
@@ -135,6 +136,25 @@ def test_equalization_keeps_the_range_of_the_tensor(layer: str, tmp_path: Path) 
     before, after = (peaks(g, samples, name) for g in (graph, even))
     assert after.max() == pytest.approx(before.max(), rel=1e-4)
     assert after.min() > 10 * before.min()
+
+
+def test_equalization_leaves_sums_over_an_axis_alone(tmp_path: Path) -> None:
+    """Such a sum is a layer over rows in which the channels of the layer before repeat."""
+    w = ModelWriter(seed=8)
+    x = w.node("MatMul", "x", w.weights(6, 3))
+    y = w.node("ReduceSum", x, w.constant(np.array([1], np.int64)), keepdims=0)
+    model = w.model({"x": [1, 4, 5, 6]}, [y])
+    samples = RANDOM.normal(0, 1, (20, 4, 5, 6))
+    even = compiled(tmp_path, model, samples, Quantizing(is_equalized=True))
+    plain = compiled(tmp_path, model, samples)
+    exact = samples @ numpy_helper.to_array(model.graph.initializer[0])
+    for made in (plain, even):
+        program = Program(made.image)
+        [output] = program.outputs
+        rows = [np.frombuffer(program.run(row), output.dtype) for row in made.sample_inputs]
+        found = (np.stack(rows).astype(float) - output.zero_point) * output.scale
+        error = np.abs(found.reshape(20, 5, 3) - exact.sum(axis=1)).max()
+        assert error < 5 * output.scale
 
 
 @pytest.mark.parametrize("dead", ["written", "read"])

@@ -82,7 +82,8 @@ def _weights_by_channel(graph: Graph, node: Node, before: Node) -> Array | None:
         return weights.reshape(-1, channels, 1)
     if node.op is Op.CONV_2D and weights.shape[3] == channels:
         return weights.reshape(-1, channels, 1)
-    if node.op is Op.DEPTHWISE_CONV_2D and weights.shape[3] % channels == 0:
+    is_whole = graph.tensors[node.inputs[0]].shape[-1] == channels
+    if node.op is Op.DEPTHWISE_CONV_2D and is_whole:
         return weights.reshape(-1, channels, weights.shape[3] // channels)
     return None
 
