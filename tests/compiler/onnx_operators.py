@@ -30,6 +30,11 @@ def split_of_channels() -> onnx.ModelProto:
     return w.model({"x": IMAGE}, w.parts("Split", 2, x, axis=1))
 
 
+def split_to_single_elements() -> onnx.ModelProto:
+    w = ModelWriter()
+    return w.model({"x": [1, 2]}, w.parts("Split", 2, "x", axis=1))
+
+
 def transposed_matrix() -> onnx.ModelProto:
     w = ModelWriter()
     return w.model({"x": [1, 3, 4]}, [w.node("Transpose", "x", perm=[0, 2, 1])])
@@ -248,6 +253,7 @@ COMPUTES: dict[str, Build] = {
 MOVES: dict[str, Build] = {
     "split by outputs": split_by_outputs,
     "split by number": split_by_number,
+    "split to single elements": split_to_single_elements,
     "transposed matrix": transposed_matrix,
     "transposed image": transposed_image,
     "pixel shuffle": pixel_shuffle,

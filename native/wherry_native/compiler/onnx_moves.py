@@ -232,6 +232,7 @@ def _sliced(call: Call, view: View, chosen: list[tuple[int, int, int]], name: st
     output = call.builder.add_node(
         Op.STRIDED_SLICE, name, [call.builder.arranged(view, axes)],
         slices=tuple(chosen[axis] for axis in axes),
+        shape=tuple(chosen[axis][1] for axis in axes),
     )  # fmt: skip
     return result_view(call, output, axes)
 
