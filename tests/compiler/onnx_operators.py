@@ -187,6 +187,29 @@ def normalized_conv_transpose() -> onnx.ModelProto:
     return w.model({"x": IMAGE}, [w.node("Relu", x)])
 
 
+def conv_with_wide_padding() -> onnx.ModelProto:
+    """Some filters see nothing but zeros."""
+    w = ModelWriter()
+    x = w.node("Conv", "x", w.weights(3, 4, 1, 2), w.weights(3), pads=[1, 0, 2, 3])
+    return w.model({"x": IMAGE}, [x])
+
+
+def padding_before_a_point() -> onnx.ModelProto:
+    """A filter of one element behind a Pad."""
+    w = ModelWriter()
+    x = w.node("Pad", "x", w.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)))
+    return w.model({"x": IMAGE}, [w.node("Conv", x, w.weights(3, 4, 1, 1), w.weights(3))])
+
+
+def averaged(**attributes: object) -> Build:
+    def build() -> onnx.ModelProto:
+        w = ModelWriter()
+        x = w.node("AveragePool", "x", count_include_pad=1, kernel_shape=[3, 2], **attributes)
+        return w.model({"x": IMAGE}, [x])
+
+    return build
+
+
 SCATTERS: dict[str, Build] = {
     "conv transpose": conv_transpose(),
     "conv transpose with strides": conv_transpose(strides=[2, 3]),
@@ -196,6 +219,12 @@ SCATTERS: dict[str, Build] = {
     ),
     "conv transpose of the same size": conv_transpose(strides=[2, 2], auto_pad="SAME_UPPER"),
     "conv transpose of a wanted size": conv_transpose(strides=[2, 2], output_shape=[12, 9]),
+    "conv transpose of a size beyond its reach": conv_transpose(
+        strides=[1, 3], output_shape=[8, 16]
+    ),
+    "conv transpose of the same size with gaps": conv_transpose(
+        size=(1, 2), strides=[3, 3], auto_pad="SAME_LOWER"
+    ),
     "conv transpose of a line": conv_transpose(
         size=(4,), shape=(1, 4, 7), strides=[2], pads=[1, 1]
     ),
@@ -246,6 +275,10 @@ COMPUTES: dict[str, Build] = {
     "slopes per channel": with_slopes(4, 1, 1),
     "slopes per element": with_slopes(4, 6, 5),
     "one slope": with_slopes(1),
+    "conv with wide padding": conv_with_wide_padding,
+    "padding before a point": padding_before_a_point,
+    "average that counts its padding": averaged(pads=[2, 1, 1, 0], strides=[2, 2], ceil_mode=1),
+    "average that counts padding of the same size": averaged(auto_pad="SAME_UPPER"),
     **SCATTERS,
 }
 """These round on their way."""

@@ -18,7 +18,7 @@ from wherry_native.engine import Program
 from wherry_native.program import DType, Op
 
 from tests.compiler.onnx_models import NETWORKS, ModelWriter
-from tests.compiler.onnx_operators import COMPUTES, MOVES, POSITIONS
+from tests.compiler.onnx_operators import COMPUTES, MOVES, POSITIONS, conv_transpose
 
 ORACLE = Path(__file__).parent / "onnxruntime_oracle.py"
 SAMPLE_COUNT = 20
@@ -148,6 +148,14 @@ def test_a_program_finds_the_positions_that_onnxruntime_finds(name: str, folder:
     assert (found == real).mean() > 0.95
     assert model.report.agreement is not None
     assert model.report.agreement.mean_abs_error == pytest.approx(np.abs(found - real).mean())
+
+
+def test_a_conv_transpose_that_loses_a_whole_filter_is_refused() -> None:
+    content = conv_transpose(size=(1, 2), pads=[1, 0, 1, 0])().SerializeToString()
+    with pytest.raises(
+        CompileError, match=r"pads \[1, 0, 1, 0\] cut off a whole filter of \[1, 2\]"
+    ):
+        read_onnx(content, "m")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -208,6 +208,9 @@ def _fold_padding(graph: Graph, links: _Links) -> Graph | None:
         (above, below), (ahead, behind) = pad.pads[1:3]
         pads = (top + above, left + ahead, bottom + below, right + behind)
         window = replace(node.sliding, pads=pads)
+        reach = [(k - 1) * d for k, d in zip(window.size, window.dilation, strict=True)] * 2
+        if any(amount > most for amount, most in zip(pads, reach, strict=True)):
+            continue  # a window would see nothing but padding, which the engine refuses
         merged = replace(node, inputs=(pad.inputs[0], *node.inputs[1:]), window=window)
         nodes = tuple(
             merged if other is node else other for other in graph.nodes if other is not pad

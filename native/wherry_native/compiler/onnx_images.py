@@ -4,6 +4,7 @@ Source: ONNX operator specifications, opsets 7 to 23.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -43,6 +44,16 @@ def _two(values: Sequence[int], fill: int, is_line: bool) -> tuple[int, int]:
 
 
 def _window(call: Call, x: Shape, size: tuple[int, int], is_line: bool) -> Window:
+    window, axes = _file_window(call, x, size, is_line)
+    if not int(call.attributes.get("ceil_mode", 0)):
+        return window
+    return replace(window, pads=_ceil_pads(axes, window.pads))
+
+
+def _file_window(
+    call: Call, x: Shape, size: tuple[int, int], is_line: bool
+) -> tuple[Window, list["Axis"]]:
+    """The window with the padding that the file asks for, before ceil_mode adds to it."""
     ones = (1,) if is_line else (1, 1)
     stride = _two(call.integers("strides", ones), 1, is_line)
     dilation = _two(call.integers("dilations", ones), 1, is_line)
@@ -59,9 +70,7 @@ def _window(call: Call, x: Shape, size: tuple[int, int], is_line: bool) -> Windo
         pads = _same_pads(axes, is_lower=auto == "SAME_LOWER")
     elif auto == "VALID":
         pads = (0, 0, 0, 0)
-    if int(call.attributes.get("ceil_mode", 0)):
-        pads = _ceil_pads(axes, pads)
-    return Window(size, stride, dilation, (pads[0], pads[1], pads[2], pads[3]))
+    return Window(size, stride, dilation, (pads[0], pads[1], pads[2], pads[3])), axes
 
 
 SHIFT_MAX: Final = 1 << 15
@@ -82,7 +91,7 @@ def _same_pads(axes: Sequence[Axis], *, is_lower: bool) -> tuple[int, ...]:
     return (*before, *after)
 
 
-def _ceil_pads(axes: Sequence[Axis], pads: Sequence[int]) -> tuple[int, ...]:
+def _ceil_pads(axes: Sequence[Axis], pads: Sequence[int]) -> tuple[int, int, int, int]:
     """Padding behind that makes room for the last, partial window, unless it begins in padding."""
     after = []
     for i, (length, size, stride, dilation) in enumerate(axes):
@@ -91,7 +100,24 @@ def _ceil_pads(axes: Sequence[Axis], pads: Sequence[int]) -> tuple[int, ...]:
         if (count - 1) * stride >= length + pads[i]:
             count -= 1
         after.append(max(pads[i + 2], pads[i + 2] + (count - 1) * stride - span))
-    return (pads[0], pads[1], *after)
+    return (pads[0], pads[1], after[0], after[1])
+
+
+def _within_reach(call: Call, tensor: str, window: Window) -> tuple[str, Window]:
+    """Zeros that no filter at the image's edge reaches come from a PAD: the engine wants every
+    window to see an element of its input."""
+    reach = [(k - 1) * d for k, d in zip(window.size, window.dilation, strict=True)] * 2
+    far = [max(pad - most, 0) for pad, most in zip(window.pads, reach, strict=True)]
+    if not any(far):
+        return tensor, window
+    top, left, bottom, right = (pad - more for pad, more in zip(window.pads, far, strict=True))
+    return _with_zeros(call, tensor, far), replace(window, pads=(top, left, bottom, right))
+
+
+def _with_zeros(call: Call, tensor: str, pads: Sequence[int]) -> str:
+    top, left, bottom, right = pads
+    around = ((0, 0), (top, bottom), (left, right), (0, 0))
+    return call.builder.add_node(Op.PAD, f"{call.name}/pad", [tensor], pads=around)
 
 
 def conv(call: Call) -> Value:
@@ -110,11 +136,12 @@ def conv(call: Call) -> Value:
     axes = (1, 2, 3, 0) if is_depthwise else (0, 2, 3, 1)
     scales = call.weight_scales(1, 0, 3 if is_depthwise else 0)
     moved = weights.transpose(axes)
+    window = _window(call, x, (weights.shape[2], weights.shape[3]), is_line)
+    tensor, window = _within_reach(call, tensor, window)
     operands = [tensor, call.builder.add_constant(f"{call.name}/weights", moved, scales)]
     bias = call.optional(2)
     if bias is not None:
         operands.append(call.builder.add_constant(f"{call.name}/bias", bias.reshape(-1)))
-    window = _window(call, x, (weights.shape[2], weights.shape[3]), is_line)
     op = Op.DEPTHWISE_CONV_2D if is_depthwise else Op.CONV_2D
     output = call.builder.add_node(op, call.name, operands, window=window)
     return _from_image(call, output, is_line)
@@ -148,7 +175,7 @@ def conv_transpose(call: Call) -> Value:
 
 def _scattering(call: Call, x: Shape, size: tuple[int, int], is_line: bool) -> Window:
     """The window of a ConvTranspose: pads are what is cut off from the full reach; less than
-    nothing behind adds elements that no filter reaches."""
+    nothing behind adds elements that no filter reaches, which auto_pad never does."""
     ones, zeros = (1, 1)[: 2 - is_line], (0, 0)[: 2 - is_line]
     stride = _two(call.integers("strides", ones), 1, is_line)
     if _two(call.integers("dilations", ones), 1, is_line) != (1, 1):
@@ -161,12 +188,11 @@ def _scattering(call: Call, x: Shape, size: tuple[int, int], is_line: bool) -> W
     for i in range(2):
         reach = (x[i + 1] - 1) * stride[i] + size[i] + extra[i]
         if wanted is not None or auto.startswith("SAME"):
-            same = x[i + 1] * stride[i]
+            same = min(x[i + 1] * stride[i], reach)
             length = same if wanted is None else _two(wanted[-len(ones) :], 1, is_line)[i]
-            total = reach - length
-            small, large = total // 2, total - total // 2
-            before.append(small if auto == "SAME_UPPER" else large)
-            after.append(total - before[i] - extra[i])
+            cut = max(reach - length, 0)
+            before.append(cut // 2 if auto == "SAME_UPPER" else cut - cut // 2)
+            after.append(reach - length - before[i] - extra[i])
         else:
             before.append(_two(pads[: len(ones)], 0, is_line)[i])
             after.append(_two(pads[len(ones) :], 0, is_line)[i] - extra[i])
@@ -266,26 +292,23 @@ def average_pool(call: Call) -> Value:
 def _pooled(call: Call, op: Op) -> Value:
     tensor, is_line = _image(call)
     x = call.builder.tensors[tensor].shape
-    window = _window(call, x, _two(call.integers("kernel_shape", ()), 1, is_line), is_line)
+    size = _two(call.integers("kernel_shape", ()), 1, is_line)
+    window = _window(call, x, size, is_line)
     if window.dilation != (1, 1):
         raise UnsupportedError("dilation of a pool is not supported")
     if op is Op.AVERAGE_POOL_2D and int(call.attributes.get("count_include_pad", 0)):
-        tensor, window = _padded_image(call, tensor, window, is_line)
+        own = _file_window(call, x, size, is_line)[0].pads
+        tensor, window = _counted(call, tensor, window, own)
     output = call.builder.add_node(op, call.name, [tensor], window=window)
     return _from_image(call, output, is_line)
 
 
-def _padded_image(call: Call, tensor: str, window: Window, is_line: bool) -> tuple[str, Window]:
+def _counted(call: Call, tensor: str, window: Window, own: Sequence[int]) -> tuple[str, Window]:
     """The file's own padding as a PAD, so that its zeros count in the average."""
-    pads = call.integers("pads", (0, 0) if is_line else (0, 0, 0, 0))
-    top, left, bottom, right = (0, pads[0], 0, pads[1]) if is_line else pads
-    if not any((top, left, bottom, right)):
+    if not any(own):
         return tensor, window
-    padded = call.builder.add_node(
-        Op.PAD, f"{call.name}/pad", [tensor], pads=((0, 0), (top, bottom), (left, right), (0, 0))
-    )
-    rest = (0, 0, max(window.pads[2] - bottom, 0), max(window.pads[3] - right, 0))
-    return padded, Window(window.size, window.stride, window.dilation, rest)
+    rest = (0, 0, window.pads[2] - own[2], window.pads[3] - own[3])
+    return _with_zeros(call, tensor, own), replace(window, pads=rest)
 
 
 def global_max_pool(call: Call) -> Value:

@@ -108,6 +108,10 @@ def _slid(node: Node, x: Shape, size: tuple[int, int]) -> tuple[int, int]:
         if reach > length:
             raise ShapeError(f"filter reaches {reach} elements, the padded input has {length}")
         result.append((length - reach) // stride + 1)
+    for axis, count in enumerate(result):
+        reach, before = (size[axis] - 1) * window.dilation[axis], window.pads[axis]
+        if before > reach or (count - 1) * window.stride[axis] - before >= x[axis + 1]:
+            raise ShapeError(f"pads {list(window.pads)} go beyond the reach of a filter {size}")
     return result[0], result[1]
 
 
@@ -168,6 +172,11 @@ def _transpose_conv(node: Node, shapes: Sequence[Shape], declared: Shape) -> Sha
         - window.pads[axis + 1]
         for axis in (1, 2)
     ]  # fmt: skip
+    if window.pads[0] >= weights[1] or window.pads[1] >= weights[2]:
+        raise ShapeError(
+            f"pads {list(window.pads)} cut off a whole filter of {list(weights[1:3])}; in front "
+            "they must be smaller than it"
+        )
     if min(size) < 1:
         raise ShapeError(f"pads {list(window.pads)} leave nothing of the output")
     return (x[0], size[0], size[1], weights[0])
