@@ -32,7 +32,7 @@ def gemm(call: Call) -> Value:
     bias = call.optional(2)
     if bias is not None:
         bias = bias * float(call.attributes.get("beta", 1.0))
-        if bias.size not in (1, weights.shape[0]):
+        if bias.size != 1 and (bias.size, bias.shape[-1]) != (weights.shape[0],) * 2:
             raise UnsupportedError(f"operand C has shape {list(bias.shape)}, must be one row")
         bias = np.broadcast_to(bias.reshape(-1), (weights.shape[0],))
     scales = call.weight_scales(1, 0 if is_transposed else 1, 0)
