@@ -131,6 +131,13 @@ def resized(
     return build
 
 
+def two_orders_of_one_output() -> onnx.ModelProto:
+    w = ModelWriter()
+    x = w.node("MaxPool", "x", kernel_shape=[3, 1], strides=[3, 2])
+    y = w.node("Reshape", x, w.constant(np.array([4, 6], np.int64)))
+    return w.model({"x": IMAGE}, [w.node("Identity", x), y])
+
+
 RESIZES: dict[str, Build] = {
     "resize to twice the size": resized(
         scales=(1, 1, 2, 2), coordinate_transformation_mode="asymmetric", nearest_mode="floor"
@@ -290,6 +297,7 @@ MOVES: dict[str, Build] = {
     "transposed matrix": transposed_matrix,
     "transposed image": transposed_image,
     "pixel shuffle": pixel_shuffle,
+    "two orders of one output": two_orders_of_one_output,
     "gather of rows": gathered(1, [0, 3, 5]),
     "gather from the end": gathered(2, [-1, 0, -2, -2]),
     "gather of one": gathered(1, 2),

@@ -354,6 +354,8 @@ class _Import:
         value = self.values.get(source)
         if not isinstance(value, View) or wanted in self.inputs:
             raise UnsupportedError("is not computed from any input")
+        # Another output may have given its name to the tensor.
+        value = replace(value, tensor=self.builder.renamed.get(value.tensor, value.tensor))
         for axes in (tuple(range(len(value.shape))), channels_last(len(value.shape))):
             if is_arranged(value, axes):
                 if axes != tuple(range(len(axes))):
@@ -365,7 +367,7 @@ class _Import:
 
     def _name_output(self, value: View, wanted: str, shape: Shape) -> None:
         """Renames the value's tensor, or a RESHAPE of it where the tensor itself must stay."""
-        tensor = self.builder.renamed.get(value.tensor, value.tensor)
+        tensor = value.tensor
         is_taken = tensor in self.inputs or tensor in self.outputs
         if is_taken or self.builder.tensors[tensor].shape != shape:
             tensor = self.builder.add_node(Op.RESHAPE, f"{wanted}/shape", [tensor], shape=shape)
