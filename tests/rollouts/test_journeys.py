@@ -39,6 +39,7 @@ from wherry_controller.core.rollouts.events import (
     PassedOver,
     Pause,
     Performance,
+    Prepared,
     Presence,
     Resume,
     Revert,
@@ -57,6 +58,15 @@ from tests.rollouts.voyage import CLASS, NEW, OLD, T0, figures, manifest, names
 
 UNITS = names(8)
 DIRECT = parse_plan({})
+BRINGING = parse_plan(
+    {
+        "must_pass": ["1.0.1"],
+        "must_pass_missing": "bring",
+        "max_failed": 2,
+        "silent_share_max": 0.5,
+        "retries": {"count": 1, "after_s": 60},
+    }
+)
 PLANS = st.sampled_from(
     [
         DIRECT,
@@ -78,8 +88,10 @@ PLANS = st.sampled_from(
         ),
         parse_plan({"retries": {"count": 2, "after_s": 60}, "ramp": {"per_minute": 3}}),
         parse_plan({"strategy": "shadow", "max_failed": 2, "gate": {"require": []}}),
+        BRINGING,
     ]
 )
+FIRST = (b"1" * 32, b"2" * 32)
 UNIT = st.sampled_from(UNITS)
 SLOT = st.sampled_from(["blue", "green"])
 COMMANDS: st.SearchStrategy[Event] = st.one_of(
@@ -140,11 +152,13 @@ class Journey:
         )
         self.parts = all_parts(self.rollout)
         self.ids: dict[str, bytes] = {}
+        self.asked: dict[str, bytes] = {}  # what each unit was assigned last, if not sent back
         self.effects: list[Effect] = []
 
     def tell(self, event: Event) -> None:
         if isinstance(event, Observed):
-            event = replace(event, assignment_id=self.ids.get(event.unit))
+            running = self.asked.get(event.unit, NEW) if event.running == NEW else event.running
+            event = replace(event, assignment_id=self.ids.get(event.unit), running=running)
         before = {unit: m.phase for unit, m in self.rollout.members.items()}
         rollout = restore(self.parts) if self.is_restarted else self.rollout
         try:
@@ -156,8 +170,16 @@ class Journey:
         for effect in effects:
             self.effects.append(effect)
             if isinstance(effect, Assign | SendBack):
+                self.asked[effect.unit] = effect.digest if isinstance(effect, Assign) else NEW
                 self.ids[effect.unit] = sha256(repr((len(self.effects), effect)).encode()).digest()
                 self.tell(Assigned(effect.unit, self.ids[effect.unit], OLD))
+
+    def begin(self) -> None:
+        self.tell(Approve("grace"))
+        if self.rollout.plan.must_pass:
+            for number, unit in enumerate(UNITS):  # some lack two versions, some one, some none
+                self.tell(Prepared(unit, FIRST[number % 3 :]))
+        self.tell(Start("ada"))
 
     def is_held(self, index: int) -> bool:
         member = self.rollout.members[self.rollout.order[index]]
@@ -182,9 +204,10 @@ class Journey:
             assert effect.digest != rollout.digest, "what serves was released"
         for unit, member in rollout.members.items():
             assert member.phase is before[unit] or before[unit] not in ENDED, "the end changed"
-        offered = [(e.unit, e.mode, e.attempt) for e in self.effects if isinstance(e, Assign)]
-        assert len(offered) == len(set(offered)), "offered twice"
-        assigned = {unit for unit, _, _ in offered}
+        offered = [e for e in self.effects if isinstance(e, Assign)]
+        keys = {(e.unit, e.digest, e.mode, e.attempt) for e in offered}
+        assert len(offered) == len(keys), "offered twice"
+        assigned = {e.unit for e in offered}
         returned = [effect.unit for effect in self.effects if isinstance(effect, SendBack)]
         assert set(returned) <= assigned, "sent back without having been touched"
         assert len(returned) == len(set(returned)), "sent back twice"
@@ -201,8 +224,7 @@ class Journey:
 
 def journey(plan: Plan, steps: list[tuple[Event, float]], is_restarted: bool) -> Journey:
     made = Journey(plan, is_restarted)
-    made.tell(Approve("grace"))
-    made.tell(Start("ada"))
+    made.begin()
     for event, after_s in steps:
         made.now_s += after_s
         made.tell(event)
@@ -246,14 +268,14 @@ def test_only_what_a_device_proved_is_confirmed(
     plan: Plan, steps: list[tuple[Event, float]]
 ) -> None:
     made = Journey(plan, False)
-    made.tell(Approve("grace"))
-    made.tell(Start("ada"))
+    made.begin()
     proved: set[str] = set()
     for event, after_s in steps:
         made.now_s += after_s
         if isinstance(event, Observed) and event.outcome is Outcome.CONFIRMED:
             is_whole = not isinstance(event.phase, Unknown)
-            if is_whole and event.running == NEW and event.good_inferences >= 100:
+            is_new = event.running == NEW == made.asked.get(event.unit, NEW)
+            if is_whole and is_new and event.good_inferences >= 100:
                 proved.add(event.unit)
         made.tell(event)
     confirmed = {u for u, m in made.rollout.members.items() if m.phase.value == "confirmed"}
@@ -296,3 +318,19 @@ def test_no_journey_that_is_aborted_leaves_a_candidate_that_nobody_takes_away(
             # One that says that it serves the bundle has no candidate of it.
             is_others = member.phase in (MemberPhase.SKIPPED, *FAILED) or member.has_swapped
             assert effect.unit in taken or has_gone_on or is_others, effect.unit
+
+
+@settings(max_examples=60)
+@given(STEPS)
+def test_no_journey_that_is_aborted_leaves_a_device_on_a_version_in_between_unless_it_is_named(
+    steps: list[tuple[Event, float]],
+) -> None:
+    made = journey(BRINGING, steps, False)
+    if made.rollout.state not in (State.RUNNING, State.PAUSED):
+        return
+    made.tell(Abort("bob", "not now"))
+    for unit, digest in made.asked.items():
+        phase = made.rollout.members[unit].phase
+        is_named = phase in (MemberPhase.SILENT, *FAILED)
+        is_others = made.rollout.members[unit].assignment_id is None
+        assert digest == NEW or is_named or is_others, (unit, phase)
