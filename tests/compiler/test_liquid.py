@@ -12,7 +12,11 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 from wherry_native.compiler import CompiledModel, CompileError, Quantizing, compile_model
+from wherry_native.compiler.calibration import samples_of
+from wherry_native.compiler.onnx_reader import read_onnx
+from wherry_native.compiler.reference import run_float
 from wherry_native.engine import Program
 from wherry_native.program import DType, Kind, Op, read_program
 
@@ -118,6 +122,23 @@ def test_splits_slices_and_functions_of_a_wired_cell_agree_with_float(tmp_path: 
     assert made.report.agreement is not None
     assert made.report.agreement.max_abs_error < 0.01
     assert {"STRIDED_SLICE", "LOOKUP"} <= made.report.operators.keys()
+
+
+@pytest.mark.parametrize("length", [4, 6])
+def test_what_a_state_becomes_lies_as_the_state_does(length: int) -> None:
+    """A square state has the same shape in either order: only its numbers tell."""
+    w = ModelWriter(seed=3)
+    moved = w.node("MatMul", "state", w.weights(length, length))
+    after = w.node("Tanh", w.node("Add", moved, w.node("Conv", "x", w.weights(4, 2, 1))))
+    answer = w.node("MaxPool", after, kernel_shape=[2])
+    model = w.model({"x": [1, 2, length], "state": [1, 4, length]}, [answer, after])
+    graph = read_onnx(model.SerializeToString(), "m", states={"state": after})
+    inputs = np.random.default_rng(1).normal(0, 1, (5, 1, 2, length)).astype(np.float32)
+    exact, state = ReferenceEvaluator(model), np.zeros((1, 4, length), np.float32)
+    for x, sample in zip(inputs, samples_of({"x": inputs}, graph, "inputs"), strict=True):
+        wanted, state = exact.run(None, {"x": x, "state": state})
+        found = run_float(graph, sample)[answer]
+        assert np.allclose(np.moveaxis(found, -1, 1), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(

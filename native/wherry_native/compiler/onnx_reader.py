@@ -16,6 +16,7 @@ Source: ONNX IR and operator specifications.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -79,7 +80,7 @@ def read_onnx(
     """The float graph of an ONNX file. `folder` is where the file lies, for weights that PyTorch
     puts into a file beside it; `states` has inputs that are memory, and the outputs that they
     become. Raises CompileError."""
-    return with_states(_read(data, name, folder), states)
+    return with_states(_read(data, name, folder, states), states)
 
 
 def with_states(graph: Graph, states: Mapping[str, str]) -> Graph:
@@ -100,7 +101,7 @@ def with_states(graph: Graph, states: Mapping[str, str]) -> Graph:
     return replace(graph, states=dict(states))
 
 
-def _read(data: bytes, name: str, folder: Path | None) -> Graph:
+def _read(data: bytes, name: str, folder: Path | None, states: Mapping[str, str]) -> Graph:
     model = _parsed(data, name)
     _load_external(model, name, folder)
     opset = _opset(model, name)
@@ -108,18 +109,16 @@ def _read(data: bytes, name: str, folder: Path | None) -> Graph:
     nodes = _needed_nodes(model.graph, outputs)
     _check_operators(nodes)
     is_image = any(node.op_type in _LAYOUT_OPERATORS for node in nodes)
-    first = _Import(model.graph, opset, nodes, outputs, is_image, may_move=False)
+    read = partial(_Import, model.graph, opset, nodes, outputs, states)
+    first = read(is_image, may_move=False)
     if not first.problems:
         return first.graph(name, notes)
     if not first.needs_transpose:
         raise CompileError(first.problems)
-    second = _Import(model.graph, opset, nodes, outputs, not is_image, may_move=False)
+    second = read(not is_image, may_move=False)
     if not second.problems:
         return second.graph(name, notes)
-    moved = [
-        _Import(model.graph, opset, nodes, outputs, layout, may_move=True)
-        for layout in (is_image, not is_image)
-    ]
+    moved = [read(layout, may_move=True) for layout in (is_image, not is_image)]
     possible = [attempt for attempt in moved if not attempt.problems]
     if not possible:
         raise CompileError(moved[0].problems)
@@ -224,6 +223,7 @@ class _Import:
         opset: int,
         nodes: Sequence[onnx.NodeProto],
         outputs: Mapping[str, str],
+        states: Mapping[str, str],
         is_image: bool,
         *,
         may_move: bool,
@@ -235,6 +235,7 @@ class _Import:
         self.values: dict[str, Value] = {}
         self.source_axes: dict[str, tuple[int, ...]] = {}
         self.notes: list[str] = []
+        self.states = {after: state for state, after in states.items()}
         self.inputs: list[str] = []
         self.outputs: list[str] = []
         for tensor in graph.initializer:
@@ -356,18 +357,25 @@ class _Import:
             raise UnsupportedError("is not computed from any input")
         # Another output may have given its name to the tensor.
         value = replace(value, tensor=self.builder.renamed.get(value.tensor, value.tensor))
-        for axes in (tuple(range(len(value.shape))), channels_last(len(value.shape))):
-            if is_arranged(value, axes):
-                if axes != tuple(range(len(axes))):
-                    self.notes.append(_layout_note("output", wanted, value.shape, axes))
-                self._name_output(value, wanted, tuple(value.shape[axis] for axis in axes))
-                return wanted
-        self._name_output(self.builder.in_file_order(value), wanted, value.shape)
+        possible = self._orders(wanted, len(value.shape))
+        axes = next((axes for axes in possible if is_arranged(value, axes)), possible[0])
+        is_there = is_arranged(value, axes)
+        tensor = value.tensor if is_there else self.builder.arranged(value, axes)
+        if axes != tuple(range(len(axes))):
+            self.notes.append(_layout_note("output", wanted, value.shape, axes))
+        self._name_output(tensor, wanted, tuple(value.shape[axis] for axis in axes))
         return wanted
 
-    def _name_output(self, value: View, wanted: str, shape: Shape) -> None:
-        """Renames the value's tensor, or a RESHAPE of it where the tensor itself must stay."""
-        tensor = value.tensor
+    def _orders(self, wanted: str, rank: int) -> tuple[tuple[int, ...], ...]:
+        """In which orders an output may lie; what a state becomes lies as the state does."""
+        in_file = tuple(range(rank))
+        if self.states.get(wanted) in self.inputs:
+            axes = self.source_axes.get(self.states[wanted], in_file)
+            return (axes,) if len(axes) == rank else (in_file,)
+        return in_file, channels_last(rank)
+
+    def _name_output(self, tensor: str, wanted: str, shape: Shape) -> None:
+        """Renames a tensor, or a RESHAPE of it where the tensor itself must stay."""
         is_taken = tensor in self.inputs or tensor in self.outputs
         if is_taken or self.builder.tensors[tensor].shape != shape:
             tensor = self.builder.add_node(Op.RESHAPE, f"{wanted}/shape", [tensor], shape=shape)
