@@ -208,6 +208,21 @@ def padding_before_a_point() -> onnx.ModelProto:
     return w.model({"x": IMAGE}, [w.node("Conv", x, w.weights(3, 4, 1, 1), w.weights(3))])
 
 
+def padded_with(value: float, *, is_pooled: bool = False) -> Build:
+    """Behind a softmax, whose scale nobody chooses, or before a pool that does not see it."""
+
+    def build() -> onnx.ModelProto:
+        w = ModelWriter()
+        x = w.node("Conv", "x", w.weights(3, 4, 2, 2)) if is_pooled else w.node("Softmax", "x")
+        pads = w.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+        x = w.node("Pad", x, pads, w.constant(np.float32(value)))
+        if is_pooled:
+            x = w.node("MaxPool", x, kernel_shape=[2, 2])
+        return w.model({"x": IMAGE}, [x])
+
+    return build
+
+
 def averaged(**attributes: object) -> Build:
     def build() -> onnx.ModelProto:
         w = ModelWriter()
@@ -282,6 +297,8 @@ COMPUTES: dict[str, Build] = {
     "slopes per channel": with_slopes(4, 1, 1),
     "slopes per element": with_slopes(4, 6, 5),
     "one slope": with_slopes(1),
+    "padding beyond the values": padded_with(-3.0),
+    "padding that no pool sees": padded_with(-1e9, is_pooled=True),
     "conv with wide padding": conv_with_wide_padding,
     "padding before a point": padding_before_a_point,
     "average that counts its padding": averaged(pads=[2, 1, 1, 0], strides=[2, 2], ceil_mode=1),

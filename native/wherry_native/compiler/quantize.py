@@ -5,7 +5,8 @@ Rules, in order:
 2. Activations are int8 with one scale and zero point; 0 is exact.
 3. Weights are int8 in [-127, 127], symmetric, one scale per output channel; biases are int32 with
    scale input scale * weight scale. A weight scale is widened where the bias would not fit.
-4. Pools, RESHAPE and PAD keep their operand's scale; SOFTMAX, LOGISTIC and TANH have the output
+4. Pools, RESHAPE and PAD keep their operand's scale, which a QUANTIZE before a PAD widens where
+   its padding lies outside; SOFTMAX, LOGISTIC and TANH have the output
    scales that TFLite fixes; operands of CONCATENATION are brought to the output's scale, by the
    layer that makes them where that layer serves nobody else, otherwise by a QUANTIZE. So is an
    output for which the file prescribes another scale than its operator gives.
@@ -123,6 +124,8 @@ class _Quantizer:
             self.tensors[node.output] = self.source.tensors[node.output]
             self.nodes.append(replace(node, inputs=inputs))
             return
+        if node.op is Op.PAD:
+            inputs = (self._with_room_for_padding(node, inputs[0], dtype),)
         natural = self._natural_output(node, inputs, dtype)
         if node.op is Op.CONCATENATION:
             inputs = tuple(self._brought_to(name, natural, dtype) for name in inputs)
@@ -153,6 +156,20 @@ class _Quantizer:
                 is_slope = node.op is Op.PRELU and position == 1
                 inputs.append(self._operand(name, "int8" if is_slope else dtype))
         return tuple(inputs)
+
+    def _with_room_for_padding(self, node: Node, x: str, dtype: str) -> str:
+        """The operand of a PAD in a scale that has the padding, too. Behind a MAX_POOL padding
+        below all values is as good at the lowest step."""
+        had = self._activation(x)
+        low, high = ((level - had.zero_point) * had.scale for level in level_range(dtype))
+        is_below = node.pad_value < low
+        readers = self.source.consumers(node.output)
+        if low - had.scale / 2 <= node.pad_value <= high + had.scale / 2 or (
+            is_below and readers and all(reader.op is Op.MAX_POOL_2D for reader in readers)
+        ):
+            return x
+        widened = Range(low, high).widened(np.asarray(node.pad_value)).quantization(dtype)
+        return self._brought_to(x, self.chosen.get(node.output, widened), dtype)
 
     def _natural_output(self, node: Node, inputs: tuple[str, ...], dtype: str) -> Quantization:
         """What the operator gives by itself; for most it is whatever is wanted."""
