@@ -233,6 +233,30 @@ def test_who_joins_outside_of_the_window_shares_one_rollout_when_it_opens(quay: 
     assert (held.start_minute, held.end_minute) == (hour * 60, (hour + 2) * 60)
 
 
+def test_two_groups_that_hand_a_device_to_each_other_do_so_once_a_day_and_people_are_told(
+    quay: Quay,
+) -> None:
+    quay.enroll("a", labels={"env": "staging"}, protocol=(1, 2))
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    for old, new in (("1.0.0", "1.1.0"), ("1.1.0", "1.0.0")):
+        quay.cli("group", "create", f"on-{old}", "--target", f"version(digits)={old}", "--dynamic")
+        quay.rest("POST", "/rollouts", order(f"group:on-{old}", new, **DIRECT))
+        quay.go(3)
+        quay.be_quiet(70.0)
+    for _ in range(6):
+        quay.be_quiet(70.0)
+        quay.go(3)
+    assert len(brought(quay)) == 1
+    [told] = [text for text in quay.notices() if "does not get digits 1.0.0" in text]
+    assert "another group's rollout took it off 1.0.0 within a day" in told
+    quay.jump(25 * HOUR_S)
+    for _ in range(6):
+        quay.be_quiet(70.0)
+        quay.go(3)
+    assert 2 <= len(brought(quay)) <= 3
+
+
 def refusals(quay: Quay) -> list[str]:
     return [text for text in quay.notices() if "joined group labs" in text]
 

@@ -13,6 +13,8 @@ Rules:
 4. A unit that cannot be given it is named in a notice, once, and stays owed. Where some together
    are refused, half of them are tried next, so that one does not keep the others from it.
 5. While all is stopped, it is noted who joins, and nothing is tried.
+6. Groups may be told apart by what their devices serve, and so hand a device to each other for
+   ever. What another group's rollout took a unit off is not brought to it again within a day.
 """
 
 import dataclasses
@@ -43,11 +45,13 @@ from wherry_controller.fleet import (
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.assuring import Papers
 from wherry_controller.fleet.organization import SYSTEM, Organization
-from wherry_controller.store import assurance, devices, groups, registry
+from wherry_controller.store import assignments, assurance, devices, groups, registry
 from wherry_controller.store import rollouts as kept
+from wherry_controller.store.devices import Unit
 from wherry_controller.store.groups import GroupRow, OwedRow, RunRow
 
 JOIN_S: Final = 60.0  # so often dynamic groups are asked who has joined
+AGAIN_S: Final = 86_400.0  # rule 6
 UNITS_MAX: Final = 250  # in one rollout; the others follow with the next
 PARALLEL_MAX: Final = 20
 ANSWERED: Final = frozenset({"gradual", "success_criteria", "approval", "announced"})  # rule 3
@@ -91,7 +95,7 @@ def _bring(org: Organization, row: GroupRow, run: RunRow, now_s: float) -> None:
         return
     if opens_in_s(of_the_week(source.plan.schedule), now_s):
         return  # who joins until then shares one rollout
-    found = dict(_obstacles(org, source, [one.unit for one in owed]))
+    found = dict(_obstacles(org, source, [one.unit for one in owed], now_s))
     groups.settle(org.db, row.name, run.model, (unit for unit in found if found[unit] is None))
     for one in owed:
         if found[one.unit]:
@@ -103,7 +107,7 @@ def _bring(org: Organization, row: GroupRow, run: RunRow, now_s: float) -> None:
 
 
 def _obstacles(
-    org: Organization, source: Rollout, units: list[str]
+    org: Organization, source: Rollout, units: list[str], now_s: float
 ) -> Iterator[tuple[str, str | None]]:
     """Why each unit cannot be given it now: an empty text if it can, None if it has it."""
     bundle = registry.bundle(org.db, source.digest)
@@ -126,7 +130,19 @@ def _obstacles(
         elif unfit is not None:
             yield name, unfit[1]
         else:
-            yield name, passing.way_of(org, source, name)[1]
+            taken = _why_taken_off(org, unit, source, now_s)
+            yield name, taken or passing.way_of(org, source, name)[1]
+
+
+def _why_taken_off(org: Organization, unit: Unit, source: Rollout, now_s: float) -> str:
+    """Rule 6, or an empty text."""
+    held = assignments.find(org.db, unit.connection, unit.unit, source.model)
+    if held is None or not held.rollout or now_s - held.assigned_s >= AGAIN_S:
+        return ""
+    is_by_joining = rollouts.load(org, held.rollout).created_by == SYSTEM
+    if not is_by_joining or source.version not in passing.ran(org, unit.id, source.model):
+        return ""
+    return f"another group's rollout took it off {source.version} within a day ({held.rollout})"
 
 
 def _holds(rollout: Rollout, unit: str) -> bool:

@@ -41,8 +41,8 @@ def prepare(org: Organization, rollout: Rollout, now_s: float) -> None:
 def way_of(org: Organization, rollout: Rollout, unit: str) -> tuple[dict[str, bytes], str]:
     """version -> digest of what the unit is brought first, or why it is passed over."""
     wanted = rollout.plan.must_pass
-    ran = _ran(org, unit, rollout.model) if wanted else frozenset()
-    missed = [version for version in wanted if version not in ran]
+    known = ran(org, unit, rollout.model) if wanted else frozenset()
+    missed = [version for version in wanted if version not in known]
     if not missed:
         return {}, ""
     reason = f"it must have run {', '.join(missed)} before"
@@ -80,7 +80,7 @@ def shown(org: Organization, rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def _ran(org: Organization, unit: str, model: str) -> frozenset[str]:
+def ran(org: Organization, unit: str, model: str) -> frozenset[str]:
     """The versions that a unit is known to have run: in its slots, or in figures that are kept."""
     row = devices.find_model(org.db, *devices.split_id(unit), model)
     if row is None:
