@@ -37,7 +37,7 @@ static int has_dot_product(void)
 #if defined(WITH_X86)
 static int has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") != 0;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
 static int has_avx512vnni(void)

@@ -1,4 +1,5 @@
-/* Everything behind this include is compiled for AVX2, and run only where the processor has it. */
+/* Everything behind this include is compiled for AVX2 and FMA, and run only where the processor
+ * has both. */
 
 #ifndef WHERRY_KERNELS_AVX2_H
 #define WHERRY_KERNELS_AVX2_H
@@ -8,9 +9,9 @@
 #include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,fma")
 #endif
 
 #define WH_INLINE static inline __attribute__((always_inline))
@@ -33,6 +34,15 @@ WH_INLINE __m256i wh_pair(const int16_t *from)
     return _mm256_set1_epi32(pair);
 }
 
+/* sum + a b, of pairs. The empty instruction keeps the order of additions: where gcc sees a loop
+ * unrolled, it makes trees of them, for which there are not enough registers. */
+WH_INLINE __m256i wh_add_products(__m256i sum, __m256i a, __m256i b)
+{
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+
 /* to[i] = x[i] - zero_x, in 16 bits. */
 WH_INLINE void wh_widen(const int8_t *x, intptr_t count, int32_t zero_x, int16_t *to)
 {
@@ -41,6 +51,10 @@ WH_INLINE void wh_widen(const int8_t *x, intptr_t count, int32_t zero_x, int16_t
     for (; i + 16 <= count; i += 16) {
         __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)(x + i)));
         wh_store_256(to + i, _mm256_sub_epi16(wide, zero));
+    }
+    for (; i + 8 <= count; i += 8) {
+        __m128i wide = _mm_cvtepi8_epi16(_mm_loadl_epi64((const void *)(x + i)));
+        _mm_storeu_si128((void *)(to + i), _mm_sub_epi16(wide, _mm256_castsi256_si128(zero)));
     }
     for (; i < count; i++) {
         to[i] = (int16_t)(x[i] - zero_x);

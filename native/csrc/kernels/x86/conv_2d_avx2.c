@@ -4,7 +4,9 @@
 #if defined(__x86_64__)
 
 #include "conv_plan.h"
+#include "finish_tile.h"
 #include "kernels_avx2.h"
+#include "wide_row.h"
 
 #include <string.h>
 
@@ -53,28 +55,6 @@ void wh_conv_2d_prepare_avx2(const wh_program *program, const wh_node *node, voi
 
 /* --- running ------------------------------------------------------------------------------- */
 
-static void widen_row(const plan *p, const int8_t *x, int32_t row, int16_t *to)
-{
-    const wh_padded *image = &p->image;
-    const int8_t *from = wh_row_in(image, x, row);
-    if (from == NULL) {
-        memset(to, 0, (size_t)p->row_stride * sizeof *to);
-        return;
-    }
-    intptr_t depth = image->in_c;
-    int32_t end = wh_columns_end(image);
-    memset(to, 0, (size_t)(image->left * depth) * sizeof *to);
-    if (image->step_w == 1) {
-        wh_widen(from, (end - image->left) * depth, p->zero_x, to + image->left * depth);
-    } else {
-        for (int32_t i = image->left; i < end; i++) {
-            wh_widen(from + (intptr_t)(i - image->left) * image->step_w * depth, depth, p->zero_x,
-                     to + i * depth);
-        }
-    }
-    memset(to + end * depth, 0, (size_t)((image->columns - end) * depth) * sizeof *to);
-}
-
 typedef struct {
     const plan *plan;
     const int32_t *runs;
@@ -84,7 +64,7 @@ typedef struct {
 } column_of_tiles;
 
 WH_INLINE void tile(const column_of_tiles *c, const int16_t *const *x, int8_t *y, int pixels,
-                    int vectors)
+                    int vectors, int has_negative)
 {
     __m256i acc[TILE][2];
 #pragma GCC unroll 8
@@ -96,7 +76,8 @@ WH_INLINE void tile(const column_of_tiles *c, const int16_t *const *x, int8_t *y
     intptr_t length = STEP * (intptr_t)c->plan->run_steps;
     for (int32_t run = 0; run < c->plan->run_count; run++) {
         intptr_t end = c->runs[run] + length;
-        for (intptr_t at = c->runs[run]; at < end; at += 2, w += 2 * WH_BLOCK) {
+#pragma GCC unroll 2
+        for (intptr_t at = c->runs[run]; at < end; at += STEP, w += WH_BLOCK * STEP) {
             __m256i w0 = wh_load_256(w);
             __m256i w1 = vectors > 1 ? wh_load_256(w + WH_BLOCK) : w0;
 #pragma GCC unroll 8
@@ -109,56 +90,82 @@ WH_INLINE void tile(const column_of_tiles *c, const int16_t *const *x, int8_t *y
             }
         }
     }
-    __m256i sums[TILE][2];  /* not `acc`: what a function sees would leave its registers */
+    if (vectors == 1) {
 #pragma GCC unroll 8
-    for (int i = 0; i < pixels; i++) {
-        sums[i][0] = acc[i][0];
-        sums[i][1] = acc[i][vectors - 1];
+        for (int i = 0; i < pixels; i++) {
+            acc[i][1] = acc[i][0];
+        }
     }
-    wh_finish_rows_avx2(&c->plan->finishing, c->block, (const __m256i(*)[2])sums, pixels, y,
-                        c->plan->out_c, c->channels);
+    wh_finish_tile(&c->plan->finishing, c->block, (const __m256i(*)[2])acc, pixels, y,
+                   c->plan->out_c, 2 * (intptr_t)c->plan->out_c, c->channels, has_negative);
 }
 
-#define TILES(vectors)                                                                         \
-    static void tile_##vectors(const column_of_tiles *c, const int16_t *const *x, int8_t *y,   \
-                               int32_t pixels)                                                 \
-    {                                                                                          \
-        switch (pixels) {                                                                      \
-            case 6: tile(c, x, y, 6, vectors); break;                                          \
-            case 5: tile(c, x, y, 5, vectors); break;                                          \
-            case 4: tile(c, x, y, 4, vectors); break;                                          \
-            case 3: tile(c, x, y, 3, vectors); break;                                          \
-            case 2: tile(c, x, y, 2, vectors); break;                                          \
-            default: tile(c, x, y, 1, vectors); break;                                         \
-        }                                                                                      \
-    }
-
-TILES(1)
-TILES(2)
-
-typedef void (*tile_function)(const column_of_tiles *, const int16_t *const *, int8_t *, int32_t);
-
-/* All outputs of one block of channels. */
-static void run_column(const column_of_tiles *c, const int16_t *x, int8_t *y)
+/* So many tiles one after another. */
+WH_INLINE int8_t *run_tiles(const column_of_tiles *c, const int16_t *x, wh_conv_cursor *at,
+                            int8_t *y, int32_t tiles, int pixels, int vectors,
+                            int has_negative)
 {
-    const plan *p = c->plan;
-    tile_function run = c->channels > 8 ? tile_2 : tile_1;
-    intptr_t rest = (intptr_t)p->image.out_h * p->image.out_w;
-    wh_conv_cursor at = {0, 0};
-    while (rest > 0) {
-        /* 7 to 9 are two of about the same size: small tiles are slow ones. */
-        int32_t pixels = rest >= 10 || rest == 6 ? TILE : rest > TILE ? (int32_t)(rest + 1) / 2
-                                                                      : (int32_t)rest;
+    for (; tiles > 0; tiles--, y += (intptr_t)pixels * c->plan->out_c) {
         const int16_t *pointers[TILE];
-        for (int32_t i = 0; i < pixels; i++) {
-            pointers[i] = x + at.element;
-            wh_conv_advance(p, &at);
+#pragma GCC unroll 8
+        for (int i = 0; i < pixels; i++) {
+            pointers[i] = x + at->element;
+            wh_conv_advance(c->plan, at);
         }
-        run(c, pointers, y, pixels);
-        y += (intptr_t)pixels * p->out_c;
+        tile(c, pointers, y, pixels, vectors, has_negative);
+    }
+    return y;
+}
+
+WH_INLINE int8_t *run_tile(const column_of_tiles *c, const int16_t *x, wh_conv_cursor *at,
+                           int8_t *y, int32_t pixels, int vectors, int has_negative)
+{
+    switch (pixels) {
+        case 5: return run_tiles(c, x, at, y, 1, 5, vectors, has_negative);
+        case 4: return run_tiles(c, x, at, y, 1, 4, vectors, has_negative);
+        case 3: return run_tiles(c, x, at, y, 1, 3, vectors, has_negative);
+        case 2: return run_tiles(c, x, at, y, 1, 2, vectors, has_negative);
+        default: return run_tiles(c, x, at, y, 1, 1, vectors, has_negative);
+    }
+}
+
+/* All outputs of one block of channels; of the last ones two tiles of about the same size, since
+ * small tiles are slow ones. */
+WH_INLINE void run_column(const column_of_tiles *c, const int16_t *x, int8_t *y, int vectors,
+                          int has_negative)
+{
+    wh_conv_cursor at = {0, 0};
+    int32_t outputs = c->plan->image.out_h * c->plan->image.out_w;
+    int32_t tiles = outputs / TILE;
+    int32_t rest = outputs % TILE;
+    if (tiles > 0 && rest > 0 && rest < TILE / 2) {
+        tiles--;
+        rest += TILE;
+    }
+    y = run_tiles(c, x, &at, y, tiles, TILE, vectors, has_negative);
+    while (rest > 0) {
+        int32_t pixels = rest > TILE ? (rest + 1) / 2 : rest;
+        y = run_tile(c, x, &at, y, pixels, vectors, has_negative);
         rest -= pixels;
     }
 }
+
+static void run_column_1(const column_of_tiles *c, const int16_t *x, int8_t *y)
+{
+    run_column(c, x, y, 1, 1);
+}
+
+static void run_column_2(const column_of_tiles *c, const int16_t *x, int8_t *y)
+{
+    run_column(c, x, y, 2, 1);
+}
+
+static void run_column_2_positive(const column_of_tiles *c, const int16_t *x, int8_t *y)
+{
+    run_column(c, x, y, 2, 0);
+}
+
+typedef void (*column_function)(const column_of_tiles *, const int16_t *, int8_t *);
 
 static void run_image(const plan *p, const uint8_t *prepared, const int16_t *x, int8_t *y)
 {
@@ -169,11 +176,13 @@ static void run_image(const plan *p, const uint8_t *prepared, const int16_t *x, 
         .weights = (const void *)(prepared + p->weights_at),
         .block = (const void *)(prepared + p->blocks_at),
     };
+    column_function run_2 =
+        wh_has_negative(&p->finishing) ? run_column_2 : run_column_2_positive;
     for (int32_t group = 0; group < p->out_c; group += p->per_group, x += p->group_c) {
         for (int32_t first = 0; first < p->per_group; first += WH_BLOCK) {
             int32_t rest = p->per_group - first;
             c.channels = rest < WH_BLOCK ? rest : WH_BLOCK;
-            run_column(&c, x, y + group + first);
+            (c.channels > 8 ? run_2 : run_column_1)(&c, x, y + group + first);
             c.weights += block_size;
             c.block++;
         }
@@ -188,7 +197,7 @@ void wh_conv_2d_avx2(const wh_call *call)
     int16_t *wide = (void *)call->scratch;
     for (int32_t b = 0; b < p->batches; b++) {
         for (int32_t row = 0; row < p->image.rows; row++) {
-            widen_row(p, x, row, wide + row * p->row_stride);
+            wh_widen_row(&p->image, x, row, p->zero_x, wide + row * p->row_stride);
         }
         run_image(p, call->prepared, wide, y);
         x += (intptr_t)p->image.in_h * p->image.in_w * p->image.in_c;

@@ -43,7 +43,7 @@ static int is_plain(const wh_block_source *s, int32_t o)
     return scaled + ((int64_t)1 << (-shift - 1)) <= INT32_MAX;
 }
 
-/* multiplier 2^(shift - 31), exact where the multiplier has 24 bits; that is for rule F alone. */
+/* multiplier 2^(shift - 31), exact where the multiplier has 24 bits, as rule F's have. */
 static float scale_of(int32_t multiplier, int32_t shift)
 {
     float scale = (float)multiplier;
@@ -51,6 +51,20 @@ static float scale_of(int32_t multiplier, int32_t shift)
         scale /= 2;
     }
     return scale;
+}
+
+/* Zero point and half, where the sum is positive and where it is negative (finish_tile.h). */
+static void fill_fine(const wh_block_source *s, int32_t right, wh_block *b, int at)
+{
+    float tie = 32768;
+    for (int32_t i = 0; i < right; i++) {
+        tie /= 2;
+    }
+    int32_t zero_y = s->program->tensors[s->node->output].zero_point;
+    float middle = (float)(zero_y * 65536 + 32768 + WH_UNSURE);
+    b->fine_scale[at] = b->scale[at] * 65536;
+    b->addend[0][at] = middle + tie;
+    b->addend[1][at] = middle - tie;
 }
 
 static void fill_channel(const wh_block_source *s, int32_t o, wh_block *b, int at)
@@ -64,6 +78,7 @@ static void fill_channel(const wh_block_source *s, int32_t o, wh_block *b, int a
     b->right[at] = right;
     b->scale[at] = scale_of(b->multiplier[at], vector(s, WH_SHIFT)[o]);
     b->mask[at] = (int32_t)(((uint32_t)1 << right) - 1);
+    fill_fine(s, right, b, at);
     int64_t *addends = at % 2 == 0 ? b->even_addend : b->odd_addend;
     addends[at / 2] = ((int64_t)1 << 30) + (half << 31);
     if (at % 2 != 0) {
@@ -201,6 +216,15 @@ void wh_finish_rows_avx2(const wh_finishing *f, const wh_block *b, const __m256i
         finish_rows(f, b, sums, pixels, y, step, count, WH_FINISH_FLOAT);
     } else {
         finish_rows(f, b, sums, pixels, y, step, count, WH_FINISH_GENERAL);
+    }
+}
+
+void wh_finish_pairs_avx2(const wh_finishing *f, const wh_block *b, const __m256i (*sums)[2],
+                          int32_t pixels, int8_t *y, intptr_t step, intptr_t pair_step,
+                          int32_t count)
+{
+    for (int32_t i = 0; i < pixels; i += 2, y += pair_step) {
+        wh_finish_rows_avx2(f, b, sums + i, pixels - i < 2 ? 1 : 2, y, step, count);
     }
 }
 

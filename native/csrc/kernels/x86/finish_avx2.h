@@ -17,6 +17,7 @@
 #include "avx2.h"
 
 #define WH_BLOCK 16  /* channels */
+#define WH_UNSURE 8  /* units of 2^-16 around a tie where floats do not decide: finish_tile.h */
 
 typedef enum { WH_FINISH_PLAIN = 0, WH_FINISH_GENERAL = 1, WH_FINISH_FLOAT = 2 } wh_finish_way;
 
@@ -31,6 +32,8 @@ typedef struct {
     int64_t even_addend[WH_BLOCK / 2]; /* 2^30 + half 2^31, of channels 0, 2, … */
     int64_t odd_addend[WH_BLOCK / 2];  /* … and 1, 3, … */
     float scale[WH_BLOCK];             /* of rule F */
+    float fine_scale[WH_BLOCK];        /* of finish_tile.h: the scale, in units of 2^-16, and … */
+    float addend[2][WH_BLOCK];         /* … what is added, where the sum is positive or negative */
 } wh_block;
 
 /* Of a node. */
@@ -43,6 +46,11 @@ typedef struct {
  * `count` channels. */
 void wh_finish_rows_avx2(const wh_finishing *f, const wh_block *b, const __m256i (*sums)[2],
                          int32_t pixels, int8_t *y, intptr_t step, int32_t count);
+
+/* The same of pairs of pixels: within a pair they are `step` apart, pairs are `pair_step` apart. */
+void wh_finish_pairs_avx2(const wh_finishing *f, const wh_block *b, const __m256i (*sums)[2],
+                          int32_t pixels, int8_t *y, intptr_t step, intptr_t pair_step,
+                          int32_t count);
 
 /* What prepare writes: the blocks of a node whose lanes come in groups of `per_group`, each group
  * begun with a block of its own. Lane i is channel i % channels; a channel has `taps` weights, the
