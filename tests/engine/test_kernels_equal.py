@@ -46,7 +46,9 @@ def _channel(rng: random.Random, is_extreme: bool) -> tuple[int, int, int]:
     if is_extreme:
         multiplier = rng.choice((2**31 - 1, 2**30, 1, rng.randrange(2**31)))
         return rng.choice((*INT32, rng.randrange(*INT32))), multiplier, rng.randrange(-31, 31)
-    return rng.randrange(-3000, 3000), rng.randrange(2**30, 2**31), rng.randrange(-12, -4)
+    # The first two of these multipliers put many sums on a tie, or beside one.
+    multiplier = rng.choice((2**30, 2**30 + 1, rng.randrange(2**30, 2**31)))
+    return rng.randrange(-3000, 3000), multiplier, rng.randrange(-12, -4)
 
 
 def _accumulating(
@@ -136,6 +138,39 @@ def _depthwise_conv_2d(rng: random.Random) -> bytes:
     return build.image("one layer", (x,), (y,))
 
 
+def _axis_of_3(rng: random.Random) -> tuple[int, int, int, int, int, int]:
+    """As `_axis`, of three taps side by side; most outputs even in number."""
+    size, pad = rng.randrange(2, 18), rng.randrange(3)
+    out = rng.randrange(1, size + pad + 1)
+    return size, out - out % 2 if rng.random() < 0.8 and out > 1 else out, 3, 1, 1, pad
+
+
+def _conv_3x3(rng: random.Random) -> bytes:
+    rows, columns, batches = _axis_of_3(rng), _axis_of_3(rng), rng.choice((1, 1, 2))
+    in_c, out_c = rng.choice((16, 32, 48, 15)), rng.choice((16, 17, 32, 40))
+    build = Builder(rng)
+    x = build.activation("x", (batches, rows[0], columns[0], in_c), _zero(rng))
+    y = build.activation("y", (batches, rows[1], columns[1], out_c), _zero(rng))
+    rounding = rng.choice((Rounding.D, Rounding.D, Rounding.F))
+    operands = _accumulating(build, x, (out_c, 3, 3, in_c), out_c, rounding)
+    params = {**_window(rows, columns), **_activation(rng)}
+    build.node(Op.CONV_2D, "layer", operands, y, rounding, **params)
+    return build.image("one layer", (x,), (y,))
+
+
+def _depthwise_3x3(rng: random.Random) -> bytes:
+    rows, columns, batches = _axis_of_3(rng), _axis_of_3(rng), rng.choice((1, 1, 2))
+    channels = rng.choice((16, 17, 31, 32, 64, 83))
+    build = Builder(rng)
+    x = build.activation("x", (batches, rows[0], columns[0], channels), _zero(rng))
+    y = build.activation("y", (batches, rows[1], columns[1], channels), _zero(rng))
+    rounding = rng.choice((Rounding.D, Rounding.D, Rounding.F))
+    operands = _accumulating(build, x, (1, 3, 3, channels), channels, rounding)
+    params = {**_window(rows, columns), **_activation(rng)}
+    build.node(Op.DEPTHWISE_CONV_2D, "layer", operands, y, rounding, **params)
+    return build.image("one layer", (x,), (y,))
+
+
 def _sum(op: Op) -> Callable[[random.Random], bytes]:
     def layer(rng: random.Random) -> bytes:
         build = Builder(rng)
@@ -187,7 +222,9 @@ def _pooled_axis(rng: random.Random) -> tuple[int, int, int, int, int, int]:
 LAYERS = {
     "FULLY_CONNECTED": _fully_connected,
     "CONV_2D": _conv_2d,
+    "CONV_2D of 3 x 3": _conv_3x3,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
+    "DEPTHWISE_CONV_2D of 3 x 3": _depthwise_3x3,
     "ADD": _sum(Op.ADD),
     "SUB": _sum(Op.SUB),
     "AVERAGE_POOL_2D": _pool(Op.AVERAGE_POOL_2D),

@@ -69,9 +69,8 @@ static int is_one_in(uint32_t count)
 
 /* --- a layer ------------------------------------------------------------------------------- */
 
-static axis draw_axis(uint32_t taps, uint32_t in, uint32_t dilation)
+static axis draw_axis(uint32_t taps, uint32_t in, uint32_t dilation, uint32_t stride)
 {
-    uint32_t stride = is_one_in(2) ? 1 : between(1, 3);
     uint32_t pad = draw((taps - 1) * dilation + 1);
     uint32_t most = (in - 1 + pad) / stride + 1;
     return (axis){.taps = taps, .in = in, .out = is_one_in(4) ? between(1, most) : most,
@@ -79,12 +78,19 @@ static axis draw_axis(uint32_t taps, uint32_t in, uint32_t dilation)
                   .pad = (int32_t)pad};
 }
 
-static void draw_window(layer *l, uint32_t at, uint32_t *taps, uint32_t *in, uint32_t *out)
+static uint32_t draw_stride(void)
 {
-    uint32_t dilation = is_one_in(2) ? 1 : between(1, 3);
-    *taps = is_one_in(3) ? 1 : between(1, is_one_in(6) ? 7 : 4);
-    axis a = draw_axis(*taps, between(1, 12), dilation);
-    *in = a.in;
+    return is_one_in(2) ? 1 : between(1, 3);
+}
+
+/* `is_common`: three taps side by side, for which some tables have kernels of their own. */
+static void draw_window(layer *l, uint32_t at, int is_common, uint32_t *taps, uint32_t *in,
+                        uint32_t *out)
+{
+    uint32_t dilation = is_common || is_one_in(2) ? 1 : between(1, 3);
+    *taps = is_common ? 3 : is_one_in(3) ? 1 : between(1, is_one_in(6) ? 7 : 4);
+    *in = between(1, 12);
+    axis a = draw_axis(*taps, *in, dilation, is_common ? 1 : draw_stride());
     *out = a.out;
     l->params[WH_CONV_STRIDE_H + at] = a.stride;
     l->params[WH_CONV_DILATION_H + at] = a.dilation;
@@ -103,8 +109,9 @@ static void draw_images(layer *l)
 {
     l->rank_x = l->rank_w = 4;
     l->x[0] = l->y[0] = between(1, 2);
-    draw_window(l, 0, &l->w[1], &l->x[1], &l->y[1]);
-    draw_window(l, 1, &l->w[2], &l->x[2], &l->y[2]);
+    int is_common = is_one_in(3);
+    draw_window(l, 0, is_common, &l->w[1], &l->x[1], &l->y[1]);
+    draw_window(l, 1, is_common, &l->w[2], &l->x[2], &l->y[2]);
     draw_bounds(l, WH_CONV_ACT_MIN);
     l->op = is_one_in(3) ? WH_DEPTHWISE_CONV_2D : WH_CONV_2D;
     if (l->op == WH_DEPTHWISE_CONV_2D) {
@@ -115,7 +122,7 @@ static void draw_images(layer *l)
         uint32_t groups = is_one_in(5) ? between(2, 3) : 1;
         l->w[3] = is_one_in(3) ? 16 * between(1, 3) : between(1, 40);
         l->x[3] = l->w[3] * groups;
-        l->w[0] = l->channels = between(1, 20) * groups;
+        l->w[0] = l->channels = between(1, is_common ? 40 : 20) * groups;
     }
     l->y[3] = l->channels;
 }
@@ -139,8 +146,9 @@ static void draw_pool(layer *l)
     l->x[0] = l->y[0] = between(1, 2);
     l->x[3] = l->y[3] = between(1, is_large ? 20 : 70);
     for (uint32_t i = 0; i < 2; i++) {
-        axis a = is_large ? draw_axis(between(15, 22), between(17, 24), 1)
-                          : draw_axis(between(1, is_one_in(6) ? 9 : 4), between(1, 12), 1);
+        uint32_t taps = is_large ? between(15, 22) : between(1, is_one_in(6) ? 9 : 4);
+        uint32_t in = is_large ? between(17, 24) : between(1, 12);
+        axis a = draw_axis(taps, in, 1, draw_stride());
         l->x[1 + i] = a.in;
         l->y[1 + i] = a.out;
         l->params[WH_POOL_FILTER_H + i] = (int32_t)a.taps;
