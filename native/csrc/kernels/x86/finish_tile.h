@@ -7,8 +7,8 @@
  * together can be off for any output that is not clamped anyway, at most 7 units, whatever the
  * thread's rounding mode is. A float that is out of range becomes INT32_MIN, which is unsure too.
  *
- * A tile with an unsure output, which is one of a few hundred, and one whose channels are not 16 or
- * not plain go through memory to wh_finish_pairs_avx2. */
+ * A tile with an unsure output, about two of a hundred, and one whose channels are not 16 or not
+ * plain go through memory to wh_finish_pairs_avx2. */
 
 #ifndef WHERRY_KERNELS_FINISH_TILE_H
 #define WHERRY_KERNELS_FINISH_TILE_H
