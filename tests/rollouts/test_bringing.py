@@ -62,3 +62,11 @@ def test_who_cannot_be_given_the_next_version_goes_back_with_the_others() -> Non
     assert voyage.phase(UNIT) == "skipped"
     voyage.tell(Revert("ada", "worse"))
     assert [effect.to_digest for effect in voyage.of(SendBack)] == [OLD]
+
+
+def test_an_abort_takes_a_version_in_between_from_a_silent_device_too() -> None:
+    voyage = brought(silent_after_s=400, silent_share_max=1.0)
+    voyage.wait(500.0)
+    assert voyage.phase(UNIT) == "silent"
+    voyage.tell(Abort("ada", "not today"))
+    assert [effect.to_digest for effect in voyage.of(SendBack)] == [OLD]

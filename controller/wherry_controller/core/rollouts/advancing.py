@@ -250,11 +250,13 @@ def _withdrawn(rollout: Rollout, member: Member, now_s: float) -> Effect | None:
 
 def is_withdrawn_by_abort(member: Member) -> bool:
     """What was offered and does not serve is taken back: also a candidate that stands, one that
-    a silent device may still make, and what an isolated one would install when it is released."""
+    a silent device may still make (or a version in between that it may still take), and what an isolated one would install when it is released."""
     if member.way_back is not Return.NONE or not was_given(member):
         return False
     if member.phase in (*IN_FLIGHT, MemberPhase.HELD, MemberPhase.SKIPPED):
         return not member.has_swapped
+    if member.phase is MemberPhase.SILENT and next_first(member) is not None:
+        return True  # what it may still install is not what the rollout was to bring
     stands = member.phase in (MemberPhase.READY, MemberPhase.SILENT)
     return stands and member.offered in CANDIDATE
 
