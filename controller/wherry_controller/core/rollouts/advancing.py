@@ -249,8 +249,9 @@ def _withdrawn(rollout: Rollout, member: Member, now_s: float) -> Effect | None:
 
 
 def is_withdrawn_by_abort(member: Member) -> bool:
-    """What was offered and does not serve is taken back: also a candidate that stands, one that
-    a silent device may still make (or a version in between that it may still take), and what an isolated one would install when it is released."""
+    """What was offered and does not serve is taken back: also a candidate that stands, one that a
+    silent device may still make (or a version in between that it may still take), and what an
+    isolated one would install when it is released."""
     if member.way_back is not Return.NONE or not was_given(member):
         return False
     if member.phase in (*IN_FLIGHT, MemberPhase.HELD, MemberPhase.SKIPPED):
