@@ -157,6 +157,14 @@ def test_equalization_leaves_sums_over_an_axis_alone(tmp_path: Path) -> None:
         assert error < 5 * output.scale
 
 
+def test_equalization_ends_at_a_scalar() -> None:
+    w = ModelWriter()
+    x = w.node("MatMul", "x", w.weights(4, 1))
+    model = w.model({"x": [1, 4]}, [w.node("Reshape", x, w.constant(np.zeros(0, np.int64)))])
+    graph = folded(read_onnx(model.SerializeToString(), "m"))
+    assert equalized(graph, [{"x": np.ones((1, 4), np.float32)}]).notes == ("no layers to equalize",)
+
+
 @pytest.mark.parametrize("dead", ["written", "read"])
 def test_equalization_leaves_a_dead_channel_alone(dead: str, tmp_path: Path) -> None:
     """Channel 3, which nothing writes or nobody reads, has no factor; the others keep the range."""

@@ -70,7 +70,7 @@ def _reader(graph: Graph, node: Node) -> Node | None:
         shape = graph.tensors[node.output].shape
         if node.op is Op.PAD and node.pads[-1] != (0, 0):
             return None
-        if node.op is Op.RESHAPE and shape[-1] % channels:
+        if node.op is Op.RESHAPE and (not shape or shape[-1] % channels):
             return None
 
 
