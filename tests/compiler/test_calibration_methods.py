@@ -162,7 +162,9 @@ def test_equalization_ends_at_a_scalar() -> None:
     x = w.node("MatMul", "x", w.weights(4, 1))
     model = w.model({"x": [1, 4]}, [w.node("Reshape", x, w.constant(np.zeros(0, np.int64)))])
     graph = folded(read_onnx(model.SerializeToString(), "m"))
-    assert equalized(graph, [{"x": np.ones((1, 4), np.float32)}]).notes == ("no layers to equalize",)
+    assert equalized(graph, [{"x": np.ones((1, 4), np.float32)}]).notes == (
+        "no layers to equalize",
+    )
 
 
 @pytest.mark.parametrize("dead", ["written", "read"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx.reference import ReferenceEvaluator
 from wherry_native.compiler import CompiledModel, CompileError, Quantizing, compile_model
 from wherry_native.compiler.fold import folded
 from wherry_native.compiler.ir import Graph
@@ -18,7 +19,7 @@ from wherry_native.engine import Program
 from wherry_native.program import DType, Op
 
 from tests.compiler.onnx_models import NETWORKS, ModelWriter
-from tests.compiler.onnx_operators import COMPUTES, MOVES, POSITIONS, conv_transpose
+from tests.compiler.onnx_operators import COMPUTES, MOVES, POSITIONS, conv_transpose, positions_of
 
 ORACLE = Path(__file__).parent / "onnxruntime_oracle.py"
 SAMPLE_COUNT = 20
@@ -148,6 +149,21 @@ def test_a_program_finds_the_positions_that_onnxruntime_finds(name: str, folder:
     assert (found == real).mean() > 0.95
     assert model.report.agreement is not None
     assert model.report.agreement.mean_abs_error == pytest.approx(np.abs(found - real).mean())
+
+
+@pytest.mark.parametrize("is_squeezed", [False, True])
+def test_positions_whose_one_axis_stands_elsewhere_are_an_output(is_squeezed: bool) -> None:
+    w = ModelWriter()
+    x = w.node("ArgMax", w.node("Conv", "x", w.weights(6, 4, 1, 1)), axis=1)
+    if is_squeezed:
+        x = w.node("Squeeze", x, w.constant(np.array([0, 1], np.int64)))
+    model = positions_of(w, (1, 4, 6, 5), x)
+    graph = read_onnx(model.SerializeToString(), "m")
+    image = np.random.default_rng(2).normal(0, 1, (1, 4, 6, 5)).astype(np.float32)
+    [wanted] = ReferenceEvaluator(model).run(None, {"x": image})
+    found = run_float(graph, {"x": image.transpose(0, 2, 3, 1)})[x]
+    assert np.array_equal(found.reshape(-1), wanted.reshape(-1))
+    assert f"output {x!r} has shape [1, 6, 5, 1] in the program (the same bytes)" in graph.notes
 
 
 def test_a_gemm_whose_offset_is_a_column_is_refused() -> None:

@@ -375,9 +375,15 @@ class _Import:
         return in_file, channels_last(rank)
 
     def _name_output(self, tensor: str, wanted: str, shape: Shape) -> None:
-        """Renames a tensor, or a RESHAPE of it where the tensor itself must stay."""
+        """Renames a tensor, or a RESHAPE of it where the tensor itself must stay. Positions, which
+        nothing reshapes, keep the shape that they are found in."""
         is_taken = tensor in self.inputs or tensor in self.outputs
-        if is_taken or self.builder.tensors[tensor].shape != shape:
+        had = self.builder.tensors[tensor].shape
+        if self.builder.is_position(tensor) and not is_taken and had != shape:
+            self.notes.append(
+                f"output {wanted!r} has shape {list(had)} in the program (the same bytes)"
+            )
+        elif is_taken or had != shape:
             tensor = self.builder.add_node(Op.RESHAPE, f"{wanted}/shape", [tensor], shape=shape)
         self.builder.rename(tensor, wanted)
 
