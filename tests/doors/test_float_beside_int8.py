@@ -92,6 +92,23 @@ def test_a_model_that_ends_in_an_arg_max_is_evaluated_by_its_positions(tmp_path:
     assert np.array(told.json["confusion"]).shape == (4, 4)
 
 
+def test_a_dataset_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    model = image_network(3, 6, 5)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    images = np.random.default_rng(2).normal(0, 1, (COUNT, 3, 6, 5)).astype(np.float32)
+    assert packaged(tmp_path, images).status == 0
+    nothing = np.zeros((0, 6, 5, 3), np.float32)
+    np.savez(tmp_path / "data.npz", inputs=nothing, labels=np.zeros(0, np.int64))
+    told = evaluated(tmp_path)
+    assert told.status == 10
+    assert "`inputs` has shape [0, 6, 5, 3], needs a sample" in told.err
+    np.save(tmp_path / "one.npy", images)
+    (tmp_path / "one.npy").rename(tmp_path / "data.npz")
+    told = evaluated(tmp_path)
+    assert told.status == 10
+    assert "`inputs` and `labels`, is a .npy file of one array" in told.err
+
+
 def remembering_network() -> onnx.ModelProto:
     """One step: the answer comes from what was remembered, and the sample joins it."""
     w = ModelWriter(seed=6)

@@ -186,14 +186,19 @@ def _place(evaluation: Any) -> tuple[Any, ...]:
 
 
 def _arrays(content: bytes, path: Path) -> tuple[Any, Any]:
-    """Raises DecodeError where the file has not the two arrays."""
+    """Raises DecodeError where the file has not the two arrays, or no sample."""
+    wanted = f"{path}: must be an .npz file with the arrays `inputs` and `labels`"
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return arrays["inputs"], arrays["labels"]
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise DecodeError(f"{wanted}, is a .npy file of one array")
+        with loaded as arrays:
+            inputs, labels = arrays["inputs"], arrays["labels"]
     except (ValueError, EOFError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise DecodeError(
-            f"{path}: must be an .npz file with the arrays `inputs` and `labels` ({error})"
-        ) from error
+        raise DecodeError(f"{wanted} ({error})") from error
+    if inputs.size == 0:
+        raise DecodeError(f"{path}: `inputs` has shape {list(inputs.shape)}, needs a sample")
+    return inputs, labels
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
