@@ -3,7 +3,7 @@
 from wherry_controller.core.rollouts.effects import Assign, Release, SendBack
 from wherry_controller.core.rollouts.events import Abort, Decommission, PassedOver, Prepared, Revert
 from wherry_protocol.errors import Code
-from wherry_protocol.messages.reported import Outcome
+from wherry_protocol.messages.reported import Outcome, Phase
 
 from tests.rollouts.voyage import NEW, OLD, Voyage
 
@@ -70,3 +70,20 @@ def test_an_abort_takes_a_version_in_between_from_a_silent_device_too() -> None:
     assert voyage.phase(UNIT) == "silent"
     voyage.tell(Abort("ada", "not today"))
     assert [effect.to_digest for effect in voyage.of(SendBack)] == [OLD]
+
+
+def test_who_ran_nothing_before_and_has_reverted_by_itself_is_back() -> None:
+    plain = Voyage([UNIT], None, max_failed=1).start()
+    plain.report(UNIT, Outcome.NONE, Phase.TRIAL)
+    plain.report(UNIT, Outcome.REVERTED, running=None)
+    first = brought(before=None, max_failed=1)
+    first.report(UNIT, Outcome.NONE, Phase.TRIAL, running=FIRST)
+    first.report(UNIT, Outcome.REVERTED, running=None)
+    second = brought(before=None, max_failed=1)
+    second.report(UNIT, running=FIRST)
+    second.report(UNIT, Outcome.REVERTED, running=FIRST)
+    ways = []
+    for voyage in (plain, first, second):
+        voyage.tell(Revert("ada", "worse"))
+        ways.append(voyage.rollout.members[UNIT].way_back.value)
+    assert ways == ["back", "back", "lost"]

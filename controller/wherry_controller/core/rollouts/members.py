@@ -151,7 +151,7 @@ class Member:
     assignment_id: bytes | None = None
     deadline_s: float | None = None
     is_online: bool = True
-    has_swapped: bool = False  # it was seen serving the new version
+    has_swapped: bool = False  # it was seen serving the new version, and not nothing after that
     has_relapsed: bool = False  # it was confirmed and reverted by itself later
     is_late: bool = False  # it converged after it had been counted as silent
     way_back: Return = Return.NONE

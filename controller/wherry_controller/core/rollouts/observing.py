@@ -137,13 +137,23 @@ def observed(rollout: Rollout, event: Observed, now_s: float) -> Effects:
         return []
     if event.assignment_id == member.return_assignment_id:
         _observed_return(rollout, member, event)
-    elif event.assignment_id != member.assignment_id:
         return []
-    elif (first := next_first(member)) is not None:
+    if event.assignment_id != member.assignment_id:
+        return []
+    if event.outcome is Outcome.REVERTED and event.running is None:
+        _left(rollout, member)
+    if (first := next_first(member)) is not None:
         _observed_first(rollout, member, event, first, now_s)
     else:
         _observed_member(rollout, member, event, now_s)
     return []
+
+
+def _left(rollout: Rollout, member: Member) -> None:
+    """It ran nothing before, went back to that by itself, and has nothing to come back from."""
+    if member.has_swapped or member.has_served_first:
+        member.has_swapped = member.has_served_first = False
+        rollout.changed.add(member.unit)
 
 
 def _observed_first(
