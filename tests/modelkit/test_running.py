@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from wherry_controller.modelkit.inspection import described
-from wherry_controller.modelkit.running import run_bundle
+from wherry_controller.modelkit.running import run_bundle, steps
 from wherry_controller.modelkit.signing import sign_bundle
-from wherry_native.engine import Program
+from wherry_native.engine import Program, TensorInfo
 from wherry_protocol.bundle import Bundle, program_image
 from wherry_protocol.errors import ContractError
 from wherry_protocol.keys import SigningKey
@@ -76,6 +76,13 @@ def test_an_array_that_does_not_fit_is_told_what_does(
 ) -> None:
     with pytest.raises(ContractError, match=words):
         run_bundle(bundle, np.asarray(array))
+
+
+def test_images_for_a_program_in_the_files_order_are_told_so() -> None:
+    tensor = TensorInfo("x", "int8", (1, 3, 5, 4), 0.1, 0, 60)
+    words = r"\[n, 3, 5, 4\] \(the file's order\): give X.transpose\(0, 3, 1, 2\)"
+    with pytest.raises(ContractError, match=words):
+        steps(np.zeros((20, 5, 4, 3), np.float32), tensor)
 
 
 def test_inspection_shows_members_program_and_signers(bundle: Bundle, key: SigningKey) -> None:

@@ -53,6 +53,8 @@ def _advice(found: tuple[int, ...], sample: tuple[int, ...]) -> str:
     height, width, channels = sample
     if found[1:] == (channels, height, width):
         return " (channels last): give X.transpose(0, 2, 3, 1)"
+    if found[1:] == (width, channels, height):  # a program in the file's order: channels, rows, …
+        return " (the file's order): give X.transpose(0, 3, 1, 2)"
     return " (channels last)"
 
 
