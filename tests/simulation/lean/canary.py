@@ -39,7 +39,7 @@ CONTROL_COUNT = 50  # devices that are there from the beginning and report on th
 START_SPAN = 600  # with which the rollout starts
 SPANS_MAX = 36_000
 # Devices that are played by the process that plays the rollout, if there is another.
-OURS, OURS_LIGHT = 0.46, 0.1
+OURS, OURS_LIGHT = 0.46, 0.05
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,17 @@ def follow_up(rollout: Rollout, now_s: float) -> Effects:
     return effects
 
 
+def may_be_due(rollout: Rollout) -> bool:
+    """May something be due since a member moved, at a moment at which everything else has followed?
+    Failures, silence, a retry that comes too late, a place that became free, or the stage's end."""
+    counts, progress = rollout.counts, rollout.progress
+    if rollout.failed or counts[MemberPhase.HELD] or rollout.plan.parallel_max:
+        return True
+    if counts[MemberPhase.SILENT] > progress.silent_accepted:
+        return True
+    return progress.settled_s is None and is_settled(rollout)
+
+
 def go_on(rollout: Rollout, now_s: float) -> Effects:
     """Open the stage that is due, offer, settle, and leave it when it is done (rule 2)."""
     effects: Effects = []

@@ -5,8 +5,8 @@ Rules, in order:
 2. A state that has ended stays ended; what arrives later is recorded and decides nothing. Only
    an operator's Revert leaves SUCCEEDED or ABORTED.
 3. After the event, whatever is due follows (`advancing`), so a Tick means: time passes. An event
-   that has moved no member can make nothing due but a check, so that what has followed at this
-   moment already is not asked for again: much of what a large fleet says is of that kind.
+   that concerns members alone can make little due that has not followed at this moment already
+   (`advancing.may_be_due`), and where it cannot, nothing is asked for again.
 
 Pure: the outcome depends on state, event and `now_s` (Unix seconds) alone. The rollout that is
 handed in is spent: use the one that comes back. The shell keeps state, audit rows and effects in
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from wherry_controller.core.rollouts import commanding, observing
-from wherry_controller.core.rollouts.advancing import follow_up
+from wherry_controller.core.rollouts.advancing import follow_up, may_be_due
 from wherry_controller.core.rollouts.commanding import ignore, refuse
 from wherry_controller.core.rollouts.effects import Effects
 from wherry_controller.core.rollouts.events import (
@@ -135,13 +135,15 @@ def decide(rollout: Rollout, event: Event, now_s: float) -> tuple[Rollout, Effec
         expire(rollout, now_s)
     moves = rollout.moves
     effects = rule(rollout, event, now_s)
-    if rollout.moves == moves and _has_followed(rollout, event, now_s):
+    if _has_followed(rollout, event, now_s) and not (
+        rollout.moves != moves and may_be_due(rollout)
+    ):
         return rollout, effects
     rollout.followed_s = now_s
     return rollout, effects + follow_up(rollout, now_s)
 
 
 def _has_followed(rollout: Rollout, event: Event, now_s: float) -> bool:
-    """Has all that is due followed, if the event has moved nobody (rule 3)?"""
+    """Has all followed that is due at this moment whoever moves (rule 3)?"""
     is_known = type(event) in MOVING and rollout.followed_s == now_s
     return is_known and rollout.state in ACTIVE and now_s < rollout.progress.next_check_s
