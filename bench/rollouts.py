@@ -18,7 +18,8 @@ device in the end) must be equal.
 An event is a message that arrives at a device or at the controller, or an alarm, a job or a report
 of a device, or a tick of the controller. Devices are played in as many processes as the machine has
 processors, at most two; how many it were stands in the output, beside the time of all processors
-and the time on the wall. The trace does not depend on it.
+and the time on the wall. The trace does not depend on it. The limit on events per second and core is
+held by bench/simulate.py, with one process and a smaller fleet.
 """
 
 import argparse
@@ -68,7 +69,6 @@ from tests.simulation.world import World, make_world, programs_silenced, scratch
 TICK_MS_MAX = 10.0
 DECIDE_US_MAX = 50.0
 BYTES_MAX = 1024
-CANARY_EVENTS_MIN = 100_000.0  # per second and core
 CANARY_S_MAX = 60.0
 CANARY_BYTES_MAX = 4 << 30
 COMPARED = 1_000  # devices of the canary that is played with real cores and with the twin
@@ -223,7 +223,7 @@ def canary(device_count: int, processes: int) -> list[Figure]:
         Figure("canary: processor time, all processes", processor_s, "s"),
         Figure("canary: peak memory, all processes", peak_bytes, "B", CANARY_BYTES_MAX),
         Figure("canary: events", outcome.events, "1"),
-        Figure("canary: events per processor second", rate, "1/s", CANARY_EVENTS_MIN, True),
+        Figure("canary: events per processor second", rate, "1/s"),
         Figure("canary: virtual time", outcome.virtual_s, "s"),
     ]
 
