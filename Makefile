@@ -74,11 +74,11 @@ firmware: setup
 demo: setup firmware
 	@$(BIN)/python -m demo
 
-# Two workers, a file to each, so that what a file sets up is set up once, and those with real
-# processes first; then one by one what measures time (`alone`; pytest ends with 5 where there is no
+# Three workers, since much of it waits, a file to each, so that what a file sets up is set up once,
+# and those with real processes first; then one by one what measures time (`alone`; pytest ends with 5 where there is no
 # such test).
 test: setup setup-oracles firmware
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
 	  -m "not alone and not chaos and not targets" $(PYTEST)
 	@$(BIN)/python -m pytest -m alone $(PYTEST) || [ $$? = 5 ]
 

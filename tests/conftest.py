@@ -13,7 +13,7 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 SLOW = ("system", "slow")
 
-# Two workers on two cores make single examples slow at times: the whole test has a limit instead.
+# Three workers on two cores make single examples slow at times: the whole test has a limit instead.
 settings.register_profile("wherry", deadline=None, print_blob=True)
 settings.load_profile("wherry")
 
@@ -21,7 +21,12 @@ settings.load_profile("wherry")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs real processes comes first: it waits while others compute, and no worker is left
     alone with it at the end."""
-    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in SLOW))
+    items.sort(key=lambda item: not _is_waiting(item))
+
+
+def _is_waiting(item: pytest.Item) -> bool:
+    is_marked = any(item.get_closest_marker(name) for name in SLOW)
+    return is_marked or ROOT / "tests" / "system" in item.path.parents
 
 
 @pytest.fixture(scope="session")
