@@ -18,8 +18,8 @@ device in the end) must be equal.
 An event is a message that arrives at a device or at the controller, or an alarm, a job or a report
 of a device, or a tick of the controller. Devices are played in as many processes as the machine has
 processors, at most two; how many it were stands in the output, beside the time of all processors
-and the time on the wall. The trace does not depend on it. The limit on events per second and core is
-held by bench/simulate.py, with one process and a smaller fleet.
+and the time on the wall. The trace does not depend on it. The limit on events per second and core
+is that of bench/simulate.py, with one process and a smaller fleet.
 """
 
 import argparse
