@@ -25,15 +25,17 @@ typedef struct {
 } wh_needs;
 
 /* A kernel. `needs` says whether it takes a node, and what it asks for there; without one it takes
- * every node and asks for nothing. `prepare` is called where prepared is not 0. */
-typedef struct {
+ * every node and asks for nothing. `prepare` is called where prepared is not 0. A node that it does
+ * not take, or for which it asks too much, is offered to `otherwise`. */
+typedef struct wh_kernel {
     wh_run_kernel run;
     int (*needs)(const wh_program *program, const wh_node *node, wh_needs *needs);
     void (*prepare)(const wh_program *program, const wh_node *node, void *prepared);
+    const struct wh_kernel *otherwise;
 } wh_kernel;
 
 /* One kernel per operator; a target has one table. The portable one has them all and asks for
- * nothing; where another has none, or it does not take the node, the portable one runs. */
+ * nothing; where another has none, or none of them takes the node, the portable one runs. */
 typedef struct wh_kernels {
     const char *name;
     wh_kernel of[WH_OP_COUNT];

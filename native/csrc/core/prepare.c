@@ -6,7 +6,7 @@
 
 #include "call.h"
 
-/* A wish beyond these is not met, and the portable kernel runs: a small image whose nodes share
+/* A wish beyond these is not met, and another kernel runs: a small image whose nodes share
  * their weights must not take all memory. */
 #define SCRATCH_MAX ((uint64_t)0x7FFFFFF0u)
 #define PREPARED_MODEST ((uint64_t)1 << 20)
@@ -37,12 +37,13 @@ static int is_narrow(const wh_program *program, const wh_node *node)
 static const wh_kernel *choose(const wh_program *program, const wh_kernels *kernels,
                                const wh_node *node, uint64_t prepared, wh_needs *needs)
 {
-    const wh_kernel *kernel = &kernels->of[node->op];
-    *needs = (wh_needs){0, 0};
-    if (kernel->run != NULL && is_narrow(program, node) &&
-        (kernel->needs == NULL || (kernel->needs(program, node, needs) &&
-                                   is_within_limits(program, needs, prepared)))) {
-        return kernel;
+    const wh_kernel *kernel = is_narrow(program, node) ? &kernels->of[node->op] : NULL;
+    for (; kernel != NULL && kernel->run != NULL; kernel = kernel->otherwise) {
+        *needs = (wh_needs){0, 0};
+        if (kernel->needs == NULL || (kernel->needs(program, node, needs) &&
+                                      is_within_limits(program, needs, prepared))) {
+            return kernel;
+        }
     }
     *needs = (wh_needs){0, 0};
     return &wh_portable_kernels()->of[node->op];

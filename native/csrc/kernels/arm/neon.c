@@ -70,8 +70,8 @@ static void conv_2d(const wh_call *call)
 }
 
 static const wh_kernels neon = {"neon", {
-    [WH_FULLY_CONNECTED] = {fully_connected, wh_dense_needs, prepare},
-    [WH_CONV_2D] = {conv_2d, wh_dense_needs, prepare},
+    [WH_FULLY_CONNECTED] = {fully_connected, wh_dense_needs, prepare, NULL},
+    [WH_CONV_2D] = {conv_2d, wh_dense_needs, prepare, NULL},
     [WH_DEPTHWISE_CONV_2D] = {.run = wh_depthwise_conv_2d_neon, .needs = wh_depthwise_needs},
 }};
 

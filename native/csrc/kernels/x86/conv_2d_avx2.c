@@ -3,7 +3,6 @@
 
 #if defined(__x86_64__)
 
-#include "conv_3x3_avx2.h"
 #include "conv_plan.h"
 #include "finish_tile.h"
 #include "kernels_avx2.h"
@@ -19,9 +18,6 @@ typedef wh_conv_plan plan;
 
 int wh_conv_2d_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
-    if (wh_takes_conv_3x3(program, node)) {
-        return wh_conv_3x3_needs_avx2(program, node, needs);
-    }
     return wh_conv_needs(program, node, STEP, sizeof(int16_t), needs);
 }
 
@@ -50,10 +46,6 @@ static void pack_weights(const plan *p, const int8_t *w, int16_t *to)
 
 void wh_conv_2d_prepare_avx2(const wh_program *program, const wh_node *node, void *prepared)
 {
-    if (wh_takes_conv_3x3(program, node)) {
-        wh_conv_3x3_prepare_avx2(program, node, prepared);
-        return;
-    }
     uint8_t *memory = prepared;
     plan p = wh_conv_prepare(program, node, STEP, sizeof(int16_t), memory);
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
@@ -199,10 +191,6 @@ static void run_image(const plan *p, const uint8_t *prepared, const int16_t *x, 
 
 void wh_conv_2d_avx2(const wh_call *call)
 {
-    if (wh_takes_conv_3x3(call->program, call->node)) {
-        wh_conv_3x3_avx2(call);
-        return;
-    }
     const plan *p = call->prepared;
     const int8_t *x = wh_operand_int8(call, WH_X);
     int8_t *y = wh_result_int8(call);

@@ -14,11 +14,10 @@
 
 #if defined(__x86_64__)
 
-#include "conv_3x3_avx2.h"
-
 #include <string.h>
 
 #include "finish_tile.h"
+#include "kernels_avx2.h"
 #include "wide_row.h"
 
 #define SQUARES 6           /* that are multiplied at once */
@@ -35,11 +34,8 @@ typedef struct {
     size_t inputs_at, products_at;       /* in scratch, bytes; before them the padded image */
 } plan;
 
-int wh_takes_conv_3x3(const wh_program *program, const wh_node *node)
+static int is_for_this(const wh_program *program, const wh_node *node)
 {
-    if (node->op != WH_CONV_2D) {
-        return 0;
-    }
     const wh_tensor *x = wh_operand_of(program, node, WH_X);
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
     const wh_tensor *y = &program->tensors[node->output];
@@ -77,7 +73,8 @@ static intptr_t block_size(const plan *p)
 int wh_conv_3x3_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
     wh_padded image = wh_padded_of(program, node);
-    if (!wh_is_modest(program, node, image.rows, image.columns, (int64_t)image.in_c * 2)) {
+    if (!is_for_this(program, node) ||
+        !wh_is_modest(program, node, image.rows, image.columns, (int64_t)image.in_c * 2)) {
         return 0;
     }
     plan p = describe(program, node);

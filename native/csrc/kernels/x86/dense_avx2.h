@@ -18,9 +18,10 @@ WH_INLINE void wh_dense_finish(const wh_finishing *f, const wh_block *blocks,
     }
 }
 
-/* The node has one row. `needs` says no where bytes would not pay. */
-int wh_dense_bytes_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs);
-void wh_dense_bytes_prepare_avx2(const wh_program *program, const wh_node *node, void *prepared);
-void wh_dense_bytes_avx2(const wh_call *call);
+static inline int wh_has_one_row(const wh_program *program, const wh_node *node)
+{
+    int32_t inputs = wh_dim(wh_operand_of(program, node, WH_WEIGHTS), 1);
+    return (int32_t)wh_operand_of(program, node, WH_X)->size == inputs;
+}
 
 #endif

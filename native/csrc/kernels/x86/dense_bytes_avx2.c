@@ -79,6 +79,9 @@ static plan describe(const wh_program *program, const wh_node *node)
 
 int wh_dense_bytes_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
+    if (!wh_has_one_row(program, node)) {
+        return 0;
+    }
     plan p = describe(program, node);
     int64_t quads = ((int64_t)p.inputs + QUAD - 1) / QUAD * p.groups;
     needs->prepared = p.weights_at + (size_t)p.steps * STEP_SIZE;

@@ -7,11 +7,10 @@
 
 #if defined(__x86_64__)
 
-#include "depthwise_3x3_avx2.h"
-
 #include <string.h>
 
 #include "finish_tile.h"
+#include "kernels_avx2.h"
 
 #include "../padded.h"
 
@@ -30,7 +29,7 @@ typedef struct {
     size_t blank_at;               /* in scratch, bytes: a row of padding */
 } plan;
 
-int wh_takes_depthwise_3x3(const wh_program *program, const wh_node *node)
+static int is_for_this(const wh_program *program, const wh_node *node)
 {
     const wh_tensor *x = wh_operand_of(program, node, WH_X);
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
@@ -58,7 +57,8 @@ static plan describe(const wh_program *program, const wh_node *node)
 int wh_depthwise_3x3_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
     wh_padded image = wh_padded_of(program, node);
-    if (!wh_is_modest(program, node, image.rows, image.columns, (int64_t)image.in_c * 4)) {
+    if (!is_for_this(program, node) ||
+        !wh_is_modest(program, node, image.rows, image.columns, (int64_t)image.in_c * 4)) {
         return 0;
     }
     plan p = describe(program, node);

@@ -9,7 +9,6 @@
 
 #include <string.h>
 
-#include "depthwise_3x3_avx2.h"
 #include "finish_avx2.h"
 #include "kernels_avx2.h"
 
@@ -62,9 +61,6 @@ static plan describe(const wh_program *program, const wh_node *node)
 int wh_depthwise_conv_2d_needs_avx2(const wh_program *program, const wh_node *node,
                                     wh_needs *needs)
 {
-    if (wh_takes_depthwise_3x3(program, node)) {
-        return wh_depthwise_3x3_needs_avx2(program, node, needs);
-    }
     wh_padded image = wh_padded_of(program, node);
     int64_t channels = wh_dim(&program->tensors[node->output], 3);
     int64_t columns = (int64_t)image.columns + image.dilation_w;
@@ -98,10 +94,6 @@ static void pack_weights(const plan *p, const int8_t *w, int16_t *to)
 void wh_depthwise_conv_2d_prepare_avx2(const wh_program *program, const wh_node *node,
                                        void *prepared)
 {
-    if (wh_takes_depthwise_3x3(program, node)) {
-        wh_depthwise_3x3_prepare_avx2(program, node, prepared);
-        return;
-    }
     plan p = describe(program, node);
     uint8_t *memory = prepared;
     int64_t taps = (int64_t)p.image.kernel_h * p.image.kernel_w;
@@ -289,10 +281,6 @@ static void run_image(const plan *p, const wh_call *call, const int8_t *x, int8_
 
 void wh_depthwise_conv_2d_avx2(const wh_call *call)
 {
-    if (wh_takes_depthwise_3x3(call->program, call->node)) {
-        wh_depthwise_3x3_avx2(call);
-        return;
-    }
     const plan *p = call->prepared;
     const int8_t *x = wh_operand_int8(call, WH_X);
     int8_t *y = wh_result_int8(call);

@@ -1,6 +1,5 @@
-/* FULLY_CONNECTED, by bytes where that is exact (dense_bytes_avx2.c). Otherwise, with one row
- * the weights are read once, so they stay 8 bits wide, in the order of reading: block of 32
- * channels, pair of inputs, channel. Several rows are a convolution of one tap. */
+/* FULLY_CONNECTED of one row by vpmaddwd. Weights are read once, so they stay 8 bits wide, in the
+ * order of reading: block of 32 channels, pair of inputs, channel. */
 
 #if defined(__x86_64__)
 
@@ -8,14 +7,7 @@
 
 #include "dense_avx2.h"
 
-#include "../padded.h"
-
 #define CHANNELS WH_DENSE_CHANNELS
-
-typedef enum { BY_BYTES = 1, BY_WORDS = 2, BY_CONVOLUTION = 3 } way;
-
-/* What is prepared begins with the way, then, at HEAD, comes what that way prepared. */
-#define HEAD 64
 
 typedef struct {
     wh_finishing finishing;
@@ -23,12 +15,6 @@ typedef struct {
     int32_t pairs;
     size_t blocks_at, weights_at;
 } plan;
-
-static int32_t rows_of(const wh_program *program, const wh_node *node)
-{
-    const wh_tensor *x = wh_operand_of(program, node, WH_X);
-    return (int32_t)x->size / wh_dim(wh_operand_of(program, node, WH_WEIGHTS), 1);
-}
 
 static plan describe(const wh_program *program, const wh_node *node)
 {
@@ -46,31 +32,13 @@ static plan describe(const wh_program *program, const wh_node *node)
     return p;
 }
 
-static void needs_words(const wh_program *program, const wh_node *node, wh_needs *needs)
+int wh_dense_words_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
 {
     plan p = describe(program, node);
     size_t groups = ((size_t)p.outputs + CHANNELS - 1) / CHANNELS;
     needs->prepared = p.weights_at + groups * (size_t)p.pairs * 2 * CHANNELS;
     needs->scratch = (size_t)p.pairs * 2 * sizeof(int16_t) + 64;
-}
-
-static int32_t way_of(const wh_program *program, const wh_node *node, wh_needs *needs)
-{
-    if (rows_of(program, node) != 1) {
-        return wh_conv_2d_needs_avx2(program, node, needs) ? BY_CONVOLUTION : 0;
-    }
-    if (wh_dense_bytes_needs_avx2(program, node, needs)) {
-        return BY_BYTES;
-    }
-    needs_words(program, node, needs);
-    return BY_WORDS;
-}
-
-int wh_fully_connected_needs_avx2(const wh_program *program, const wh_node *node, wh_needs *needs)
-{
-    int32_t chosen = way_of(program, node, needs);
-    needs->prepared += HEAD;
-    return chosen != 0;
+    return wh_has_one_row(program, node);
 }
 
 static void pack_weights(const plan *p, const int8_t *w, int8_t *to)
@@ -87,7 +55,7 @@ static void pack_weights(const plan *p, const int8_t *w, int8_t *to)
     }
 }
 
-static void prepare_words(const wh_program *program, const wh_node *node, void *prepared)
+void wh_dense_words_prepare_avx2(const wh_program *program, const wh_node *node, void *prepared)
 {
     plan p = describe(program, node);
     uint8_t *memory = prepared;
@@ -98,22 +66,6 @@ static void prepare_words(const wh_program *program, const wh_node *node, void *
     const wh_tensor *w = wh_operand_of(program, node, WH_WEIGHTS);
     pack_weights(&p, (const int8_t *)program->image + w->offset, (void *)(memory + p.weights_at));
     memcpy(prepared, &p, sizeof p);
-}
-
-void wh_fully_connected_prepare_avx2(const wh_program *program, const wh_node *node,
-                                     void *prepared)
-{
-    wh_needs needs;
-    int32_t chosen = way_of(program, node, &needs);
-    uint8_t *rest = (uint8_t *)prepared + HEAD;
-    memcpy(prepared, &chosen, sizeof chosen);
-    if (chosen == BY_BYTES) {
-        wh_dense_bytes_prepare_avx2(program, node, rest);
-    } else if (chosen == BY_WORDS) {
-        prepare_words(program, node, rest);
-    } else {
-        wh_conv_2d_prepare_avx2(program, node, rest);
-    }
 }
 
 WH_INLINE __m256i widened(const int8_t *from)
@@ -140,7 +92,7 @@ static void sum(const plan *p, const int16_t *x, const int8_t *w, const wh_block
     acc[1][1] = a3;
 }
 
-static void run_words(const wh_call *call)
+void wh_dense_words_avx2(const wh_call *call)
 {
     const plan *p = call->prepared;
     const uint8_t *memory = call->prepared;
@@ -155,20 +107,6 @@ static void run_words(const wh_call *call)
         sum(p, wide, w, blocks, acc);
         w += (intptr_t)p->pairs * 2 * CHANNELS;
         wh_dense_finish(&p->finishing, blocks, (const __m256i(*)[2])acc, y, first, p->outputs);
-    }
-}
-
-void wh_fully_connected_avx2(const wh_call *call)
-{
-    int32_t chosen = *(const int32_t *)call->prepared;
-    wh_call inner = *call;
-    inner.prepared = (const uint8_t *)call->prepared + HEAD;
-    if (chosen == BY_BYTES) {
-        wh_dense_bytes_avx2(&inner);
-    } else if (chosen == BY_WORDS) {
-        run_words(&inner);
-    } else {
-        wh_conv_2d_avx2(&inner);
     }
 }
 
