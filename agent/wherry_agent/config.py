@@ -10,7 +10,8 @@ Rules:
     8080
 """
 
-# ruff: noqa: RUF009  (a field is declared by a function that adds its check)
+# ruff: noqa: ARG001, RUF009  (every check takes the same parameters; a field is declared by a
+# function that adds its check)
 
 import dataclasses
 import math
@@ -45,7 +46,7 @@ def _key(check: Check, default: Any = dataclasses.MISSING) -> Any:
 
 
 def _whole(low: int, high: int) -> Check:
-    def check(raw: Any, where: str, folder: Path) -> int:  # noqa: ARG001
+    def check(raw: Any, where: str, folder: Path) -> int:
         if type(raw) is not int:
             raise ConfigError(f"{where} = {raw!r} must be a whole number in {low}..{high}")
         if not low <= raw <= high:
@@ -56,7 +57,7 @@ def _whole(low: int, high: int) -> Check:
 
 
 def _number(low: float, high: float) -> Check:
-    def check(raw: Any, where: str, folder: Path) -> float:  # noqa: ARG001
+    def check(raw: Any, where: str, folder: Path) -> float:
         if type(raw) not in (int, float) or not math.isfinite(raw):
             raise ConfigError(f"{where} = {raw!r} must be a number in {low:g}..{high:g}")
         if not low <= raw <= high:
@@ -86,7 +87,7 @@ def _device(raw: Any, where: str, folder: Path) -> str:
 
 
 def _one_of(*words: str) -> Check:
-    def check(raw: Any, where: str, folder: Path) -> str:  # noqa: ARG001
+    def check(raw: Any, where: str, folder: Path) -> str:
         if raw not in words:
             raise ConfigError(f"{where} = {raw!r} must be one of {', '.join(words)}")
         return str(raw)
@@ -94,23 +95,23 @@ def _one_of(*words: str) -> Check:
     return check
 
 
-def _short_text(raw: Any, where: str, folder: Path) -> str:  # noqa: ARG001
+def _short_text(raw: Any, where: str, folder: Path) -> str:
     return _text(raw, where, 255)
 
 
-def _flag(raw: Any, where: str, folder: Path) -> bool:  # noqa: ARG001
+def _flag(raw: Any, where: str, folder: Path) -> bool:
     if type(raw) is not bool:
         raise ConfigError(f"{where} = {raw!r} must be true or false")
     return raw
 
 
-def _model_name(raw: Any, where: str, folder: Path) -> str:  # noqa: ARG001
+def _model_name(raw: Any, where: str, folder: Path) -> str:
     if type(raw) is not str or not MODEL.fullmatch(raw):
         raise ConfigError(f"{where} = {raw!r} is no model name, it must match {MODEL.pattern}")
     return raw
 
 
-def _unit_name(raw: Any, where: str, folder: Path) -> str:  # noqa: ARG001
+def _unit_name(raw: Any, where: str, folder: Path) -> str:
     if type(raw) is not str or not UNIT.fullmatch(raw):
         raise ConfigError(f"{where} = {raw!r} is no unit name, it must match {UNIT.pattern}")
     return raw
@@ -286,6 +287,7 @@ def parse_config(text: str, folder: Path = Path()) -> Config:
 
 
 def _read_table(cls: type[T], raw: Any, where: str, folder: Path) -> T:
+    """`cls` is one of the dataclasses above, which mypy cannot say of a T."""
     if type(raw) is not dict:
         raise ConfigError(f"{where} = {raw!r} must be a table")
     prefix = f"{where}." if where else ""

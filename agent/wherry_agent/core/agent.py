@@ -8,6 +8,8 @@ order. Rules live where their subject lives: `desired`, `update`, `trial`, `boot
 `reports`, `clock`, `questions`, `installs`, `breaker`, `guarding`.
 """
 
+# ruff: noqa: ARG001  (every handler of the table takes the turn and its input)
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -257,7 +259,7 @@ def _connected(turn: Turn, given: Connected) -> None:
     turn.do(Subscribe(inbox.subscriptions(turn)), greeting, *asked_again, *sent_again)
 
 
-def _disconnected(turn: Turn, given: Disconnected) -> None:  # noqa: ARG001
+def _disconnected(turn: Turn, given: Disconnected) -> None:
     turn.change(is_connected=False, reports=spool.disconnect(turn.agent.reports))
 
 
@@ -349,7 +351,7 @@ def _storage_seen(turn: Turn, given: StorageSeen) -> None:
     turn.change(free_bytes=given.free_bytes)
 
 
-def _stopping(turn: Turn, given: Stopping) -> None:  # noqa: ARG001
+def _stopping(turn: Turn, given: Stopping) -> None:
     turn.tell(Tell(Kind.STOPPING, Severity.INFO, "agent stops"))
     for name in list(turn.agent.units):
         turn.put(candidates.stopped(turn.unit(name)))
