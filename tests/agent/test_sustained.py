@@ -268,6 +268,41 @@ def test_a_bundle_that_cannot_be_loaded_any_more_is_named_by_its_event_too(aboar
     assert reverted_digests(harbour) == {new.digest}
 
 
+def unload_way_back(harbour: Harbour, old: bytes, new) -> None:
+    """The controller needs it no more: it stays on disk."""
+    release = (SlotRelease(model="digits", manifest_digest=old),)
+    harbour.wish([harbour.director.assignment(new)], releases=release)
+    assert old not in harbour.loops.programs
+
+
+def test_a_way_back_that_was_unloaded_is_loaded_before_anything_is_given_up(aboard):
+    harbour, old, new = aboard
+    unload_way_back(harbour, old, new)
+    serve(harbour, new.digest, POOR, 4)
+    assert harbour.serving == old
+    assert harbour.loops.programs.keys() == {old}
+    assert harbour.model.outcome is Outcome.REVERTED
+    harbour.cut().boot()
+    assert harbour.serving == old
+
+
+def test_what_fails_goes_on_where_its_way_back_has_rotted_on_disk_also_after_a_reboot(aboard):
+    harbour, old, new = aboard
+    image = f"images/{harbour.loops.programs[old][1].program_digest.hex()}"
+    unload_way_back(harbour, old, new)
+    harbour.disk.write(image, b"rot", 100)
+    harbour.disk.fsync(image)
+    serve(harbour, new.digest, POOR, 4)
+    assert harbour.serving == new.digest
+    assert harbour.model.outcome is Outcome.CONFIRMED
+    told = {(e.severity, e.code, e.text) for e in harbour.events() if e.kind is Kind.STORAGE}
+    text = "digits 1.0.0: the image is damaged on disk; so 1.1.0 goes on, although more than 10% "
+    text += "of its inferences failed for 120 s"
+    assert told == {(Severity.ERROR, Code.DIGEST, text)}
+    harbour.cut().boot()
+    assert harbour.serving == new.digest
+
+
 def test_a_candidate_for_which_the_way_back_leaves_no_memory_goes_by_name():
     harbour = afloat()
     old = harbour.director.made("1.0.0", seed=1, ballast_rows=800)

@@ -150,6 +150,7 @@ class ModelState:
     manifest: Manifest | None = None  # of what is under way
     trial: Trial | None = None
     waits_for_window: bool = False  # staged, and all but the swap is done
+    gives_back: Failing | None = None  # once its way back, which is being loaded, could be
 
     @property
     def model(self) -> str:

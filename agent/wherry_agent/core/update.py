@@ -17,7 +17,8 @@ Rules, in order:
    the disk or the way to the unit is not the bundle's: the assignment begins again later.
 7. What serves and cannot be loaded any more (after a boot) gives its place to `previous`.
 8. What was confirmed and then fails for two minutes on end (`core.sustained`) gives its place to
-   `previous` too, and as after a trial it has to wait: the pointer first, then the record.
+   `previous` too, and as after a trial it has to wait: the pointer first, then the record. A way
+   back that was unloaded is loaded before that; if it cannot be, what fails goes on.
 
 Pure. TRANSITIONS holds a function for every (phase, input) pair; tests walk all of them.
 """
@@ -101,6 +102,10 @@ from wherry_agent.core.trying import (
 
 def step(state: ModelState, given: Input, around: Surroundings) -> Result:
     """The model's next state and effects. Raises KeyError only if the table has a hole."""
+    if state.gives_back is not None and isinstance(given, (Loaded, StepFailed)):
+        back = state.record.previous
+        if back is not None and back.manifest_digest == given.manifest_digest:
+            return _answer_way_back(state, state.gives_back, given, around)
     if _is_about_something_else(state, given):
         if isinstance(given, (StepFailed, Shadowed)):
             return candidates.heard(state, given, around)
@@ -201,6 +206,9 @@ def give_back(state: ModelState, given: Failing, around: Surroundings) -> Result
         return state, ()
     if back is None or around.previous is None:
         return state, ()
+    if state.record.is_previous_released:
+        load_it = LoadCandidate(around.unit, state.model, back, around.previous, None)
+        return replace(state, gives_back=given), (load_it,)
     record = replace(state.record, active=back, previous=None, is_previous_released=False)
     if record.outcome is Outcome.CONFIRMED:
         reason = given.text[:REASON_MAX]
@@ -221,11 +229,27 @@ def give_back(state: ModelState, given: Failing, around: Surroundings) -> Result
     )
 
 
+def _answer_way_back(
+    state: ModelState, failing: Failing, given: Loaded | StepFailed, around: Surroundings
+) -> Result:
+    """The way back is there, and is taken; or it cannot be loaded."""
+    state = replace(state, gives_back=None)
+    if isinstance(given, Loaded):
+        record = replace(state.record, is_previous_released=False)
+        return TRANSITIONS[state.phase, Failing](replace(state, record=record), failing, around)
+    serving = around.serving.version if around.serving else "nothing"
+    text = f"{given.text}; so {serving} goes on, although {failing.text}"
+    return state, (
+        Tell(Kind.STORAGE, Severity.ERROR, text, given.code, state.model, failing.bundle),
+    )
+
+
 def give_back_on_the_way(state: ModelState, given: Failing, around: Surroundings) -> Result:
     """Rule 8 while another assignment is under way, which goes on; one that names the way back
     itself has its answer with it."""
     assignment, back = assignment_of(state), state.record.previous
-    if back is None or back.manifest_digest != assignment.manifest_digest:
+    is_wanted = back is not None and back.manifest_digest == assignment.manifest_digest
+    if back is None or not is_wanted or state.record.is_previous_released:
         return give_back(state, given, around)
     wanted = replace(state.record, previous=replace(back, deadline_us=assignment.deadline_us))
     after, effects = give_back(replace(state, record=wanted), given, around)
