@@ -7,7 +7,7 @@ setup(
     ext_modules=[
         Extension(
             "wherry_protocol.codec._quick",
-            [f"protocol/csrc/{name}.c" for name in ("module", "reading", "wire")],
+            [f"protocol/csrc/{name}.c" for name in ("module", "reading", "writing", "wire")],
             depends=["protocol/csrc/kind.h", "protocol/csrc/wire.h"],
             libraries=["m"],
             extra_compile_args=["-std=c11", "-O2", "-g0", "-fvisibility=hidden"],

@@ -1,8 +1,9 @@
-/* Reads a message straight from its bytes, for the one encoding that it can have.
+/* Reads a message straight from its bytes, for the one encoding that it can have, and writes it.
  *
  * Rules:
- * 1. `Kind.read` gives what `wherry_protocol.codec.table` gives for the same bytes, or None: "look
- *    for yourself". It never refuses a message, so it never has to say why.
+ * 1. `Kind.read` and `Kind.write` give what `wherry_protocol.codec.table` gives for the same bytes,
+ *    or the same message, or None: "look for yourself". They never refuse a message, so they never
+ *    have to say why.
  * 2. Nothing is believed before it was counted: every length is compared with the bytes that are
  *    left and with the bound of its field before anything is made of it.
  * 3. Deterministic encoding (RFC 8949, 4.2): shortest heads, shortest floats, keys in order. What
@@ -38,6 +39,7 @@ typedef struct kind kind;
 typedef struct {
     uint16_t key;                            /* as encoded: 0xKK, or 0x18KK from 24 on */
     PyObject *slot;                          /* the class's descriptor of the field */
+    descrgetfunc get;
     descrsetfunc set;
     kind *of;
     PyObject *unset;                         /* the default; NULL: the field must be there */
@@ -59,5 +61,17 @@ struct kind {
 
 /* The next item, of that kind. NULL with an exception, or without one: look for yourself. */
 PyObject *kind_read_item(kind *k, reader *in);
+
+/* Whether the pattern matches the whole text; -1 with an exception. */
+int kind_matches(PyObject *fullmatch, PyObject *text);
+
+/* Bytes that grow; what `bytes` points to is the owner's to free. */
+typedef struct {
+    uint8_t *bytes;
+    size_t used, room;
+} writer;
+
+/* Appends the value's one encoding. False with an exception, or without one: look for yourself. */
+bool kind_write_item(kind *k, PyObject *value, writer *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* The module `wherry_protocol.codec._quick`: makes kinds, and reads with them; see kind.h. */
+/* The module `wherry_protocol.codec._quick`: makes kinds, and uses them; see kind.h. */
 
 #include "kind.h"
 
@@ -17,6 +17,20 @@ static PyObject *kind_read(PyObject *self, PyObject *data)
     Py_XDECREF(found);
     if (PyErr_Occurred()) {
         return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *kind_write(PyObject *self, PyObject *message)
+{
+    writer out = {NULL, 0, 0};
+    PyObject *bytes = NULL;
+    if (kind_write_item((kind *)self, message, &out)) {
+        bytes = PyBytes_FromStringAndSize((const char *)out.bytes, (Py_ssize_t)out.used);
+    }
+    PyMem_Free(out.bytes);
+    if (bytes != NULL || PyErr_Occurred()) {
+        return bytes;
     }
     Py_RETURN_NONE;
 }
@@ -194,15 +208,16 @@ static bool take_column(PyTypeObject *type, PyObject *row, column *c)
     if (!PyArg_ParseTuple(row, "HOO!|O", &key, &slot, type, &of, &unset)) {
         return false;
     }
+    descrgetfunc get = (descrgetfunc)PyType_GetSlot(Py_TYPE(slot), Py_tp_descr_get);
     descrsetfunc set = (descrsetfunc)PyType_GetSlot(Py_TYPE(slot), Py_tp_descr_set);
-    if (set == NULL) {
+    if (get == NULL || set == NULL) {
         PyErr_SetString(PyExc_TypeError, "a slot must be a data descriptor");
         return false;
     }
     Py_INCREF(slot);
     Py_INCREF(of);
     Py_XINCREF(unset);
-    *c = (column){key, slot, set, (kind *)of, unset};
+    *c = (column){key, slot, get, set, (kind *)of, unset};
     return true;
 }
 
@@ -242,6 +257,7 @@ static PyObject *make_record(PyObject *type, PyObject *arguments)
 
 static PyMethodDef kind_methods[] = {
     {"read", kind_read, METH_O, "What these bytes are, or None where the table must look."},
+    {"write", kind_write, METH_O, "The message's one encoding, or None where the table must look."},
     {"int", make_int, METH_VARARGS | METH_CLASS, NULL},
     {"real", make_real, METH_VARARGS | METH_CLASS, NULL},
     {"bool", make_bool, METH_NOARGS | METH_CLASS, NULL},
@@ -287,7 +303,7 @@ static PyModuleDef_Slot module_slots[] = {
 static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "wherry_protocol.codec._quick",
-    .m_doc = "Messages straight from their bytes.",
+    .m_doc = "Messages straight from their bytes and to them.",
     .m_size = 0,
     .m_slots = module_slots,
 };

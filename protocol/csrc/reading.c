@@ -49,8 +49,7 @@ static PyObject *read_bool(reader *in)
     return PyBool_FromLong(*in->at++ == 0xF5);
 }
 
-/* Whether the pattern matches the whole text; -1 with an exception. */
-static int matches(PyObject *fullmatch, PyObject *text)
+int kind_matches(PyObject *fullmatch, PyObject *text)
 {
     PyObject *found = PyObject_CallFunctionObjArgs(fullmatch, text, NULL);
     if (found == NULL) {
@@ -74,7 +73,7 @@ static PyObject *read_text(kind *k, reader *in)
     }
     bool is_good = (uint64_t)PyUnicode_GetLength(text) <= k->high;
     if (is_good && k->check != NULL) {
-        is_good = matches(k->check, text) == 1;
+        is_good = kind_matches(k->check, text) == 1;
     }
     if (!is_good) {
         Py_DECREF(text);

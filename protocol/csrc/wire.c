@@ -116,3 +116,66 @@ bool wire_float(reader *in, double *value)
     }
     return false;
 }
+
+static size_t write_big_endian(uint8_t *out, uint8_t first, uint64_t value, size_t size)
+{
+    out[0] = first;
+    for (size_t i = size; i > 0; i--) {
+        out[i] = (uint8_t)value;
+        value >>= 8;
+    }
+    return 1 + size;
+}
+
+size_t wire_write_head(uint8_t *out, unsigned major, uint64_t argument)
+{
+    unsigned first = major << 5;
+    if (argument < ONE_BYTE_ARGUMENT) {
+        out[0] = (uint8_t)(first | argument);
+        return 1;
+    }
+    unsigned width = 0;                      /* 1, 2, 4 or 8 bytes */
+    while (width < 3 && argument >> (8u << width) != 0) {
+        width++;
+    }
+    return write_big_endian(out, (uint8_t)(first | (ONE_BYTE_ARGUMENT + width)), argument,
+                            (size_t)1 << width);
+}
+
+size_t wire_write_key(uint8_t *out, uint16_t key)
+{
+    if (key <= UINT8_MAX) {
+        out[0] = (uint8_t)key;
+        return 1;
+    }
+    return write_big_endian(out, (uint8_t)(key >> 8), key & 0xFFu, 1);
+}
+
+/* The bits of a number that `fits_half`. */
+static uint16_t to_half(double value)
+{
+    uint16_t sign = signbit(value) ? 0x8000u : 0;
+    int exponent = 0;
+    double fraction = frexp(fabs(value), &exponent);    /* 0.5 to 1, or 0 */
+    if (fraction == 0.0 || exponent < -13) {
+        return (uint16_t)(sign | (uint16_t)ldexp(fabs(value), 24));
+    }
+    uint16_t bits = (uint16_t)(ldexp(fraction, 11) - 1024.0);
+    return (uint16_t)(sign | (uint16_t)((exponent + 14) << 10) | bits);
+}
+
+size_t wire_write_float(uint8_t *out, double value)
+{
+    if (fits_half(value)) {
+        return write_big_endian(out, 0xF9, to_half(value), 2);
+    }
+    if (fits_single(value)) {
+        float single = (float)value;
+        uint32_t bits = 0;
+        memcpy(&bits, &single, sizeof bits);
+        return write_big_endian(out, 0xFA, bits, 4);
+    }
+    uint64_t bits = 0;
+    memcpy(&bits, &value, sizeof bits);
+    return write_big_endian(out, 0xFB, bits, 8);
+}

@@ -31,4 +31,10 @@ bool wire_key(reader *in, uint16_t *key);
 /* A finite float in its shortest form. */
 bool wire_float(reader *in, double *value);
 
+/* The other way: each writes at most WIRE_ITEM_MAX bytes, and returns how many. */
+#define WIRE_ITEM_MAX 9u
+size_t wire_write_head(uint8_t *out, unsigned major, uint64_t argument);
+size_t wire_write_key(uint8_t *out, uint16_t key);
+size_t wire_write_float(uint8_t *out, double value);
+
 #endif

@@ -1,4 +1,5 @@
-"""Run by a Python under sanitizers: reads changed golden messages with a sanitized `_quick`.
+"""Run by a Python under sanitizers: reads changed golden messages with a sanitized `_quick`, and
+writes what it has read, once more with a value that does not belong there.
 
 usage: quick_fuzz.py FOLDER, which holds the extension. Prints how many byte strings it has read.
 """
@@ -15,19 +16,28 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 sys.modules["wherry_protocol.codec._quick"] = module
 
-from wherry_protocol.codec import decoding, encode  # noqa: E402  (with the extension above)
+from dataclasses import fields, replace  # noqa: E402  (with the extension above)
+
+from wherry_protocol.codec import encode, kinds  # noqa: E402
+from wherry_protocol.codec.encoding import by_the_table  # noqa: E402
 
 from tests.protocol import examples  # noqa: E402
 
-assert decoding.Kind is module.Kind
+WRONG = (None, -1, 1 << 64, 1e308, b"", b"x" * 4096, "x" * 4096, "\ud800", (), (0,) * 99, {0: 0})
+assert kinds.Kind is module.Kind
 count = 0
 for message in examples.messages():
-    kind = decoding.kind_of_class(type(message), False)
+    kind = kinds.kind_of_class(type(message), False)
     data = encode(message)
     assert kind.read(data) == message
+    assert data == by_the_table(message)
+    for field in fields(message):
+        for value in WRONG:
+            kind.write(replace(message, **{field.name: value}))
     for place in range(len(data)):
         kind.read(data[:place])
         for byte in (0x00, 0x17, 0x1B, 0x3B, 0x5B, 0x7B, 0x9B, 0xBB, 0xDB, 0xF9, 0xFB, 0xFF):
-            kind.read(data[:place] + bytes([byte]) + data[place + 1 :])
+            found = kind.read(data[:place] + bytes([byte]) + data[place + 1 :])
+            assert found is None or kind.write(found) == by_the_table(found)
             count += 1
 print(count)

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wherry_protocol.codec import dumps, encode, loads
 from wherry_protocol.codec._quick import Kind
-from wherry_protocol.codec.decoding import kind_of_class
+from wherry_protocol.codec.kinds import kind_of_class
 from wherry_protocol.codec.table import from_map, is_strict, to_map
 from wherry_protocol.errors import DecodeError
 from wherry_protocol.manifest import Manifest
@@ -198,7 +198,8 @@ def test_hostile_bytes_touch_no_memory_but_their_own(root: Path, tmp_path: Path)
     sanitizer = subprocess.run(
         ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    sources = [str(root / "protocol/csrc" / f"{name}.c") for name in ("module", "reading", "wire")]
+    names = ("module", "reading", "writing", "wire")
+    sources = [str(root / "protocol/csrc" / f"{name}.c") for name in names]
     include = sysconfig.get_path("include")
     subprocess.run(
         ["gcc", "-std=c11", "-O1", "-g", "-shared", "-fPIC", f"-I{include}",

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from wherry_controller.store.schema import migrate
 
 BUSY_TIMEOUT_MS = 5_000
+STATEMENTS_MAX = 1_000  # kept compiled: sqlite3 keeps 128, and the store knows twice as many
 
 
 def open_writer(path: Path | None) -> Database:
@@ -19,7 +20,7 @@ def open_writer(path: Path | None) -> Database:
 
     Raises StateError where the file was written by a newer Wherry.
     """
-    db = Database(memory=True) if path is None else Database(path)
+    db = Database(sqlite3.connect(path or ":memory:", cached_statements=STATEMENTS_MAX))
     if path is not None:
         path.chmod(0o600)
         db.enable_wal()
@@ -31,7 +32,11 @@ def open_writer(path: Path | None) -> Database:
 
 def open_reader(path: Path) -> Database:
     """A connection that cannot write. Raises sqlite3.OperationalError where there is no file."""
-    db = Database(sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False))
+    file = f"file:{path}?mode=ro"
+    kept = sqlite3.connect(
+        file, uri=True, check_same_thread=False, cached_statements=STATEMENTS_MAX
+    )
+    db = Database(kept)
     _prepare(db)
     db.execute("PRAGMA query_only = ON")
     return db

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 
 _COLUMNS: dict[Any, str] = {}
+_INSERTIONS: dict[tuple[str, Any], tuple[str, Callable[[Any], tuple[Any, ...]]]] = {}
 
 
 def columns(cls: Any) -> str:
@@ -51,13 +52,20 @@ def put(db: Database, table: str, row: Any) -> None:
 
 def put_all(db: Database, table: str, rows: Sequence[Any]) -> None:
     """`put` for several rows of one class, as one statement."""
-    if not rows:
-        return
-    names = columns(type(rows[0]))
-    fields = tuple(field.name for field in dataclasses.fields(rows[0]))
-    places = ", ".join("?" * len(fields))
-    sql = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})"
-    execute_all(db, sql, map(attrgetter(*fields), rows))
+    if rows:
+        sql, values = _insertion(table, type(rows[0]))
+        execute_all(db, sql, map(values, rows))
+
+
+def _insertion(table: str, cls: Any) -> tuple[str, Callable[[Any], tuple[Any, ...]]]:
+    """The statement that puts one such row, and what takes its values out of a dataclass."""
+    found = _INSERTIONS.get((table, cls))
+    if found is None:
+        names = [field.name for field in dataclasses.fields(cls)]
+        places = ", ".join("?" * len(names))
+        sql = f"INSERT OR REPLACE INTO {table} ({columns(cls)}) VALUES ({places})"
+        found = _INSERTIONS[table, cls] = sql, attrgetter(*names)
+    return found
 
 
 def execute_all(db: Database, sql: str, args: Iterable[Sequence[Any]]) -> None:

@@ -6,6 +6,7 @@ and `decode` follow that table. `docs/SPEC.md` and `wherry.cddl` describe the sa
 
 from wherry_protocol.codec.cbor import dumps, loads
 from wherry_protocol.codec.decoding import decode
+from wherry_protocol.codec.encoding import encode
 from wherry_protocol.codec.fields import (
     Bool,
     Closed,
@@ -25,7 +26,6 @@ from wherry_protocol.codec.table import (
     Message,
     Nested,
     content_type,
-    encode,
     field,
     instruction,
     observation,

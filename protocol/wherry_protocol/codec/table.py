@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from typing import Any, Final, TypeVar, dataclass_transform
 
-from wherry_protocol.codec.cbor import dumps
 from wherry_protocol.codec.fields import FieldType, wrong
 from wherry_protocol.errors import Code, DecodeError
 from wherry_protocol.frozen import quick
@@ -154,12 +153,3 @@ class Nested:
 
     def from_wire(self, raw: Any, where: str, strict: bool) -> Any:
         return from_map(self.part, raw, where, strict)
-
-
-def encode(message: Message) -> bytes:
-    """The message's one encoding. Raises ValueError where a value breaks its own bounds."""
-    try:
-        wire = to_map(message, "")
-    except ValueError:  # once more, to say where
-        wire = to_map(message, type(message).__name__)
-    return dumps(wire)
