@@ -137,6 +137,7 @@ class SimDevice:
         self.jobs: deque[Callable[[], None]] = deque()
         self._next_mid = 1
         self._is_turn_due = False
+        self._models_of: tuple[AgentRecord | None, dict[str, ModelRecord]] = (None, {})
 
     def _note(self, what: str) -> None:
         self.world.note(self.name, what)
@@ -527,7 +528,8 @@ class SimDevice:
     @property
     def is_rolled_back(self) -> bool:
         """The last record could not be written, so memory and disk differ."""
-        return bool(self.log.writing) or self.live.agent.persisted != self.log.relied_on
+        kept, relied_on = self.live.agent.persisted, self.log.relied_on
+        return bool(self.log.writing) or (kept is not relied_on and kept != relied_on)
 
     @property
     def is_settled(self) -> bool:
@@ -538,9 +540,13 @@ class SimDevice:
     def revision(self) -> int:
         return self.agent.units[UNIT].memory.revision
 
-    def record_models(self) -> dict[str, Any]:
+    def record_models(self) -> dict[str, ModelRecord]:
+        """By the record that was relied on last; nearly every event asks."""
         record = self.log.relied_on
-        return {} if record is None else {m.model: m for m in unit_record(record, UNIT).models}
+        if record is not self._models_of[0]:
+            models = () if record is None else unit_record(record, UNIT).models
+            self._models_of = record, {one.model: one for one in models}
+        return self._models_of[1]
 
     def with_settings(self, **changes: Any) -> None:
         self.settings = replace(self.settings, **changes)

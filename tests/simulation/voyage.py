@@ -14,6 +14,7 @@ from tests.simulation.world import (
     Disturbance,
     Violation,
     World,
+    garbage_left_lying,
     make_world,
     programs_silenced,
     scratch_folder,
@@ -52,7 +53,12 @@ def sail(
     name = scenario or scenario_of(seed)
     disturbances = plan_of(seed, name) if plan is None else plan
     trace = Trace(is_traced)
-    with scratch_folder() as folder, programs_silenced(), played_by_twins(twins):
+    with (
+        scratch_folder() as folder,
+        programs_silenced(),
+        played_by_twins(twins),
+        garbage_left_lying(),
+    ):
         world = make_world(seed, device_count, Path(folder), trace)
         try:
             failure = _played(world, disturbances)

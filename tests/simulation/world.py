@@ -8,6 +8,7 @@ Rules:
    ends the run (`Violation`).
 """
 
+import gc
 import heapq
 import logging
 import random
@@ -45,6 +46,7 @@ from tests.simulation.truth import Truth
 START_S = 1_800_000_000
 ALWAYS_TWINS = ("clock", "network", "broker", "disk", "threads", "engine")
 LOOK_US = 10 * SECOND_US
+OBJECTS_PER_LOOK = 50_000  # made and not freed, before garbage is looked for
 
 
 @dataclass(frozen=True, order=True)
@@ -221,6 +223,17 @@ def programs_silenced() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextmanager
+def garbage_left_lying() -> Iterator[None]:
+    """Cycles are looked for rarely: a voyage makes few, and many objects that only last."""
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS_PER_LOOK, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
     """For the vault; in memory where the machine has such a place."""
     memory = Path("/dev/shm")
@@ -234,6 +247,7 @@ __all__ = [
     "Violation",
     "WherryError",
     "World",
+    "garbage_left_lying",
     "make_world",
     "programs_silenced",
     "scratch_folder",
