@@ -239,6 +239,88 @@ def test_a_drill_takes_no_device_away_from_a_rollout_and_needs_somewhere_to_go(q
     assert "open rollout" in quay.refused("POST", "/verifications", body)
 
 
+def test_a_run_that_meets_a_drill_on_its_way_waits_until_that_is_home(quay: Quay) -> None:
+    fleet(quay, 1)
+    body = {"suite": "drill", "target": "gw0", "model": "digits", "reason": "x"}
+    drill = quay.rest("POST", "/verifications", body | {"plan": {"trial": TRIAL}})
+    assert "has not ended that yet" in quay.refused("POST", "/verifications", body)
+    smoke = quay.rest("POST", "/verifications", {"suite": "smoke", "target": "all"})
+    quay.go(12)
+    assert quay.versions() == {"gw0": "1.1.0"}, "nobody leaves it where the drill was"
+    ended = [quay.rest("GET", f"/verifications/{made['id']}") for made in (drill, smoke)]
+    assert [run["outcome"] for run in ended] == ["passed", "passed"], ended
+    assert ended[1]["units"][0]["version"] == "1.1.0"
+
+
+DRILL: dict[str, Any] = {"suite": "drill", "target": "b", "model": "digits", "reason": "x"}
+
+
+def deaf_on_its_way(quay: Quay) -> None:
+    """`b` serves 1.1.0, has 1.0.0 as its way back, and hears nothing more."""
+    quay.enroll("a", "b")
+    for version in ("1.0.0", "1.1.0"):
+        quay.install(version)
+    quay.push("1.2.0")
+    quay.devices["b"].is_deaf = True
+
+
+@pytest.mark.parametrize("seconds", [3.0, 70.0], ids=["waited for", "given up"])
+def test_a_drill_takes_no_device_that_is_on_its_way_back_after_an_abort(
+    quay: Quay, seconds: float
+) -> None:
+    deaf_on_its_way(quay)
+    made = quay.deploy("1.2.0", return_after_s=60.0)
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "wrong version"})
+    quay.be_quiet(seconds)
+    said = quay.refused("POST", "/verifications", DRILL)
+    assert said.startswith(
+        f"b/self is on its way back from digits 1.2.0 ({made['id']} is aborted); a drill would keep"
+    )
+    command = ("drill", "--model", "digits", "--target", "b", "--reason", "x", "--no-wait")
+    refused = quay.wherry(*command)
+    assert refused.status != 0
+    assert f"wherry rollout show {made['id']}" in refused.err
+    quay.devices["b"].is_deaf = False
+    quay.go(3)
+    assert verified(quay, 8, **DRILL, plan={"trial": TRIAL})["outcome"] == "passed"
+
+
+def test_a_drill_takes_no_device_that_has_not_come_back_from_a_revert(quay: Quay) -> None:
+    deaf_on_its_way(quay)
+    made = quay.deploy("1.2.0", return_after_s=60.0)
+    quay.go(3)
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "wrong version"})
+    quay.be_quiet(70.0)
+    assert quay.rollout(made)["state"] == "reverted"
+    said = quay.refused("POST", "/verifications", DRILL)
+    assert f"b/self is on its way back from digits 1.2.0 ({made['id']} is reverted)" in said
+
+
+def test_a_drill_takes_no_device_whose_candidate_an_abort_is_yet_to_take_back(
+    quay: Quay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wherry_controller.core.rollouts.advancing.OFFERS_MAX_PER_S", 1)
+    quay.enroll("a", "b", protocol=(1, 2))
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    made = quay.deploy("1.1.0", strategy="blue-green", gate={"require": ["errors"]})
+    quay.go(5)
+    assert all("digits" in device.candidate for device in quay.devices.values())
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "wrong version"})
+    for name in ("a", "b"):  # one was told in the same second, the other is yet to be
+        said = quay.refused("POST", "/verifications", DRILL | {"target": name})
+        assert f"{name}/self is on its way back from digits 1.1.0" in said
+
+
+def test_a_drill_takes_no_device_that_has_not_ended_what_it_was_assigned(quay: Quay) -> None:
+    deaf_on_its_way(quay)
+    body = {"model": "digits", "target": "b", "reason": "errors", "plan": {"trial": TRIAL}}
+    quay.rest("POST", "/rollback", body)
+    said = quay.refused("POST", "/verifications", DRILL)
+    assert "b/self was assigned digits 1.0.0 (manual) and has not ended that yet" in said
+    assert "wherry device show b" in said
+
+
 @pytest.mark.parametrize("role", [Role.VIEWER])
 def test_a_viewer_starts_no_suite(quay: Quay, role: Role) -> None:
     body = {"suite": "smoke", "target": "all"}

@@ -100,6 +100,9 @@ def drill(
 ) -> None:
     """Practise the way back: swap, roll back, verify; the drill is kept with how long it took.
 
+    A device is refused while a rollout has it, while it is on its way back, and until it has ended
+    what it was assigned last.
+
     wherry drill --model pump-anomaly --target pump-17 --reason "monthly drill"
     """
     body: dict[str, Any] = {"suite": "drill", "target": target, "model": model, "reason": reason}

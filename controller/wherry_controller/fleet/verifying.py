@@ -4,7 +4,8 @@ Rules:
 1. At most OPEN_MAX examinations are open at a time; the others wait for their turn.
 2. A run ends when every examination has its verdict; it passed if all of them did. It is audited
    when it begins and when it ends.
-3. A newer run takes a unit's model from an older one, which has then failed there.
+3. A newer run takes a unit's model from an older one, which has then failed there; from a drill
+   that is away it takes nothing, but waits until that is home, and looks at what serves there.
 4. After a restart what was asked is asked again.
 """
 
@@ -33,7 +34,7 @@ from wherry_controller.core.assurance.suites import (
     Verdict,
 )
 from wherry_controller.core.plans.plan import parse_plan
-from wherry_controller.core.rollouts import State
+from wherry_controller.core.rollouts import OPEN, Rollout, State, is_to_come_back
 from wherry_controller.core.rollouts.members import Member, MemberPhase, Return
 from wherry_controller.fleet import (
     asking,
@@ -167,6 +168,10 @@ def _lost(run: Run, run_id: str, member: Member, now_s: float) -> Examination:
 
 def _examination(org: Organization, run: Run, run_id: str, serving: Serving) -> Examination:
     steps = SUITES[run.suite]
+    held = open_exams(org).get((serving.connection, serving.unit, serving.model))
+    if held is not None and held[1].is_away:
+        home = held[1].digest
+        serving = replace(serving, active=home, assigned=home)
     digest, other = serving.active, None
     if run.version is not None:
         named = registry.version(org.db, serving.model, run.version).digest
@@ -195,22 +200,55 @@ def _examination(org: Organization, run: Run, run_id: str, serving: Serving) -> 
 
 
 def _refuse_claimed(org: Organization, serving: Serving) -> None:
+    """A drill ends on what serves when it begins, so it begins where nothing else is on its way."""
     unit = f"{serving.connection}/{serving.unit}"
-    for rollout in rollouts.open_ones(org):
+    for rollout in rollouts.live_ones(org):
         member = rollout.members.get(unit)
-        is_held = member is not None and member.phase is not MemberPhase.SKIPPED
-        if rollout.model == serving.model and is_held:
+        if rollout.model != serving.model or member is None:
+            continue
+        if is_to_come_back(rollout, member):
+            raise StateError(_on_its_way_back(unit, rollout))
+        if rollout.state in OPEN and member.phase is not MemberPhase.SKIPPED:
             raise StateError(
                 f"{unit} belongs to the open rollout {rollout.rollout_id}; a drill would take it"
                 " away: await or abort it first"
             )
+    _refuse_unsettled(org, (serving.connection, serving.unit, serving.model))
+
+
+def _refuse_unsettled(org: Organization, key: ExamKey) -> None:
+    """Also who was given up by a rollout that has ended is still to follow what it was sent."""
+    assigned = assignments.find(org.db, *key)
+    if assigned is None or stands(org, key).is_settled:
+        return
+    connection, name, model = key
+    unit = f"{connection}/{name}"
+    if assigned.rollout:
+        rollout = rollouts.load(org, assigned.rollout)
+        member = rollout.members.get(unit)
+        if member is not None and member.return_assignment_id == assigned.assignment_id:
+            raise StateError(_on_its_way_back(unit, rollout))
+    bundle = registry.find_bundle(org.db, assigned.bundle_digest)
+    what = assigned.bundle_digest.hex()[:12] if bundle is None else bundle.version
+    raise StateError(
+        f"{unit} was assigned {model} {what} ({assigned.owner}) and has not ended that yet; a drill"
+        f" would take it away: wait until it has (wherry device show {connection}), or leave it out"
+    )
+
+
+def _on_its_way_back(unit: str, rollout: Rollout) -> str:
+    return (
+        f"{unit} is on its way back from {rollout.model} {rollout.version} ({rollout.rollout_id} is"
+        f" {rollout.state.value}); a drill would keep it there: wait until it is back"
+        f" (wherry rollout show {rollout.rollout_id}), or leave it out"
+    )
 
 
 def _supersede(org: Organization, key: ExamKey, by: str, now_s: float) -> None:
-    held = open_exams(org).pop(key, None)
-    if held is None:
+    held = open_exams(org).get(key)
+    if held is None or held[1].is_away:
         return
-    row, exam = held
+    row, exam = open_exams(org).pop(key)
     failed = replace(exam, verdict=Verdict.FAILED)
     after = replace(row, outcome="failed", failure=f"superseded by {by}", ended_s=now_s,
                     document=exam_to_json(failed))  # fmt: skip

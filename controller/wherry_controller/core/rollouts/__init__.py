@@ -5,6 +5,7 @@ store.
 """
 
 from wherry_controller.core.plans.plan import Plan, parse_plan
+from wherry_controller.core.rollouts.advancing import is_to_come_back
 from wherry_controller.core.rollouts.claims import Authority, Claim, Holding, is_granted, refusal
 from wherry_controller.core.rollouts.clock import clock_was_set
 from wherry_controller.core.rollouts.decide import decide
@@ -34,6 +35,7 @@ __all__ = [
     "earliest_end_s",
     "from_json",
     "is_granted",
+    "is_to_come_back",
     "is_winding_down",
     "ladder",
     "lifecycle",

@@ -273,6 +273,16 @@ def is_withdrawn_by_abort(member: Member) -> bool:
     return stands and member.offered in CANDIDATE
 
 
+def is_to_come_back(rollout: Rollout, member: Member) -> bool:
+    """Is it on its way back, or is something to be taken back there that is not reached yet?"""
+    if member.way_back in (Return.QUEUED, Return.SENT):
+        return True
+    progress = rollout.progress
+    if not progress.is_draining or member.index < progress.drain_index:
+        return False
+    return rollout.state is not State.ABORTED or is_withdrawn_by_abort(member)
+
+
 def decommissioned(
     rollout: Rollout, member: Member, now_s: float, *, is_purged: bool
 ) -> Effect | None:
