@@ -146,6 +146,42 @@ def test_a_plan_says_who_is_brought_what_first_and_who_is_passed_over(quay: Quay
     assert "1 device gets 1.1.0 first: old/self" in quay.wherry(*command).out
 
 
+def test_a_plan_counts_the_time_and_the_bytes_of_what_is_brought_first(quay: Quay) -> None:
+    two(quay)
+    sizes = {row["version"]: row["size_bytes"] for row in quay.rest("GET", "/bundles")}
+    file = quay.data.root / "steps.toml"
+    command = ("rollout", "plan", "digits:1.2.0", "--target", "all", "--file", file)
+    file.write_text("")
+    without = quay.cli(*command)
+    assert without["first"] == {"units": 0, "expected_s": 0.0}
+    assert without["load"]["first"] == {"publish_bytes": 0, "fetch_bytes": 0}
+    file.write_text('must_pass = ["1.1.0"]\nmust_pass_missing = "bring"\n')
+    shown = quay.cli(*command)
+    trial_s = without["expected_s"]
+    assert (shown["expected_s"], shown["first"]) == (
+        2 * trial_s, {"units": 1, "expected_s": trial_s},
+    )  # fmt: skip
+    load = shown["load"]
+    blobs = load["fetch_bytes_per_unit_max"] - without["load"]["fetch_bytes_per_unit_max"]
+    assert 0 < blobs <= sizes["1.1.0"], "the device that lacks it fetches 1.1.0, then 1.2.0"
+    assert load["first"] == {"publish_bytes": 0, "fetch_bytes": blobs}, "1.1.0 is on the broker"
+    assert load["fetch_bytes"] == without["load"]["fetch_bytes"] + blobs
+    said = f"for what is brought first to 1 device: {trial_s:.0f} s; 0 bytes to the broker, {blobs}"
+    assert said in quay.wherry(*command).out
+    file.write_text('must_pass = ["1.1.0"]\n')
+    assert quay.cli(*command)["load"]["fetch_bytes"] < without["load"]["fetch_bytes"], "one is out"
+
+
+def test_a_plan_brings_nothing_first_to_who_runs_the_version_already(quay: Quay) -> None:
+    two(quay)
+    quay.deploy("1.2.0", "old")
+    quay.go(3)
+    file = quay.data.root / "steps.toml"
+    file.write_text('must_pass = ["1.1.0"]\nmust_pass_missing = "bring"\n')
+    found = quay.cli("rollout", "plan", "digits:1.2.0", "--target", "all", "--file", file)
+    assert (found["must_pass"]["brings"], found["first"]["units"]) == ({}, 0)
+
+
 @pytest.mark.parametrize(
     ("plan", "words"),
     [

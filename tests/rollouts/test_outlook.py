@@ -3,6 +3,7 @@
 import pytest
 from wherry_controller.core.plans.pace import Ramp, allowed_by, offered_after_s
 from wherry_controller.core.rollouts import preview
+from wherry_controller.core.rollouts.events import PassedOver, Prepared
 from wherry_controller.core.rollouts.outlook import outlook
 
 from tests.rollouts.voyage import T0, Voyage, names
@@ -37,6 +38,38 @@ def test_steps_and_times_are_those_of_the_plan(
     table: dict[str, object], opened: list[int], opens: list[float], ends: float
 ) -> None:
     assert told(40, **table) == (opened, opens, ends)
+
+
+@pytest.mark.parametrize(
+    ("table", "first", "ends", "adds"),
+    [
+        ({}, {"dev-0": 1}, 20, 10),
+        ({}, {"dev-0": 1, "dev-3": 2}, 30, 20),
+        ({"parallel_max": 4}, {"dev-0": 1}, 20, 10),  # 5 trials, 4 at a time
+        ({"parallel_max": 2}, {"dev-0": 1, "dev-1": 1}, 30, 10),  # 6 trials, 2 at a time
+        ({"parallel_max": 1}, {"dev-2": 2}, 60, 20),
+        ({"ramp": {"per_minute": 2}}, {"dev-0": 1}, 70, 0),  # the last is asked later anyway
+        ({"strategy": "rolling"}, {"dev-0": 1}, 630, 10),
+    ],
+)
+def test_what_is_brought_first_takes_a_trial_of_its_own(
+    table: dict[str, object], first: dict[str, int], ends: float, adds: float
+) -> None:
+    voyage = Voyage(names(4), trial=TRIAL, **table)
+    in_order = dict(zip(names(4), voyage.rollout.order, strict=True))  # named by their rank
+    for name, count in first.items():
+        digests = tuple(bytes([n]) * 32 for n in range(count))
+        voyage.tell(Prepared(in_order[f"{name}/self"], digests))
+    shown = outlook(voyage.rollout, T0)
+    assert shown["first"] == {"units": len(first), "expected_s": adds}
+    assert shown["expected_s"] == ends
+
+
+def test_who_is_passed_over_takes_no_time() -> None:
+    voyage = Voyage(names(4), trial=TRIAL, parallel_max=1)
+    for unit in voyage.rollout.order[:2]:
+        voyage.tell(PassedOver(unit, "it must have run 1.1.0 before"))
+    assert outlook(voyage.rollout, T0)["expected_s"] == 20
 
 
 @pytest.mark.parametrize("ramp", [Ramp(1.0), Ramp(3.0, 2.0), Ramp(1.0, 1.5, 20.0), Ramp(0.5)])

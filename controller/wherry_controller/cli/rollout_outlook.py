@@ -62,7 +62,7 @@ def must_pass_lines(found: dict[str, Any]) -> list[str]:
         units = [unit for unit, first in found["brings"].items() if ", ".join(first) == versions]
         lines.append(
             f"  {_devices(len(units))} {'gets' if len(units) == 1 else 'get'} {versions} first:"
-            f" {_some(units)} (their time and bytes are not counted above)"
+            f" {_some(units)}"
         )
     for reason in sorted(set(found["skips"].values())):
         units = [unit for unit, why in found["skips"].items() if why == reason]
@@ -92,6 +92,13 @@ def outlook_text(outlook: dict[str, Any]) -> str:
         f"  {load['publish_bytes']:,} bytes to the broker, once; {load['fetch_bytes']:,} from it,"
         f" at most {load['fetch_bytes_per_unit_max']:,} per device"
     )
+    first, added = outlook["first"], load["first"]
+    if first["units"]:
+        lines.append(
+            f"  of that for what is brought first to {_devices(first['units'])}:"
+            f" {span_text(first['expected_s'])}; {added['publish_bytes']:,} bytes to the broker,"
+            f" {added['fetch_bytes']:,} from it"
+        )
     lines.append(
         f"  exposure to failing updates (a healthy version fails on {outlook['tolerated']:.2g};"
         f" the test alone stops it with a chance of at most {outlook['false_abort']:g}):"

@@ -1,6 +1,7 @@
 """How many bytes a rollout would bring to the broker, and to devices."""
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 from wherry_protocol.blobs import chunk_count
@@ -12,32 +13,62 @@ from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import chunks, devices, registry
 from wherry_controller.store.registry import BlobRow
 
+Chain = tuple[bytes | None, ...]  # what serves, then what is brought, one after the other
+
 
 def load(org: Organization, rollout: Rollout) -> dict[str, Any]:
     """Bytes: of the bundle, still to be published (once, whatever the fleet's size), and to be
-    fetched by devices, where layers that a device serves already are not fetched again."""
-    wanted = registry.blobs_of(org.db, rollout.digest)
-    units = {u for u, m in rollout.members.items() if m.phase is not MemberPhase.SKIPPED}
-    serving = Counter(
-        row.active_digest
+    fetched by devices, where layers that a device serves already are not fetched again. What is
+    brought before the rollout's own version counts; `first`: what that adds."""
+    chains = _chains(org, rollout)
+    own: Counter[Chain] = Counter()
+    for chain, count in chains.items():
+        own[chain[0], rollout.digest] += count
+    whole, without = _counted(org, rollout, chains), _counted(org, rollout, own)
+    first = {key: whole[key] - without[key] for key in ("publish_bytes", "fetch_bytes")}
+    size = sum(blob.size_bytes for blob in registry.blobs_of(org.db, rollout.digest))
+    return {"bundle_bytes": size, **whole, "first": first}
+
+
+def _chains(org: Organization, rollout: Rollout) -> Counter[Chain]:
+    """How many units go each way."""
+    units = {u: m for u, m in rollout.members.items() if m.phase is not MemberPhase.SKIPPED}
+    serving = {
+        f"{row.connection}/{row.unit}": row.active_digest
         for row in devices.all_models(org.db)
-        if row.model == rollout.model and f"{row.connection}/{row.unit}" in units
+        if row.model == rollout.model
+    }
+    return Counter(
+        (serving.get(unit), *member.first, rollout.digest) for unit, member in units.items()
     )
-    serving[None] += len(units) - serving.total()
-    fetched = {digest: _missing_bytes(org, wanted, digest) for digest in serving}
+
+
+def _counted(org: Organization, rollout: Rollout, chains: Counter[Chain]) -> dict[str, int]:
+    brought = {rollout.digest}.union(*(chain[1:] for chain in chains))
+    blobs = {
+        blob.digest: blob
+        for digest in brought
+        if digest is not None
+        for blob in registry.blobs_of(org.db, digest)
+    }
+    fetched = {
+        chain: sum(_missing_bytes(org, held, wanted) for held, wanted in pairwise(chain))
+        for chain in chains
+    }
     return {
-        "bundle_bytes": sum(blob.size_bytes for blob in wanted),
-        "publish_bytes": sum(_unpublished_bytes(org, blob) for blob in wanted),
-        "fetch_bytes": sum(fetched[digest] * count for digest, count in serving.items()),
-        "fetch_bytes_per_unit_max": max((fetched[d] for d in +serving), default=0),
+        "publish_bytes": sum(_unpublished_bytes(org, blob) for blob in blobs.values()),
+        "fetch_bytes": sum(fetched[chain] * count for chain, count in chains.items()),
+        "fetch_bytes_per_unit_max": max(fetched.values(), default=0),
     }
 
 
-def _missing_bytes(org: Organization, wanted: list[BlobRow], serving: bytes | None) -> int:
+def _missing_bytes(org: Organization, serving: bytes | None, wanted: bytes | None) -> int:
+    """Of what is brought, where that serves."""
     held = set()
     if serving is not None and registry.find_bundle(org.db, serving) is not None:
         held = {blob.digest for blob in registry.blobs_of(org.db, serving)}
-    return sum(blob.size_bytes for blob in wanted if blob.digest not in held)
+    blobs = () if wanted is None else registry.blobs_of(org.db, wanted)
+    return sum(blob.size_bytes for blob in blobs if blob.digest not in held)
 
 
 def _unpublished_bytes(org: Organization, blob: BlobRow) -> int:

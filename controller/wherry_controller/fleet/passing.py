@@ -7,13 +7,14 @@ Rules:
    What an environment demands of a version it demands of what is brought first, too.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 from wherry_protocol.errors import WherryError
 
 from wherry_controller.core.plans.plan import BRING
-from wherry_controller.core.rollouts import Rollout
+from wherry_controller.core.rollouts import Rollout, decide
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.core.rollouts.report import NAMES_MAX
@@ -22,27 +23,65 @@ from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import devices, performance, registry
 from wherry_controller.store.registry import BundleRow
 
+Way = tuple[dict[str, bytes], str]  # version -> digest of what comes first; why it is passed over
+
 
 def prepare(org: Organization, rollout: Rollout, now_s: float) -> None:
     """Tell the rollout who is passed over, and who is brought what first."""
-    if not rollout.plan.must_pass:
-        return
-    for unit in rollout.order:
-        if rollout.members[unit].phase is not MemberPhase.PENDING:
-            continue
-        first, reason = way_of(org, rollout, unit)
-        if reason:
-            rollouts.tell(org, rollout.rollout_id, told.PassedOver(unit, reason), now_s)
-        elif first:
-            digests = tuple(first.values())
-            rollouts.tell(org, rollout.rollout_id, told.Prepared(unit, digests), now_s)
+    for unit, way in list(_ways(org, rollout)):
+        event = _event_of(unit, way)
+        if event is not None:
+            rollouts.tell(org, rollout.rollout_id, event, now_s)
 
 
-def way_of(org: Organization, rollout: Rollout, unit: str) -> tuple[dict[str, bytes], str]:
-    """version -> digest of what the unit is brought first, or why it is passed over."""
+def foreseen(org: Organization, draft: Rollout, now_s: float) -> tuple[Rollout, dict[str, Any]]:
+    """A draft as `prepare` would leave it, and who is brought what first and who is passed over,
+    among the first NAMES_MAX units in its order. Nothing is kept."""
+    named = set(draft.order[:NAMES_MAX]) if draft.plan.must_pass else set()
+    brings: dict[str, list[str]] = {}
+    skips: dict[str, str] = {}
+    for unit, way in list(_ways(org, draft)):
+        event = _event_of(unit, way)
+        if event is not None:
+            draft, _ = decide(draft, event, now_s)
+        first, reason = way
+        if reason and unit in named:
+            skips[unit] = reason
+        elif first and unit in named:
+            brings[unit] = list(first)
+    return draft, {"looked_at": len(named), "brings": brings, "skips": skips}
+
+
+def way_of(org: Organization, rollout: Rollout, unit: str) -> Way:
+    """What the unit is brought first, or why it is passed over."""
+    return _way_past(org, rollout, _missed(org, rollout, unit))
+
+
+def _ways(org: Organization, rollout: Rollout) -> Iterator[tuple[str, Way]]:
+    """Of each unit that is to be offered the rollout's version."""
+    known: dict[tuple[str, ...], Way] = {}
+    for unit in rollout.order if rollout.plan.must_pass else ():
+        if rollout.members[unit].phase is MemberPhase.PENDING:
+            missed = _missed(org, rollout, unit)
+            if missed not in known:
+                known[missed] = _way_past(org, rollout, missed)
+            yield unit, known[missed]
+
+
+def _event_of(unit: str, way: Way) -> told.PassedOver | told.Prepared | None:
+    first, reason = way
+    if reason:
+        return told.PassedOver(unit, reason)
+    return told.Prepared(unit, tuple(first.values())) if first else None
+
+
+def _missed(org: Organization, rollout: Rollout, unit: str) -> tuple[str, ...]:
     wanted = rollout.plan.must_pass
     known = ran(org, unit, rollout.model) if wanted else frozenset()
-    missed = [version for version in wanted if version not in known]
+    return tuple(version for version in wanted if version not in known)
+
+
+def _way_past(org: Organization, rollout: Rollout, missed: tuple[str, ...]) -> Way:
     if not missed:
         return {}, ""
     reason = f"it must have run {', '.join(missed)} before"
@@ -66,18 +105,6 @@ def brought(org: Organization, rollout: Rollout) -> list[BundleRow]:
             promoting.check_deployable(row)
             found.append(row)
     return found
-
-
-def shown(org: Organization, rollout: Rollout) -> dict[str, Any]:
-    """Before it begins: who would be brought what first, and who would be passed over, among the
-    first NAMES_MAX units in the rollout's order."""
-    looked_at = rollout.order[:NAMES_MAX] if rollout.plan.must_pass else []
-    ways = {unit: way_of(org, rollout, unit) for unit in looked_at}
-    return {
-        "looked_at": len(looked_at),
-        "brings": {unit: list(first) for unit, (first, _) in ways.items() if first},
-        "skips": {unit: reason for unit, (_, reason) in ways.items() if reason},
-    }
 
 
 def ran(org: Organization, unit: str, model: str) -> frozenset[str]:

@@ -79,11 +79,12 @@ def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     def look(org: Organization, now_s: float) -> tuple[Plan, int, dict[str, Any]]:
         rollout = deploying.drafted(org, order, by.name, now_s)
         found = assuring.look(org, rollout, order.papers, by.name, now_s)
+        rollout, must_pass = passing.foreseen(org, rollout, now_s)
         return rollout.plan, len(rollout.order), {
             "id": rollout.rollout_id,
             "stages": stages_of(rollout),
             "release": releasing.terms(org, rollout),
-            "must_pass": passing.shown(org, rollout),
+            "must_pass": must_pass,
             "outlook": outlook(rollout, now_s) | {"load": loading.load(org, rollout)},
             "checks": [assuring.finding_row(finding) for finding in found.findings],
         }  # fmt: skip
