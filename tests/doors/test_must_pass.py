@@ -58,6 +58,25 @@ def test_who_was_brought_a_version_first_goes_back_to_what_it_ran_before_the_rol
     assert quay.versions() == {"old": "1.0.0", "new": "1.1.0"}
 
 
+def test_retention_keeps_what_a_device_ran_before_it_was_brought_another_version_first(
+    quay: Quay,
+) -> None:
+    two(quay)
+    made = quay.deploy("1.2.0", **BRING)
+    quay.go(6)
+    assert quay.rollout(made)["state"] == "succeeded"
+    set_retention = ("registry", "retention", "set", "--versions-max", "1", "--no-schedule")
+    quay.cli(*set_retention, "--reason", "disk is small")
+    done = quay.cli("registry", "retention", "run", "--reason", "disk is small")
+    fates = {row["version"]: row["reasons"] for row in done if row["is_kept"]}
+    assert list(fates) == ["1.2.0", "1.1.0", "1.0.0"], done
+    assert fates["1.0.0"] == [f"is where a revert of {made['id']} takes old/self"]
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "worse"})
+    quay.go(5)
+    assert quay.versions() == {"old": "1.0.0", "new": "1.1.0"}
+    assert quay.rollout(made)["not_back"] == {}
+
+
 def test_who_fails_on_the_version_in_between_is_not_given_the_next_one(quay: Quay) -> None:
     two(quay)
     device = quay.devices["old"]

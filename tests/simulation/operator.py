@@ -401,6 +401,14 @@ def deploy_to_group(world: "World", source: Random) -> None:
 
 
 @operation
+def bring_what_is_missing(world: "World", source: Random) -> None:
+    """A version that wants another one to have been run, which most devices are brought first."""
+    between = push(world, source, GOOD).manifest.version
+    plan = {**DIRECT, "must_pass": [between], "must_pass_missing": "bring"}
+    deploy(world, push(world, source, GOOD).manifest.version, plan)
+
+
+@operation
 def join_group(world: "World", source: Random) -> None:
     _label(world, source.choice(list(world.devices)))
 

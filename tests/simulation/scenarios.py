@@ -267,6 +267,16 @@ def crews(source: Random) -> Plan:
     ]  # fmt: skip
 
 
+def stepping_stones(source: Random) -> Plan:
+    """Devices are brought what they lack first, the registry is tidied, and some of it reverted."""
+    faults = ("kill_device", "kill_controller", "partition", "freeze_device")
+    return [
+        *first(source), *some(source, ("bring_what_is_missing",), 2, (60, 300)),
+        *some(source, ("clean_up",), 4, (70, 450)),
+        *some(source, ("revert", "abort"), 2, (90, 500)), *some(source, faults, 3),
+    ]  # fmt: skip
+
+
 def everything(source: Random) -> Plan:
     return [
         *first(source), *some(source, DEPLOYS, 5), *some(source, tuple(OPERATIONS), 8),
@@ -281,7 +291,7 @@ SCENARIOS: dict[str, Scenario] = {
         old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary,
         everything, leaky_broker, stopped, wrong_clock, restored_in_a_rotation, new_director,
         dead_controller, steps, blue_and_green, shadows, experiments, appointments,
-        emergencies, crews,
+        emergencies, crews, stepping_stones,
     )
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Which versions somebody needs: what serves, what it would go back to, what is on its way."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 from sqlite_utils import Database
@@ -20,12 +20,16 @@ HOW: Final = {
 }
 
 
-def protected(db: Database, model: str, open_ones: Iterable[Rollout]) -> dict[bytes, list[str]]:
+def protected(db: Database, model: str, open_ones: Collection[Rollout]) -> dict[bytes, list[str]]:
     """digest -> every reason why the version is needed; one that nobody needs is not there."""
     found: defaultdict[bytes, list[str]] = defaultdict(list)
     for digest, how, count, example in versions.uses(db, model):
-        units = example if count == 1 else f"{count} units ({example}, …)"
-        found[digest].append(f"{HOW[how]} {units}")
+        found[digest].append(f"{HOW[how]} {_units(count, example)}")
+    open_ids = {rollout.rollout_id for rollout in open_ones}
+    for digest, rollout_id, count, example in versions.ways_back(db, model):
+        if rollout_id not in open_ids:  # of these, more is known
+            units = _units(count, example)
+            found[digest].append(f"is where a revert of {rollout_id} takes {units}")
     for digest, name in versions.run_by_groups(db, model):
         found[digest].append(f"is what the group {name} runs")
     for rollout in open_ones:
@@ -38,6 +42,10 @@ def protected(db: Database, model: str, open_ones: Iterable[Rollout]) -> dict[by
             if digest != rollout.digest:
                 found[digest].append(f"is the way back of the open rollout {rollout.rollout_id}")
     return dict(found)
+
+
+def _units(count: int, example: str) -> str:
+    return example if count == 1 else f"{count} units ({example}, …)"
 
 
 def why(org: Organization, row: BundleRow) -> str:

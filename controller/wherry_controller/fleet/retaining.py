@@ -80,6 +80,7 @@ def judge(
 
 def run(org: Organization, who: str, why: str, now_s: float, model: str | None) -> list[Judged]:
     """Delete what may go; the fate of everything, as it was judged."""
+    rollouts.keep(org, now_s)  # where they would take devices back to is read from what is kept
     found = judge(org.db, rollouts.open_ones(org), now_s, model)
     gone = [one for one in found if not one.fate.is_kept]
     for one in gone:

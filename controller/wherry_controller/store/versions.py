@@ -154,6 +154,19 @@ def uses(db: Database, model: str) -> list[tuple[bytes, str, int, str]]:
     return found
 
 
+def ways_back(db: Database, model: str) -> list[tuple[bytes, str, int, str]]:
+    """(digest, rollout, how many, one of the units): where each rollout found the units whose
+    assignment is still its own. There a revert takes them, also long after its end."""
+    found = db.execute(
+        "SELECT json_extract(p.document, '$.before'), a.rollout, count(*), "
+        "min(a.connection || '/' || a.unit) FROM assignments a JOIN rollout_parts p "
+        "ON p.rollout = a.rollout AND p.part = 'member/' || a.connection || '/' || a.unit "
+        "WHERE a.model = ? AND json_extract(p.document, '$.before') IS NOT NULL GROUP BY 1, 2",
+        (model,),
+    ).fetchall()
+    return [(bytes.fromhex(digest), *rest) for digest, *rest in found]
+
+
 def run_by_groups(db: Database, model: str) -> list[tuple[bytes, str]]:
     """(digest, group): what dynamic groups run, so whoever joins them gets it."""
     return db.execute(

@@ -61,6 +61,12 @@ def take_the_way_back_away(switch: Switch) -> None:
     switch.set(protecting, "protected", protected)
 
 
+@defect("stepping_stones")
+def keep_no_version_for_a_revert(switch: Switch) -> None:
+    """Retention thinks of the slots of devices, and not of where a revert takes them."""
+    switch.set(protecting.versions, "ways_back", lambda *_: [])
+
+
 @defect("crews")
 def leave_joiners_alone(switch: Switch) -> None:
     """Who joins a dynamic group is in its list, and gets nothing."""

@@ -1,12 +1,15 @@
 """What must hold of stops, ways back, the standing guard and retention."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from wherry_controller.core.rollouts import Rollout
+from wherry_controller.core.rollouts import Rollout, restore
 from wherry_controller.core.rollouts.members import MemberPhase, Return
 from wherry_controller.core.rollouts.state import State
 from wherry_controller.fleet import rollouts
 from wherry_controller.store import meta
+from wherry_controller.store import rollouts as kept
 
 from tests.simulation.invariants.broken import broken
 
@@ -39,8 +42,27 @@ def what_somebody_needs_is_kept(world: "World") -> None:
                 broken(f"retention took away what {device.name} has as {what}")
     for rollout in rollouts.open_ones(world.controller.org):
         needed = {rollout.digest} | {m.before for m in rollout.members.values() if m.before}
+        needed |= {first for member in rollout.members.values() for first in member.first}
         if needed - digests:
             broken(f"retention took away what the open rollout {rollout.rollout_id} needs")
+    for rollout_id, unit, before in _ways_back(world):
+        if before not in digests:
+            broken(f"retention took away where a revert of {rollout_id} takes {unit}")
+
+
+def _ways_back(world: "World") -> Iterator[tuple[str, str, bytes]]:
+    """(rollout, unit, digest) of every unit whose assignment is still of a rollout."""
+    db = world.controller.db
+    sql = "SELECT rollout, connection || '/' || unit FROM assignments WHERE rollout != ''"
+    units: defaultdict[str, list[str]] = defaultdict(list)
+    for rollout_id, unit in db.execute(sql).fetchall():
+        units[rollout_id].append(unit)
+    for rollout_id, names in units.items():
+        members = restore(kept.parts(db, rollout_id)).members
+        for unit in names:
+            before = members[unit].before
+            if before is not None:
+                yield rollout_id, unit, before
 
 
 def _needed_by(device: "SimDevice") -> dict[bytes, str]:
