@@ -55,6 +55,8 @@ SEVERITY = {0: "info", 1: "info", 2: "warning", 3: "critical"}
 
 def watch(org: Organization, seen: list[Seen], now_s: float) -> None:
     """Look at every report of a transaction."""
+    if not seen:
+        return
     this = _round(org, {report.connection for report in seen})
     for report in seen:
         unit = this.unit(report.connection, report.unit)

@@ -95,7 +95,9 @@ class Fleet:
         with self._kept(now_s):
             batch = Batch(self.org, now_s)
             topics = [parse_device_topic(message.topic) for message in messages]
-            batch.expect({topic.connection for topic in topics if topic is not None})
+            batch.expect(
+                {one.connection for one in topics if one is not None and one.leaf in REPORTS}
+            )
             for message, topic in zip(messages, topics, strict=True):
                 try:
                     answers += self._one(batch, message, topic)

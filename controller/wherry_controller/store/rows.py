@@ -41,8 +41,11 @@ def one(
 
 def among(db: Database, cls: type[T], table: str, column: str, values: Iterable[str]) -> list[T]:
     """The rows whose `column` is one of `values`, in one statement."""
+    wanted = sorted(values)
+    if not wanted:
+        return []
     where = f"WHERE {column} IN (SELECT value FROM json_each(?))"
-    return many(db, cls, table, where, (json.dumps(sorted(values)),))
+    return many(db, cls, table, where, (json.dumps(wanted),))
 
 
 def put(db: Database, table: str, row: Any) -> None:
