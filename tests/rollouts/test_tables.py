@@ -82,7 +82,8 @@ def test_every_pair_on_the_way_back_has_a_rule_and_its_ends_stay(
     state: Return, signal: ReturnSignal
 ) -> None:
     after = RETURN_TRANSITIONS[state, signal]
-    assert after is state or state not in RETURN_ENDED
+    proves_it_late = (state, signal, after) == (Return.LOST, ReturnSignal.LATE, Return.BACK)
+    assert after is state or state not in RETURN_ENDED or proves_it_late
 
 
 def draft_one(**table: object) -> Voyage:

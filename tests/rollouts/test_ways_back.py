@@ -135,6 +135,47 @@ def test_a_device_that_does_not_come_back_is_named() -> None:
     assert report(voyage.rollout)["not_back"]["dev-2/self"] == "back late"
 
 
+def late_one(**table: object) -> Voyage:
+    """A revert of two devices, of which the first was not back in time; the second may still be."""
+    voyage = Voyage(names(2), returns_per_s=0.1, return_after_s=60.0, **table).start().confirm()
+    voyage.tell(Revert("bob", "worse"))
+    voyage.wait(10).wait(50)
+    return voyage
+
+
+def test_who_comes_back_late_is_back_as_long_as_the_revert_waits_for_others() -> None:
+    voyage = late_one()
+    first, second = voyage.sent_back
+    assert report(voyage.rollout)["not_back"] == {first: "not back within 60 s"}
+    voyage.report(first, running=NEW)
+    assert first in report(voyage.rollout)["not_back"], "it has proved nothing"
+    voyage.come_back(first)
+    assert voyage.state is State.REVERTING
+    assert report(voyage.rollout)["not_back"] == {}
+    assert voyage.rollout.members[first].return_reason == "back late"
+    voyage.come_back(second)
+    assert voyage.state is State.REVERTED
+    assert voyage.finished[-1].report["returns"]["back"] == 2
+    assert voyage.notices[-1].severity == "info"
+    assert "2 devices are back" in voyage.notices[-1].text
+
+
+def test_who_comes_back_late_is_back_as_long_as_an_abort_waits_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wherry_controller.core.rollouts.advancing.OFFERS_MAX_PER_S", 1)
+    voyage = Voyage(names(2), return_after_s=60.0).start().wait(1).wait(1)
+    voyage.tell(Abort("bob", "wrong"))
+    voyage.wait(1).wait(59.0)
+    first, second = voyage.sent_back
+    assert report(voyage.rollout)["not_back"] == {first: "not back within 60 s"}
+    voyage.come_back(first)
+    assert report(voyage.rollout)["not_back"] == {}
+    voyage.wait(1)
+    voyage.come_back(second)
+    assert report(voyage.rollout)["not_back"] == {second: "back late"}, "nobody waits any more"
+
+
 def test_returns_are_limited_in_rate_and_those_that_swapped_go_first() -> None:
     voyage = Voyage(names(50), returns_per_s=10.0).start()
     swapped = voyage.assigned[20:25]

@@ -4,7 +4,8 @@ Rules:
 1. A phase that has ended never changes, whatever arrives later; it is only recorded as late.
 2. While in flight a device may be seen in any order (reports are lost, power is cut).
 3. Success is proved (`decide` checks running digest and good inferences before PROVED).
-4. The way back is a second table, so that what happened in the rollout stays on record.
+4. The way back is a second table, so that what happened in the rollout stays on record. Whoever
+   was named as not back and proves that it is counts as back, as long as others are waited for.
 5. HELD is no end: what failed for a passing reason is offered again, and so is what is brought
    after what had to be run first.
 6. READY is no end: the candidate stands, and a later stage may offer again.
@@ -118,6 +119,7 @@ class ReturnSignal(_Named):
     QUEUE = "queue"
     SEND = "send"
     PROVED = "proved"
+    LATE = "late"  # proved after it was named, while others are still waited for
     FAILED = "failed"
 
 
@@ -130,6 +132,7 @@ RETURN_TRANSITIONS: Final[dict[tuple[Return, ReturnSignal], Return]] = {
     (Return.QUEUED, ReturnSignal.FAILED): Return.LOST,
     (Return.SENT, ReturnSignal.PROVED): Return.BACK,
     (Return.SENT, ReturnSignal.FAILED): Return.LOST,
+    (Return.LOST, ReturnSignal.LATE): Return.BACK,
 }
 
 

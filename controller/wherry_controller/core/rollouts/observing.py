@@ -40,7 +40,9 @@ from wherry_controller.core.rollouts.state import (
     ACTIVE,
     WINDING,
     Rollout,
+    State,
     is_on_new,
+    is_winding_down,
     set_online,
     set_relapsed,
     signal_member,
@@ -264,10 +266,13 @@ def is_proved(rollout: Rollout, member: Member, event: Observed) -> bool:
 
 def _observed_return(rollout: Rollout, member: Member, event: Observed) -> None:
     if event.outcome is Outcome.CONFIRMED and event.running == member.before:
-        if member.way_back is Return.LOST and member.return_reason != BACK_LATE:
+        if member.way_back is not Return.LOST:
+            signal_return(rollout, member, ReturnSignal.PROVED)
+        elif rollout.state is State.REVERTING or is_winding_down(rollout):
+            signal_return(rollout, member, ReturnSignal.LATE, BACK_LATE)
+        elif member.return_reason != BACK_LATE:  # the end was told; it is only noted
             member.return_reason = BACK_LATE
             rollout.changed.add(member.unit)
-        signal_return(rollout, member, ReturnSignal.PROVED)
     elif event.outcome in OUTCOME_SIGNALS:
         signal_return(rollout, member, ReturnSignal.FAILED, event.reason or "it refused")
 

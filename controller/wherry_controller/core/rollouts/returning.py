@@ -4,7 +4,8 @@ Rules:
 1. Devices that swapped go first; so many per second and no more.
 2. A device is back when its return assignment is confirmed and the former digest runs.
 3. Who is not back in time, or cannot go back, is named; their desired state stays, so that
-   they converge when they can.
+   they converge when they can. Who proves it late, while the return of others is still open, is
+   back, and named no more.
 """
 
 import heapq
