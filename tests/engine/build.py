@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-FLAGS = ("-O1", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-ffp-contract=off")
+FLAGS = ("-O1", "-g1", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-ffp-contract=off")
 CORE = ("core", "kernels", "histogram")
 
 

@@ -17,7 +17,7 @@ PACKAGES = "clang libclang-rt-14-dev"
 IMAGE_BYTES_MAX = 8192
 MODELS_PER_OPERATOR = 4
 FLAGS = (
-    "-std=c11", "-O1", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all",
+    "-std=c11", "-O1", "-g1", "-ffp-contract=off", "-fno-sanitize-recover=all",
     "-fsanitize=fuzzer,address,undefined",
 )  # fmt: skip
 STATISTICS = re.compile(r"^stat::number_of_executed_units: (\d+)$", re.M)

@@ -80,7 +80,7 @@ def fuzzer(root: Path, firmware: Path, tmp_path_factory: pytest.TempPathFactory)
     ]
     folders = [root / "firmware-sim" / "core", engine / "include", engine, curve]
     done = subprocess.run(
-        ["clang", "-std=c99", "-O1", "-g", SANITIZERS, "-fno-sanitize-recover=all",
+        ["clang", "-std=c99", "-O1", "-g1", SANITIZERS, "-fno-sanitize-recover=all",
          *(f"-I{folder}" for folder in folders), *map(str, sources), "-o", str(program)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip

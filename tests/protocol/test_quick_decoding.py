@@ -202,7 +202,7 @@ def test_hostile_bytes_touch_no_memory_but_their_own(root: Path, tmp_path: Path)
     sources = [str(root / "protocol/csrc" / f"{name}.c") for name in names]
     include = sysconfig.get_path("include")
     subprocess.run(
-        ["gcc", "-std=c11", "-O1", "-g", "-shared", "-fPIC", f"-I{include}",
+        ["gcc", "-std=c11", "-O1", "-g1", "-shared", "-fPIC", f"-I{include}",
          "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *sources, "-lm",
          "-o", str(tmp_path / "_quick.abi3.so")],
         check=True,

@@ -87,7 +87,7 @@ def test_copies_touch_no_memory_but_their_own(root: Path, tmp_path: Path) -> Non
         ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
     subprocess.run(
-        ["gcc", "-std=c11", "-O1", "-g", "-shared", "-fPIC",
+        ["gcc", "-std=c11", "-O1", "-g1", "-shared", "-fPIC",
          f"-I{sysconfig.get_path('include')}", "-fsanitize=address,undefined",
          "-fno-sanitize-recover=all", os.fspath(root / "protocol/csrc/frozen.c"),
          "-o", os.fspath(tmp_path / "_frozen.abi3.so")],
