@@ -19,6 +19,10 @@ PIP_INSTALL := -m pip install -qq --disable-pip-version-check
 export PATH := $(PATH):/usr/sbin:/usr/local/sbin
 export PYTHON CC KEEP
 
+# A machine may forbid Python to keep what it has compiled. Tests and demo start Pythons by the
+# hundred, and each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 include native/csrc/sources.mk
 ENGINE_FILES := $(shell find native/csrc protocol/csrc -name '*.[ch]') \
   $(wildcard native/wherry_native/_*.py)
@@ -74,13 +78,11 @@ firmware: setup
 demo: setup firmware
 	@$(BIN)/python -m demo
 
-# Three workers, since much of it waits, a file to each, so that what a file sets up is set up once,
-# and those with real processes first; then one by one what measures time (`alone`; pytest ends with 5 where there is no
-# such test).
+# Three workers, since much of it waits, a file to each, so that what a file sets up is set up once;
+# tests/conftest.py has their order.
 test: setup setup-oracles firmware
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
-	  -m "not alone and not chaos and not targets" $(PYTEST)
-	@$(BIN)/python -m pytest -m alone $(PYTEST) || [ $$? = 5 ]
+	  -m "not chaos and not targets" $(PYTEST)
 
 # One set of vectors on every processor that the engine is built for, cross-compiled and under QEMU.
 test-targets: setup setup-targets
