@@ -351,6 +351,23 @@ def test_production_tests_the_idle_slot_while_the_other_serves(quay: Quay) -> No
     assert quay.versions() == {"gw0": "1.0.0"}
 
 
+def test_a_unit_of_protocol_1_is_not_asked_for_a_bundle_by_its_digest(quay: Quay) -> None:
+    quay.enroll("gw0", protocol=(1, 1))
+    quay.install("1.0.0")
+    quay.push("1.1.0")
+    quay.deploy("1.1.0", strategy="blue-green", gate={"require": ["errors"]})
+    quay.go(3)
+    run = verified(quay, 3, suite="production")
+    quay.report(["gw0"], 10.0, inferences=5)
+    quay.go(3)
+    [unit] = quay.rest("GET", f"/verifications/{run['id']}")["units"]
+    assert unit["failure"].startswith(
+        "candidate: the agent of gw0/self speaks protocol 1 and verifies what serves only:"
+    )
+    assert "update wherry-agent there, or let it serve first" in unit["failure"]
+    assert {step["step"]: step["verdict"] for step in unit["steps"]}["golden"] == "passed"
+
+
 def test_after_a_way_back_the_bad_version_stays_in_its_slot_with_its_figures(quay: Quay) -> None:
     fleet(quay, 1)
     quay.report(["gw0"], inferences=1000, errors=20)

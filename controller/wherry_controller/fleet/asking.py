@@ -18,10 +18,11 @@ from wherry_protocol.sealed import open_mac
 from wherry_controller.fleet.observed import check_address, wire
 from wherry_controller.fleet.organization import Organization, Outbound
 from wherry_controller.store import devices, questions
-from wherry_controller.store.devices import Connection
+from wherry_controller.store.devices import Connection, Unit
 from wherry_controller.store.questions import Question
 
 VALID_S = 30.0
+CHOSEN_SINCE = 2  # the protocol whose verify requests may name a bundle
 
 
 def body_of(verb: Verb, model: str, data: bytes, count: int) -> bytes:
@@ -38,6 +39,22 @@ def body_of(verb: Verb, model: str, data: bytes, count: int) -> bytes:
     except ValueError as error:
         raise WherryError(str(error), Code.INVALID) from error
     return b""
+
+
+def verify_body(unit: Unit, model: str, digest: bytes | None) -> bytes:
+    """The encoded body of VERIFY: of what serves, or of another bundle that the unit holds.
+
+    Raises StateError for a unit that could not read which one is meant.
+    """
+    speaks = unit.protocol_max or 0
+    if digest is not None and speaks < CHOSEN_SINCE:
+        raise StateError(
+            f"the agent of {unit.id} speaks protocol {speaks} and verifies what serves only:"
+            f" {digest.hex()[:12]} does not serve there, and to ask for it needs protocol"
+            f" {CHOSEN_SINCE}; update wherry-agent there, or let it serve first",
+            Code.UNSUPPORTED_FORMAT,
+        )
+    return encode(VerifyBody(model=model, manifest_digest=digest))
 
 
 def ask(

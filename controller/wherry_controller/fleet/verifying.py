@@ -15,11 +15,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from wherry_protocol.codec import decode, encode
+from wherry_protocol.codec import decode
 from wherry_protocol.errors import Code, StateError, WherryError
 from wherry_protocol.messages.desired import Mode
 from wherry_protocol.messages.reported import Outcome, Phase
-from wherry_protocol.messages.rpc import InferReply, Verb, VerifyReply, VerifyRequest
+from wherry_protocol.messages.rpc import InferReply, Verb, VerifyReply
 from wherry_protocol.replacing import replace
 
 from wherry_controller.core.assurance import suites
@@ -376,7 +376,8 @@ def _question(
         row = devices.find_model(org.db, *key)
         is_active = row is not None and row.active_digest == effect.digest
         digest = None if is_active else effect.digest
-        return Verb.VERIFY, encode(VerifyRequest(model=exam.model, manifest_digest=digest))
+        unit = devices.unit(org.db, key[0], key[1])
+        return Verb.VERIFY, asking.verify_body(unit, exam.model, digest)
     if isinstance(effect, suites.AskInfer):
         sample = figures.sample_input(org, exam.digest)
         return Verb.INFER, asking.body_of(Verb.INFER, exam.model, sample, 0)
