@@ -224,6 +224,40 @@ def test_devices_in_parallel_can_be_limited_to_one(quay: Quay) -> None:
     assert all(b - a <= 1 for a, b in itertools.pairwise(counts))
 
 
+def windows(quay: Quay) -> dict[str, int]:
+    """How many chunks each device was last told to ask for at a time."""
+    return {n: d.desired.chunk_window for n, d in quay.devices.items() if d.desired is not None}
+
+
+def test_a_rollout_may_ask_for_fewer_chunks_at_a_time_than_a_device_is_set_to(quay: Quay) -> None:
+    fleet(quay, 2)
+    quay.rest("PATCH", "/devices/gw1/self", {"chunk_window": 2})
+    quay.go()
+    assert windows(quay) == {"gw0": 8, "gw1": 2}
+    command = ("deploy", "digits:1.1.0", "--target", "all", "--chunk-window", "3", "--no-wait")
+    quay.cli(*command)
+    quay.go(3)
+    assert on_new(quay) == 2
+    assert windows(quay) == {"gw0": 3, "gw1": 2}, "a device's own may be smaller"
+    quay.rest("PATCH", "/devices/gw0/self", {"performance_s": 30})
+    quay.go()
+    assert windows(quay) == {"gw0": 8, "gw1": 2}, "it has ended what the rollout assigned"
+    body = {"model": "digits", "version": "1.1.0", "target": "all", "plan": {"chunk_window": 9}}
+    said = quay.refused("POST", "/rollouts", body)
+    assert "chunk_window is 9, must be a number in 0..8" in said
+
+
+def test_a_rollouts_window_holds_until_the_device_has_ended_it(quay: Quay) -> None:
+    fleet(quay, 1)
+    quay.devices["gw0"].is_deaf = True
+    quay.deploy("1.1.0", chunk_window=1)
+    quay.go(2)
+    quay.rest("PATCH", "/devices/gw0/self", {"performance_s": 30})
+    quay.devices["gw0"].is_deaf = False
+    quay.go(2)
+    assert windows(quay) == {"gw0": 1}, "another document came in between"
+
+
 def test_a_repeated_deployment_of_what_already_serves_touches_nobody(quay: Quay) -> None:
     fleet(quay, 3)
     quay.deploy("1.1.0")

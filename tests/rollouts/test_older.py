@@ -9,7 +9,7 @@ from tests.rollouts.voyage import Voyage, names
 
 PLAN_SINCE = (
     "parameters", "schedule", "ramp", "retries", "must_pass", "must_pass_missing", "after",
-    "target", "environment", "on_call", "notes", "sampling_bp", "slot", "is_purged",
+    "target", "environment", "on_call", "notes", "sampling_bp", "slot", "is_purged", "chunk_window",
 )  # fmt: skip
 STAGE_SINCE = ("action", "is_manual", "fleet_min")
 PROGRESS_SINCE = (

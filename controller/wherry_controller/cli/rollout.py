@@ -21,6 +21,7 @@ from wherry_controller.cli.rollout_plan import (
     AfterOption,
     AttemptOption,
     BatchOption,
+    ChunkWindowOption,
     EmergencyOption,
     FileOption,
     ForceOption,
@@ -57,6 +58,7 @@ def deploy(
     file: FileOption = None,
     attempt: AttemptOption = None,
     batch_size: BatchOption = None,
+    chunk_window: ChunkWindowOption = None,
     on_call: OnCallOption = None,
     notes: NotesOption = None,
     after: AfterOption = None,
@@ -80,7 +82,7 @@ def deploy(
         made = ask("POST", f"/rollouts/{open_one}/widen", body={"subset": subset, "reason": reason})
     else:
         given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes, after)
-        given |= {"not_before": not_before, "not_after": not_after}
+        given |= {"not_before": not_before, "not_after": not_after, "chunk_window": chunk_window}
         plan = plan_of(file, given, parameter)
         body: dict[str, Any] = {"model": model, "version": version, "target": target, "plan": plan}
         body |= {"emergency": emergency, "force": force or []}
@@ -153,6 +155,7 @@ def create(
     subset: SubsetOption = None,
     attempt: AttemptOption = None,
     batch_size: BatchOption = None,
+    chunk_window: ChunkWindowOption = None,
     on_call: OnCallOption = None,
     notes: NotesOption = None,
     after: AfterOption = None,
@@ -173,7 +176,7 @@ def create(
     """
     model, version = split_reference(reference)
     given = _given(strategy, preset, subset, attempt, batch_size, on_call, notes, after)
-    given |= {"not_before": not_before, "not_after": not_after}
+    given |= {"not_before": not_before, "not_after": not_after, "chunk_window": chunk_window}
     plan = plan_of(file, given, parameter)
     body: dict[str, Any] = {"model": model, "version": version, "target": target, "plan": plan}
     body |= {"emergency": emergency, "force": force or []}

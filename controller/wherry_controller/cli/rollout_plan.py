@@ -27,6 +27,12 @@ BatchOption = Annotated[
     int | None,
     typer.Option("--batch-size", help="Devices under way at a time; 0: all.", min=0, max=1_000_000),
 ]
+ChunkWindowOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Chunks that a device asks for at a time, at most; 0: its own.", min=0, max=8
+    ),
+]
 OnCallOption = Annotated[str | None, typer.Option(help="Whom to call about it.")]
 NotesOption = Annotated[str | None, typer.Option(help="What is to be known about it.")]
 AcknowledgeOption = Annotated[

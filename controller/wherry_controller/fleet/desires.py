@@ -24,7 +24,15 @@ from wherry_protocol.replacing import replace
 
 from wherry_controller.fleet.blobs import content_key
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import assignments, classes, devices, outbox, registry, releases
+from wherry_controller.store import (
+    assignments,
+    classes,
+    devices,
+    outbox,
+    registry,
+    releases,
+    rollouts,
+)
 from wherry_controller.store.devices import Unit
 
 PROTOCOL = 1  # the one that this controller speaks
@@ -97,9 +105,15 @@ def build(org: Organization, unit: Unit, now_s: float) -> Desired:
             json_mirror=bool(unit.json_mirror),
         ),
         is_isolated=bool(unit.is_isolated),
-        chunk_window=unit.chunk_window,
+        chunk_window=_chunk_window(org, unit),
         releases=_releases(org, unit),
     )
+
+
+def _chunk_window(org: Organization, unit: Unit) -> int:
+    """The unit's own, or the smaller one of a rollout that it has not answered yet."""
+    asked = rollouts.chunk_window(org.db, unit.connection, unit.unit)
+    return unit.chunk_window if asked is None else min(asked, unit.chunk_window)
 
 
 def _releases(org: Organization, unit: Unit) -> tuple[SlotRelease, ...]:

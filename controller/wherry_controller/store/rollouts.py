@@ -95,6 +95,20 @@ def newest_of(db: Database, digest: bytes) -> str | None:
     return None if found is None else str(found[0])
 
 
+def chunk_window(db: Database, connection: str, unit: str) -> int | None:
+    """The smallest window that rollouts set for what the unit is still to answer; None: no one."""
+    found = db.execute(
+        "SELECT min(json_extract(p.document, '$.plan.chunk_window')) FROM assignments a "
+        "JOIN rollout_parts p ON p.rollout = a.rollout AND p.part = 'plan' "
+        "LEFT JOIN unit_models m ON m.connection = a.connection AND m.unit = a.unit "
+        "AND m.model = a.model WHERE a.connection = ? AND a.unit = ? "
+        "AND json_extract(p.document, '$.plan.chunk_window') > 0 "
+        "AND (m.assignment_id IS NOT a.assignment_id OR m.outcome = 0)",
+        (connection, unit),
+    ).fetchone()
+    return None if found is None else found[0]
+
+
 def open_ones(db: Database) -> list[RolloutRow]:
     return rows.many(db, RolloutRow, "rollouts", "WHERE is_open = 1 ORDER BY created_s, id")
 

@@ -69,7 +69,7 @@ class Plan:
     """What a rollout will do, fixed when it is made (only `subset` is ever widened).
 
     Shares are basis points, times seconds. `max_failed` None: none of fewer than 20 opened
-    members, else 2 % of them. `parallel_max` 0: no limit.
+    members, else 2 % of them. `parallel_max` 0: no limit. `chunk_window` 0: each device's own.
     """
 
     strategy: str
@@ -79,6 +79,7 @@ class Plan:
     trial: TrialLimits = TRIAL
     subset_bp: int = WHOLE_BP
     parallel_max: int = 0
+    chunk_window: int = 0  # so many chunks at most a device asks for at a time
     max_failed: int | None = None
     silent_after_s: float = 3_600.0
     silent_share_max: float = 0.10
@@ -120,6 +121,7 @@ SECONDS: Final = {
 }
 COUNTS: Final = {
     "parallel_max": (0, 1_000_000),
+    "chunk_window": (0, 8),
     "max_failed": (0, 1_000_000),
     "attempt": (0, 1_000_000),
     "inference_deadline_us": (0, 10**12),
