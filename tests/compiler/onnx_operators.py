@@ -167,6 +167,47 @@ RESIZES: dict[str, Build] = {
 }  # fmt: skip
 
 
+def upsampled(scales: tuple[float, ...], opset: int, shape: tuple[int, ...] = IMAGE) -> Build:
+    def build() -> onnx.ModelProto:
+        w = ModelWriter(opset=opset)
+        if opset < 9:
+            return w.model({"x": shape}, [w.node("Upsample", "x", scales=scales)])
+        factors = w.constant(np.array(scales, np.float32))
+        return w.model({"x": shape}, [w.node("Upsample", "x", factors, mode="nearest")])
+
+    return build
+
+
+def squares(
+    op: str, shape: tuple[int, ...], *, is_inner: bool = False, **attributes: object
+) -> Build:
+    """Of an image alone, or between two operators that want their channels last."""
+
+    def build() -> onnx.ModelProto:
+        w = ModelWriter(opset=13)
+        if not is_inner:
+            return w.model({"x": shape}, [w.node(op, "x", **attributes)])
+        x = w.node(op, w.node("MaxPool", "x", kernel_shape=[1, 1]), **attributes)
+        return w.model({"x": shape}, [w.node("MaxPool", x, kernel_shape=[2, 1])])
+
+    return build
+
+
+SQUARES: dict[str, Build] = {
+    "depth to space": squares("DepthToSpace", (1, 8, 3, 5), blocksize=2, is_inner=True),
+    "depth to space alone": squares("DepthToSpace", (1, 18, 2, 3), blocksize=3),
+    "depth to space with its channels last": squares(
+        "DepthToSpace", (1, 8, 3, 5), blocksize=2, mode="CRD", is_inner=True
+    ),
+    "space to depth": squares("SpaceToDepth", (1, 3, 4, 6), blocksize=2, is_inner=True),
+    "space to depth alone": squares("SpaceToDepth", (1, 2, 6, 3), blocksize=3),
+    "upsample": upsampled((1, 1, 2, 3), 9),
+    "upsample by a part": upsampled((1, 1, 1.5, 2.4), 9),
+    "upsample of old": upsampled((1.0, 1.0, 3.0, 2.0), 7),
+    "upsample of a line": upsampled((1, 1, 2), 9, (1, 4, 7)),
+}
+
+
 def with_slopes(*shape: int) -> Build:
     def build() -> onnx.ModelProto:
         w = ModelWriter(seed=4)
@@ -321,5 +362,6 @@ MOVES: dict[str, Build] = {
     "gather in two axes": gathered(2, [[0, 1, 2], [3, 2, 0]]),
     "gather of pixels": gathered(3, [4, 1], IMAGE),
     **RESIZES,
+    **SQUARES,
 }
 """These give their operand's very values."""

@@ -180,6 +180,41 @@ def test_a_conv_transpose_that_loses_a_whole_filter_is_refused() -> None:
         read_onnx(content, "m")
 
 
+@pytest.mark.parametrize(
+    ("op", "shape", "attributes", "words"),
+    [
+        ("DepthToSpace", (1, 6, 2, 2), {"blocksize": 2}, "6 channels do not divide into squares"),
+        (
+            "DepthToSpace",
+            (1, 4, 2),
+            {"blocksize": 2},
+            r"input has shape \[1, 4, 2\], must have rank 4",
+        ),
+        ("DepthToSpace", (1, 4, 2, 2), {"blocksize": 0}, "blocksize 0 must be at least 1"),
+        (
+            "DepthToSpace",
+            (1, 4, 2, 2),
+            {"blocksize": 2, "mode": "RCD"},
+            "mode RCD is not supported",
+        ),
+        ("SpaceToDepth", (1, 4, 3, 2), {"blocksize": 2}, "an image of 3 x 2 does not divide into"),
+        (
+            "Upsample",
+            (1, 4, 2, 2),
+            {"mode": "linear", "scales": [1.0, 1, 2, 2]},
+            "mode linear is not",
+        ),
+    ],
+)
+def test_squares_that_do_not_come_out_even_are_refused(
+    op: str, shape: tuple[int, ...], attributes: dict[str, object], words: str
+) -> None:
+    w = ModelWriter(opset=7)
+    model = w.model({"x": shape}, [w.node(op, "x", **attributes)])
+    with pytest.raises(CompileError, match=words):
+        read_onnx(model.SerializeToString(), "m")
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_byte_moves_where_a_file_can_be_read_without(name: str) -> None:
     graph = read_onnx(NETWORKS[name]().SerializeToString(), name)

@@ -62,6 +62,7 @@ OTHERS = {
     "Transpose": MOVES["transposed image"],
     "Shuffle": COMPUTES["channel shuffle"],
     "Resize": MOVES["resize to twice the size"],
+    "DepthToSpace": MOVES["depth to space"],
     "Gather": MOVES["gather of rows"],
     "Split": MOVES["split by outputs"],
 }

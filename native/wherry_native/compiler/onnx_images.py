@@ -230,7 +230,7 @@ def resize(call: Call) -> Value:
 def _targets(call: Call) -> list[tuple[int, np.float32]]:
     """Per axis of the file the wanted length and the scale, float32 as ONNX Runtime has them."""
     shape = call.view(0).shape
-    scales, sizes = call.optional(1 if call.opset < 11 else 2), call.optional(3)
+    scales, sizes = call.either("scales", 1 if call.opset < 11 else 2), call.optional(3)
     axes = [int(axis) % len(shape) for axis in call.attributes.get("axes", range(len(shape)))]
     targets = [(length, np.float32(1)) for length in shape]
     given = sizes if sizes is not None and sizes.size else scales

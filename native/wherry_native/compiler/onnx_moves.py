@@ -105,6 +105,59 @@ def transpose(call: Call) -> Value:
     return _moved(call.view(0), lambda index: index.transpose(order))
 
 
+def depth_to_space(call: Call) -> Value:
+    """Channels become squares of pixels; DCR has the square's channels first, CRD last."""
+    view, block = _blocks(call)
+    count, channels, height, width = view.shape
+    if channels % (block * block):
+        raise UnsupportedError(
+            f"{channels} channels do not divide into squares of {block} x {block} pixels"
+        )
+    mode = as_text(call.attributes.get("mode", "DCR"))
+    if mode not in ("DCR", "CRD"):
+        raise UnsupportedError(f"mode {mode} is not supported, DCR and CRD are")
+    rest = channels // (block * block)
+    is_first = mode == "DCR"
+    split = (block, block, rest) if is_first else (rest, block, block)
+    order = (0, 3, 4, 1, 5, 2) if is_first else (0, 1, 4, 2, 5, 3)
+    return _moved(
+        view,
+        lambda index: (
+            index.reshape(count, *split, height, width)
+            .transpose(order)
+            .reshape(count, rest, height * block, width * block)
+        ),
+    )
+
+
+def space_to_depth(call: Call) -> Value:
+    """Squares of pixels become channels: what DepthToSpace (DCR) undoes."""
+    view, block = _blocks(call)
+    count, channels, height, width = view.shape
+    if height % block or width % block:
+        raise UnsupportedError(
+            f"an image of {height} x {width} does not divide into squares of {block} x {block}"
+        )
+    rows, columns = height // block, width // block
+    return _moved(
+        view,
+        lambda index: (
+            index.reshape(count, channels, rows, block, columns, block)
+            .transpose(0, 3, 5, 1, 2, 4)
+            .reshape(count, channels * block * block, rows, columns)
+        ),
+    )
+
+
+def _blocks(call: Call) -> tuple[View, int]:
+    view, block = call.view(0), int(call.attributes.get("blocksize", 0))
+    if len(view.shape) != 4:
+        raise UnsupportedError(f"input has shape {list(view.shape)}, must have rank 4")
+    if block < 1:
+        raise UnsupportedError(f"blocksize {block} must be at least 1")
+    return view, block
+
+
 def _moved(view: View, move: Callable[[Array], Array]) -> View:
     try:
         return View(view.tensor, move(view.index))

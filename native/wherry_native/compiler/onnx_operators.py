@@ -28,6 +28,7 @@ OPERATORS: Final[dict[str, Callable[[Call], Value | tuple[Value, ...]]]] = {
     "Concat": onnx_moves.concat,
     "Conv": onnx_images.conv,
     "ConvTranspose": onnx_images.conv_transpose,
+    "DepthToSpace": onnx_moves.depth_to_space,
     "DequantizeLinear": onnx_quantized.dequantize_linear,
     "Div": onnx_elementwise.divide,
     "Dropout": onnx_moves.identity,
@@ -63,6 +64,7 @@ OPERATORS: Final[dict[str, Callable[[Call], Value | tuple[Value, ...]]]] = {
     "Slice": onnx_moves.slice_of,
     "Softmax": onnx_moves.softmax,
     "Softplus": onnx_elementwise.lookup("SOFTPLUS"),
+    "SpaceToDepth": onnx_moves.space_to_depth,
     "Split": onnx_moves.split,
     "Sqrt": onnx_elementwise.lookup("SQRT"),
     "Squeeze": onnx_moves.squeeze,
@@ -70,4 +72,5 @@ OPERATORS: Final[dict[str, Callable[[Call], Value | tuple[Value, ...]]]] = {
     "Tanh": onnx_elementwise.tanh,
     "Transpose": onnx_moves.transpose,
     "Unsqueeze": onnx_moves.unsqueeze,
+    "Upsample": onnx_images.resize,
 }

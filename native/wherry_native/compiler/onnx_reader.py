@@ -67,7 +67,7 @@ _RESULT_POSITIONS: Final = {"LinearClassifier": 1}  # the scores; output 0 is th
 _MOVES: Final = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _LAYOUT_OPERATORS: Final = (
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
-    "Resize",
+    "Resize", "Upsample", "DepthToSpace", "SpaceToDepth",
 )  # fmt: skip
 
 
