@@ -4,11 +4,13 @@ usage: python -m tests.simulation.run [--seeds N] [--devices N] [--first-seed N]
                                       [--scenario NAME] [--jobs N]
                                       [--trace] [--digests] [--no-shrink]
                                       [--twins PART,PART]
-Exit code 1 where a seed failed. The last line is one JSON object with the totals.
+Exit code 1 where a seed failed. The last line is one JSON object with the totals; how far it is
+stands on standard error, twice a minute.
 """
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +20,8 @@ from tests.simulation.shrink import described, shrink
 from tests.simulation.twins import TWINS
 from tests.simulation.voyage import Result, sail
 from tests.simulation.world import ALWAYS_TWINS
+
+TELL_S = 30.0
 
 
 def arguments() -> argparse.Namespace:
@@ -59,9 +63,13 @@ def _untraced(seed: int, devices: int, scenario: str, twins: list[str]) -> Resul
 
 def main() -> int:
     asked = arguments()
-    began = time.perf_counter()
+    began = told = time.perf_counter()
     failed, events, virtual_s = [], 0, 0.0
-    for result in played(asked):
+    for count, result in enumerate(played(asked), start=1):
+        if time.perf_counter() - told >= TELL_S:
+            told = time.perf_counter()
+            done = f"{count:,} of {asked.seeds:,} seeds, {len(failed)} failed"
+            print(f"{done}, {told - began:,.0f} s", file=sys.stderr, flush=True)
         events += result.events
         virtual_s += result.virtual_s
         if asked.digests:
