@@ -144,8 +144,8 @@ def test_offline_rollback_attack_with_an_older_boot_answer(harbour):
 
 
 def test_fast_forward_attack_is_recovered_from_by_a_root_with_a_new_epoch(harbour):
-    harbour.wish([], revision=1 << 63)
-    assert harbour.reported.revision == 1 << 63
+    harbour.wish([], revision=(1 << 63) - 1)
+    assert harbour.reported.revision == (1 << 63) - 1
     assert old_serves_on(harbour)
     harbour.say("rpc", harbour.director.request(harbour.ashore, Verb.STATUS, expires_s=1 << 33))
     bundle = harbour.director.made("1.1.0", seed=2)
@@ -172,6 +172,42 @@ def test_fast_forward_attack_on_time_is_recovered_from_by_a_new_epoch(harbour):
     harbour.tick(1.1)
     bundle = harbour.director.made("1.1.0", seed=2)
     harbour.install(bundle)
+    assert harbour.serving == bundle.digest
+
+
+def test_fast_forward_attack_on_the_stop_is_recovered_from_by_a_new_epoch(harbour):
+    """What waited for the stop waits for the new director's word, and no longer than that."""
+    harbour.director.stop_sequence = (1 << 63) - 2
+    harbour.broker.say(harbour.director.topics.stop, harbour.director.stop(True))
+    harbour.settle()
+    bundle = harbour.director.made("1.1.0", seed=2)
+    harbour.assign(bundle)
+    assert harbour.model.code is Code.STOPPED
+    assert old_serves_on(harbour)
+    root = harbour.director.rotate(epoch=1)
+    harbour.broker.say(harbour.director.topics.root(2), root, is_retained=True)
+    harbour.settle()
+    harbour.assign(bundle)
+    harbour.tick(1.1)
+    harbour.serve_well(bundle)
+    assert harbour.serving == bundle.digest
+
+
+def test_a_bundle_that_was_on_its_way_is_not_to_blame_for_a_new_epoch(harbour):
+    """Its content keys go with the old document. It was rejected for want of them, and the new
+    document did not bring it back, since it was answered."""
+    bundle = harbour.director.made("1.1.0", seed=2)
+    manifest = harbour.director.topics.chunk(bundle.digest, 0)
+    harbour.publish(bundle, without=(manifest,))
+    harbour.wish([harbour.director.assignment(bundle)])
+    assert harbour.model.phase is Phase.FETCHING
+    root = harbour.director.rotate(epoch=1)
+    harbour.broker.say(harbour.director.topics.root(2), root, is_retained=True)
+    harbour.settle()
+    harbour.publish(bundle)
+    harbour.tick(1.1)
+    assert harbour.model.outcome is not Outcome.REJECTED
+    harbour.wish([harbour.director.assignment(bundle)]).serve_well(bundle)
     assert harbour.serving == bundle.digest
 
 

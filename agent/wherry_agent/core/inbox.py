@@ -34,6 +34,7 @@ from wherry_agent.core.clock import ASK_US_MAX, ASK_US_MIN, SECOND_US
 from wherry_agent.core.desired import Addressee, Believed, Novelty, Refusal
 from wherry_agent.core.effects import Collect, Configure, Isolate, Subscribe, Tell
 from wherry_agent.core.inputs import Received
+from wherry_agent.core.model import UNDER_WAY, Dropped
 from wherry_agent.core.state import UnitState, kept_bundles
 from wherry_agent.core.tokens import Bucket
 from wherry_agent.core.turn import Turn
@@ -297,18 +298,28 @@ def _take_root(turn: Turn, payload: bytes) -> None:
 
 
 def _forget_epoch(turn: Turn) -> None:
-    """Fast-forward recovery: what the old director numbered does not bind the new one."""
+    """Fast-forward recovery: what the old director numbered does not bind the new one.
+
+    Nor does it go on with what the old one began: the keys to it went with the old document.
+    """
     for name in list(turn.agent.units):
+        _let_go(turn, name)
         unit = turn.unit(name)
         memory = replace(unit.memory, revision=0, desired_digest=None)
         turn.put(replace(unit, memory=memory, document=None, desired=None))
     before = turn.agent.clock
     nonce = sha256(before.nonce + turn.agent.trust.roots[-1]).digest()[: len(before.nonce)]
     clock = replace(before, nonce=nonce, floor_s=0, latest_s=0, base_s=None, ask_us=None)
-    was_stopped = turn.agent.is_stopped
     turn.change(clock=clock, stop_sequence=0, is_stopped=False)
-    if was_stopped:
-        _resume_all(turn)
+
+
+def _let_go(turn: Turn, unit_name: str) -> None:
+    """Of every install that is under way or waits, until a document assigns it again; trials go
+    on."""
+    for model, state in list(turn.unit(unit_name).models.items()):
+        if state.phase in UNDER_WAY:
+            installs.step_model(turn, unit_name, model, Dropped(Code.OK, ""))
+    turn.put(replace(turn.unit(unit_name), waiting={}))
 
 
 def _take_stop(turn: Turn, payload: bytes) -> None:

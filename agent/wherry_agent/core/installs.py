@@ -181,7 +181,7 @@ def halt(turn: Turn, unit_name: str, code: Code, text: str) -> None:
 
 
 def resume(turn: Turn, unit_name: str) -> None:
-    """Try everything that waits again: a stop or an isolation has ended, or the time is known."""
+    """Try everything that waits again: a stop or an isolation has ended."""
     for waiting in list(turn.unit(unit_name).waiting.values()):
         unit = turn.unit(unit_name)
         turn.put(replace(unit, waiting=_without(unit.waiting, waiting.assignment.model)))
