@@ -31,7 +31,7 @@ def type_text(kind: fields.FieldType) -> str:
     """A field's type and bounds as a reader wants them."""
     match kind:
         case fields.Int(low=low, high=high):
-            return "unsigned" if high == fields.UINT64_MAX else f"integer {low}..{high}"
+            return "unsigned" if high == fields.UINT_MAX else f"integer {low}..{high}"
         case fields.Real():
             return "number"
         case fields.Bool():

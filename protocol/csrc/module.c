@@ -154,7 +154,7 @@ static PyObject *make_enum(PyObject *type, PyObject *arguments)
     }
     kind *k = new_kind((PyTypeObject *)type, KIND_ENUM);
     if (k != NULL) {
-        k->high = UINT64_MAX;
+        k->high = INT64_MAX;                 /* UINT_MAX of codec/fields.py */
         Py_INCREF(members);
         k->check = members;
     }

@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 from wherry_controller.fleet import targets
 from wherry_controller.store import devices, events
-from wherry_protocol import trust
+from wherry_protocol import cose, trust
+from wherry_protocol.codec import content_type, dumps, loads
 from wherry_protocol.keys import SigningKey
 from wherry_protocol.messages.desired import Desired
+from wherry_protocol.messages.reported import Reported
+from wherry_protocol.messages.trust import TrustRole
 
 from tests.controller.device import FakeDevice
 from tests.controller.world import World
@@ -124,6 +127,34 @@ def test_a_unit_ahead_of_us_is_sent_a_revision_above_its_own(world: World) -> No
     device.revision = 41
     world.receive(device.reported())
     assert desired(world, device).revision == 42
+
+
+def test_fast_forward_attack_a_unit_far_ahead_of_us_is_answered_and_not_overtaken(
+    world: World,
+) -> None:
+    """A thief with the director's key has given it the last revision that can be told. There is
+    none above it, and to count on from there met a mistake of ours: nothing of it was heard."""
+    device = world.enroll("gw1")
+    before = desired(world, device).revision
+    device.revision, device.nonce = (1 << 63) - 1, b"n" * 16
+    [answer] = world.receive(device.reported())
+    assert device.take_time(answer.payload).time_s == int(world.now_s)
+    assert unit(world).reported_revision == device.revision
+    assert desired(world, device).revision == before
+    assert dropped(world) == {}
+
+
+def test_a_number_that_no_store_can_hold_is_refused_as_out_of_bounds(world: World) -> None:
+    """It met a mistake of ours."""
+    device = world.enroll("gw1")
+    honest = loads(cose.unverified_payload(device.reported()[1]), what="reported")
+    for number in (6, 10, 11, 28):
+        body = dumps(honest | {number: 1 << 63})
+        forged = cose.sign1(
+            body, content_type=content_type(Reported), role=TrustRole.DEVICE, key=device.signing
+        )
+        world.receive((device.topics.reported("gw1", "self"), forged))
+    assert dropped(world) == {"out_of_bounds": 4}
 
 
 def test_nothing_is_sent_to_a_unit_that_speaks_another_protocol(world: World) -> None:

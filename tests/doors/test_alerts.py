@@ -152,6 +152,27 @@ def test_stale_trust_and_an_unknown_time_alert_and_recover(quay: Quay) -> None:
     assert {a["state"] for a in alerts(quay) if a["cause"] == "stale"} == {"resolved"}
 
 
+def test_fast_forward_attack_alerts_until_the_devices_can_be_told_something_again(
+    quay: Quay,
+) -> None:
+    serving(quay, 2)
+    quay.devices["gw0"].revision = (1 << 63) - 1
+    quay.devices["gw1"].refusal_code = Code.EXPIRED
+    quay.hear(*(device.reported() for device in quay.devices.values()))
+    quay.be_quiet(70)
+    found = {a["unit"]: a for a in alerts(quay) if a["cause"] == "stale"}
+    assert found[""]["severity"] == "critical"
+    assert "gw0/self follows revision 9223372036854775807" in found[""]["text"]
+    assert "for expired" in found["gw1/self"]["text"]
+    assert "refused: EXPIRED" in quay.wherry("device", "show", "gw1").out
+    assert "refused" not in quay.wherry("device", "show", "gw0").out
+    quay.devices["gw0"].revision = 3
+    quay.devices["gw1"].refusal_code = Code.OK
+    quay.hear(*(device.reported() for device in quay.devices.values()))
+    quay.be_quiet(140)
+    assert {a["state"] for a in alerts(quay) if a["cause"] == "stale"} == {"resolved"}
+
+
 def test_what_befalls_many_devices_at_once_is_one_alert(quay: Quay) -> None:
     names = [f"gw{n:02}" for n in range(12)]
     quay.enroll(*names)

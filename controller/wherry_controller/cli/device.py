@@ -104,6 +104,7 @@ def _device_text(found: dict[str, Any]) -> str:
     lines = [f"{found['name']}: {online}, enrolled by {found['enrolled_by']}"]
     for unit in found["units"]:
         lines.append(f"  {unit['id']} ({unit['hardware_class']}): {unit['health']}")
+        lines += _distrust(unit)
         lines += [
             f"    {model['model']}: active {model['active_version'] or '-'}, "
             f"previous {model['previous_version'] or '-'}, {model['phase']}, "
@@ -116,6 +117,14 @@ def _device_text(found: dict[str, Any]) -> str:
             for wanted in unit["assignments"]
         ]
     return "\n".join(lines)
+
+
+def _distrust(unit: dict[str, Any]) -> list[str]:
+    """What it last refused of us, and whether it has heard nothing for too long."""
+    lines = ["    trust is stale"] if unit["is_trust_stale"] else []
+    if unit["refusal_code"] != "OK":
+        lines.append(f"    refused: {unit['refusal_code']}: {unit['refusal']}")
+    return lines
 
 
 @app.command()

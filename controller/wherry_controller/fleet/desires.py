@@ -37,6 +37,7 @@ from wherry_controller.store.devices import Unit
 
 PROTOCOL = 1  # the one that this controller speaks
 RELEASES_SINCE = 2  # the protocol that knows releases
+REVISION_MAX = 1 << 62  # nobody has counted so far; whoever says so has moved the number by hand
 
 
 def speaks_our_protocol(unit: Unit) -> bool:

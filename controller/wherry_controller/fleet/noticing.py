@@ -13,6 +13,7 @@ from typing import Final
 from wherry_protocol.errors import Code
 
 from wherry_controller.core.notify import Cause, rank
+from wherry_controller.fleet.desires import REVISION_MAX
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.store import alerts, devices
 from wherry_controller.store import rollouts as notes
@@ -91,22 +92,42 @@ def _room(org: Organization) -> Iterator[Wrong]:
 
 
 def _stale(org: Organization) -> Iterator[Wrong]:
-    """Devices that believe nothing new, because their root chain or their clock is out of date."""
-    clock = int(Code.TIME_UNKNOWN)
-    found = devices.stale_units(org.db, (int(Code.STALE_TRUST), clock))
+    """Devices that believe nothing new: their root chain or their clock is out of date, or both
+    are in the hands of a thief."""
+    clock, expired = int(Code.TIME_UNKNOWN), int(Code.EXPIRED)
+    found = devices.stale_units(org.db, (int(Code.STALE_TRUST), clock, expired))
     unsure = [unit for unit, code in found if code == clock]
-    stale = [unit for unit, code in found if code != clock]
+    ahead = [unit for unit, code in found if code == expired]
+    stale = [unit for unit, code in found if code not in (clock, expired)]
     yield from _of_each("time", unsure, "does not know the time", "do not know the time")
     yield from _of_each("trust", stale, "has stale trust", "have stale trust")
+    words = ("takes what we say for expired", "take what we say for expired")
+    yield from _of_each("expired", ahead, *words, until="our times agree")
+    yield from _beyond(org)
 
 
-def _of_each(kind: str, units: list[str], one: str, many: str) -> Iterator[Wrong]:
+def _beyond(org: Organization) -> Iterator[Wrong]:
+    found = devices.units_beyond(org.db, REVISION_MAX)
+    if found:
+        unit, revision = found[0]
+        who = f"{len(found)} units follow" if len(found) > 1 else f"{unit} follows"
+        text = (
+            f"{who} revision {revision}, to which nobody can have counted: somebody else signs "
+            "with the director's key; publish a root with a new director key and a higher epoch"
+        )
+        yield Wrong(f"{PREFIX}beyond", Cause.STALE, "critical", text)
+
+
+def _of_each(
+    kind: str, units: list[str], one: str, many: str, *, until: str = ""
+) -> Iterator[Wrong]:
     """An alert of each unit; of many at once a single one, since they have one cause."""
     if len(units) > ALONE_MAX:
         names = ", ".join(units[:NAMES_MAX])
-        text = f"{len(units)} units {many} ({names}, ...): they take no update until they"
-        yield Wrong(f"{PREFIX}stale:{kind}", Cause.STALE, "warning", f"{text} have heard of us")
+        text = f"{len(units)} units {many} ({names}, ...): they take no update until "
+        text += until or "they have heard of us"
+        yield Wrong(f"{PREFIX}stale:{kind}", Cause.STALE, "warning", text)
         return
     for unit in units:
-        text = f"{unit} {one}: it takes no update until it has heard of us"
+        text = f"{unit} {one}: it takes no update until {until or 'it has heard of us'}"
         yield Wrong(f"{PREFIX}stale:{unit}", Cause.STALE, "warning", text, unit)

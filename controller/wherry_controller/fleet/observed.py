@@ -6,7 +6,9 @@ Rules, in order:
 2. (`boot_count`, `sequence`) and the connection number only rise: an old message that is sent
    again changes nothing.
 3. A unit that does not know the time is answered, whatever else holds.
-4. A unit whose revision is above ours (our store is from a backup) gets one above its own.
+4. A unit whose revision is above ours (our store is from a backup) gets one above its own; not
+   where nobody can have counted so far: then the director's key is in other hands, only a new
+   epoch helps, and `noticing` says so.
 """
 
 from wherry_protocol.codec import Unknown, encode
@@ -77,8 +79,9 @@ def reported(
     devices.put_unit(org.db, after)
     changed = _models(org, message, now_s)
     if _needs_desired(org, unit, after, message):
-        floor = message.revision if message.epoch == org.epoch else 0
-        desires.issue(org, replace(after, revision=max(after.revision, floor)), now_s)
+        is_ahead = _is_ahead(org, after, message)
+        follows = replace(after, revision=message.revision) if is_ahead else after
+        desires.issue(org, follows, now_s)
     if message.missing:
         wanted = [a.bundle_digest for a in assignments.of_unit(org.db, unit.connection, unit.unit)]
         blobs.republish(org, wanted, message.missing, now_s)
@@ -127,9 +130,14 @@ def _needs_desired(org: Organization, before: Unit, after: Unit, message: Report
     def ranges(unit: Unit) -> tuple[int | None, ...]:
         return (unit.abi_min, unit.abi_max, unit.protocol_min, unit.protocol_max)
 
-    is_ahead = message.epoch == org.epoch and message.revision > after.revision
     has_none = after.issued_s is None or after.epoch != org.epoch
-    return has_none or is_ahead or ranges(before) != ranges(after)
+    return has_none or _is_ahead(org, after, message) or ranges(before) != ranges(after)
+
+
+def _is_ahead(org: Organization, unit: Unit, message: Reported) -> bool:
+    """Rule 4."""
+    is_ours = message.epoch == org.epoch
+    return is_ours and unit.revision < message.revision <= desires.REVISION_MAX
 
 
 def _models(org: Organization, message: Reported, now_s: float) -> list[UnitModel]:

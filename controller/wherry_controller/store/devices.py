@@ -276,6 +276,15 @@ def stale_units(db: Database, codes: Iterable[int]) -> list[tuple[str, int]]:
     return [(unit, code) for unit, code in found]
 
 
+def units_beyond(db: Database, revision: int) -> list[tuple[str, int]]:
+    """(unit, the revision that it reported) of units that follow a higher one than that."""
+    sql = (
+        "SELECT connection || '/' || unit, reported_revision FROM units "
+        "WHERE reported_revision > ? ORDER BY connection, unit"
+    )
+    return [(unit, found) for unit, found in db.execute(sql, (revision,)).fetchall()]
+
+
 def in_trouble(db: Database) -> list[Unit]:
     return rows.many(db, Unit, "units", "WHERE trouble <> '' ORDER BY connection, unit")
 

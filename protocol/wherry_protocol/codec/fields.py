@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from wherry_protocol.errors import Code, DecodeError
 
-UINT64_MAX: Final = (1 << 64) - 1
+UINT_MAX: Final = (1 << 63) - 1  # what SQLite and a signed 64-bit integer of C can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Int(Bounded):
         return raw
 
 
-def Uint(high: int = UINT64_MAX) -> Int:  # noqa: N802  (a type's name, like its siblings)
+def Uint(high: int = UINT_MAX) -> Int:  # noqa: N802  (a type's name, like its siblings)
     """An integer in [0, high]."""
     return Int(0, high)
 
@@ -168,7 +168,7 @@ class Open:
 
     def from_wire(self, raw: Any, where: str, strict: bool) -> Any:
         if not strict and type(raw) is int and raw not in self.enum._value2member_map_:
-            return Unknown(Int(0, UINT64_MAX).check(raw, where))
+            return Unknown(Int(0, UINT_MAX).check(raw, where))
         return Closed(self.enum).from_wire(raw, where, strict)
 
 
