@@ -98,6 +98,16 @@ class Strait:
     def be_honest(self) -> None:
         self.hostile.meddle = lambda said, _way: [said]
 
+    def begin(self) -> None:
+        """Nothing of the attack before: an honest broker, its events forgotten, 1.0.0 serving."""
+        self.be_honest()
+        self.ashore.heard["event"].clear()
+        if self.serving() != "1.0.0":
+            first = next(iter(self.director.bundles.values()))
+            self.assign(first, attempt=self.director.revision)
+            self.confirms(first)
+            self.ashore.heard["event"].clear()
+
     def forge(self, topic: str, payload: bytes, count: int = 1) -> None:
         """The broker says this to the agent, at QoS 1."""
         data = b""
@@ -134,6 +144,38 @@ class Strait:
         )
         assert self.serving() == "1.0.0"
 
+    def refuses_document(self, code: Code) -> None:
+        """The same of a desired document, whose refusal `reported` tells too."""
+        self.refuses(code)
+        wait_until(
+            lambda: self.reported.refusal_code is code,
+            lambda: f"{code.name} is reported; {self.reported.refusal_code}",
+            60,
+        )
+
+    def rejects(self, bundle: Bundle, code: Code) -> None:
+        """A bundle that was assigned is told as rejected for this, and none of it is kept."""
+        wait_until(
+            lambda: (self.model.outcome, self.model.code) == (Outcome.REJECTED, code),
+            lambda: f"rejected for {code.name}; {self.model} {self.agent.log[-2000:]}",
+            60,
+        )
+        self.refuses(code)
+        assert self.model.active is not None
+        assert self.model.active.version == "1.0.0"
+        assert bundle.digest not in self.mapped()
+
+    def mapped(self) -> set[bytes]:
+        """The manifests that the device has for what it serves or could go back to."""
+        slots = (self.model.active, self.model.previous, self.model.candidate)
+        return {slot.manifest_digest for slot in slots if slot is not None}
+
+    def stored_bytes(self) -> int:
+        """What the device's disk holds of bundles, whole or in part."""
+        folder = self.agent.state_dir / "data"
+        kept = [path for name in ("blobs", "parts", "images") for path in (folder / name).iterdir()]
+        return sum(path.stat().st_size for path in kept)
+
     def serving(self) -> str:
         body = {"input_q": [1] * INPUT_BYTES}
         return str(self.agent.get("/inference", body)["version"])
@@ -158,6 +200,14 @@ class Strait:
         bundle = self.director.made(version, seed=seed, **changes)
         self.ashore.publish(bundle)
         return bundle
+
+    def follows(self, version: str, seed: int) -> None:
+        """With an honest broker the device installs what is assigned."""
+        self.be_honest()
+        bundle = self.made(version, seed=seed)
+        self.assign(bundle)
+        self.confirms(bundle)
+        assert self.serving() == version
 
 
 @contextmanager

@@ -38,23 +38,7 @@ def sea(mosquitto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 @pytest.fixture(autouse=True)
 def _honest_at_first(sea: Strait) -> None:
-    """Nothing of the attack before: an honest broker, its events forgotten, 1.0.0 serving."""
-    sea.be_honest()
-    sea.ashore.heard["event"].clear()
-    if sea.serving() != "1.0.0":
-        first = next(iter(sea.director.bundles.values()))
-        sea.assign(first, attempt=sea.director.revision)
-        sea.confirms(first)
-        sea.ashore.heard["event"].clear()
-
-
-def follows(sea: Strait, version: str, seed: int) -> None:
-    """With an honest broker the device installs what is assigned."""
-    sea.be_honest()
-    bundle = sea.made(version, seed=seed)
-    sea.assign(bundle)
-    sea.confirms(bundle)
-    assert sea.serving() == version
+    sea.begin()
 
 
 # --- rollback, replay, forgery
@@ -62,7 +46,7 @@ def follows(sea: Strait, version: str, seed: int) -> None:
 
 def test_rollback_attack_replays_an_old_desired_document(sea: Strait):
     old = sea.hostile.last(DOWN, sea.topic("desired")).payload
-    follows(sea, "2.0.0", seed=2)
+    sea.follows("2.0.0", seed=2)
     sea.forge(sea.topic("desired"), old)
     wait_until(lambda: Code.ROLLBACK in sea.codes(), "the refusal is told", 60)
     wait_until(lambda: sea.reported.refusal_code is Code.ROLLBACK, "it is reported", 60)
@@ -164,7 +148,7 @@ def test_mix_and_match_attack_gives_one_blobs_chunks_for_anothers(sea: Strait):
     sea.assign(bundle)
     sea.refuses(Code.DECRYPT)
     assert sea.model.outcome is not Outcome.CONFIRMED or sea.serving() == "1.0.0"
-    follows(sea, "3.2.0", seed=6)
+    sea.follows("3.2.0", seed=6)
 
 
 def test_partial_bundle_attack_withholds_chunks_for_ever(sea: Strait):
@@ -173,7 +157,7 @@ def test_partial_bundle_attack_withholds_chunks_for_ever(sea: Strait):
     sea.assign(sea.made("3.3.0", seed=7))
     wait_until(lambda: sea.model.code is Code.NO_PROGRESS, lambda: f"given up; {sea.model}", 60)
     assert sea.serving() == "1.0.0"
-    follows(sea, "3.4.0", seed=8)
+    sea.follows("3.4.0", seed=8)
 
 
 @pytest.mark.parametrize("added", [1, 40_000])
@@ -183,17 +167,11 @@ def test_endless_data_attack_makes_chunks_longer_than_announced(sea: Strait, add
             3 if is_chunk(said, way) else 0
         ) or [said]
 
-    before = stored_bytes(sea)
+    before = sea.stored_bytes()
     sea.meddle(longer)
     sea.assign(sea.made("3.5.0", seed=9))
     sea.refuses(Code.DECRYPT)
-    assert stored_bytes(sea) <= before + 4096, "nothing of it is kept, but records may be"
-
-
-def stored_bytes(sea: Strait) -> int:
-    folder = sea.agent.state_dir / "data"
-    kept = [path for name in ("blobs", "parts", "images") for path in (folder / name).iterdir()]
-    return sum(path.stat().st_size for path in kept)
+    assert sea.stored_bytes() <= before + 4096, "nothing of it is kept, but records may be"
 
 
 # --- order and silence
@@ -345,7 +323,7 @@ def test_hostile_garbage_on_every_topic_changes_nothing(sea: Strait):
         for topic in mine:
             sea.forge(topic, payload)
     sea.refuses(Code.MALFORMED)
-    follows(sea, "6.0.0", seed=16)
+    sea.follows("6.0.0", seed=16)
 
 
 def test_an_encoded_message_of_another_kind_is_no_desired_document(sea: Strait):
