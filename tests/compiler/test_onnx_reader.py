@@ -122,7 +122,14 @@ def test_every_unsupported_operator_is_listed_at_once() -> None:
         (lambda w: w.node("Div", "x", w.constant(np.zeros(1, np.float32))), "divides by 0"),
         (lambda w: w.node("MatMul", "x", w.weights(7, 2)), "weights need 7"),
         (lambda w: w.node("Conv", "x", w.weights(2, 3, 3)), "do not make"),
-        (lambda w: w.node("MaxPool", "x", kernel_shape=[9]), "filter reaches 9"),
+        (
+            lambda w: w.node("MaxPool", "x", kernel_shape=[9]),
+            "filter reaches 9 elements, the padded",
+        ),
+        (
+            lambda w: w.node("MaxPool", "x", kernel_shape=[9]),
+            r"pad the input .* or export the model",
+        ),
         (
             lambda w: w.node("Pad", "x", w.constant(np.ones(6, np.int64)), mode="reflect"),
             "reflect is not supported",
@@ -135,6 +142,34 @@ def test_impossible_node_is_refused_in_one_sentence(build, sentence: str) -> Non
     with pytest.raises(CompileError, match=sentence) as caught:
         read_onnx(model.SerializeToString(), "m")
     assert all("\n" not in problem for problem in caught.value.problems)
+
+
+SIX = [1, 2, 2, 2, 2, 2]
+
+
+def test_an_input_of_six_axes_is_refused_with_what_to_do() -> None:
+    w = ModelWriter()
+    model = w.model({"x": SIX}, [w.node("Relu", "x")])
+    with pytest.raises(CompileError, match=r"'x' has 6 axes of at most 5; .* join neighbouring"):
+        read_onnx(model.SerializeToString(), "m")
+
+
+def test_a_result_of_six_axes_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    w = ModelWriter()
+    model = w.model({"x": [1, 32]}, [w.node("Relu", w.node("Reshape", "x", w.constant(SIX)))])
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.save(tmp_path / "x.npy", np.ones((4, 32), np.float32))
+    with pytest.raises(CompileError, match=r"6 axes of at most 5; .* join neighbouring axes"):
+        compile_model(tmp_path / "m.onnx", calibration=tmp_path / "x.npy")
+
+
+def test_a_shuffle_over_six_axes_is_refused_with_what_to_do() -> None:
+    w = ModelWriter()
+    x = w.node("Reshape", w.node("Relu", "x"), w.constant([2] * 6))
+    x = w.node("Reshape", w.node("Transpose", x, perm=[5, 4, 3, 2, 1, 0]), w.constant([1, 64]))
+    model = w.model({"x": [1, 64]}, [w.node("Add", x, "x")])
+    with pytest.raises(CompileError, match=r"no transposition of at most 5 axes does that; join"):
+        read_onnx(model.SerializeToString(), "m")
 
 
 def test_input_with_a_free_inner_axis_is_refused() -> None:

@@ -71,8 +71,7 @@ def test_both_models_read_the_dataset_in_the_programs_order(
     assert again.json["evaluation"]["float"] == told.json["float"]
 
 
-def test_a_model_that_ends_in_an_arg_max_is_evaluated_by_its_positions(tmp_path: Path) -> None:
-    model = image_network(3, 6, 5)
+def with_arg_max(model: onnx.ModelProto) -> onnx.ModelProto:
     scores = model.graph.output[0].name
     model.graph.node.append(
         onnx.helper.make_node("ArgMax", [scores], ["class"], axis=1, keepdims=0)
@@ -80,16 +79,46 @@ def test_a_model_that_ends_in_an_arg_max_is_evaluated_by_its_positions(tmp_path:
     model.graph.output[0].CopyFrom(
         onnx.helper.make_tensor_value_info("class", onnx.TensorProto.INT64, [1])
     )
-    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    return model
+
+
+@pytest.mark.parametrize("beside", ["both", "bundle", "float"])
+def test_an_arg_max_is_evaluated_by_its_positions_whichever_of_the_two_models_has_it(
+    beside: str, tmp_path: Path
+) -> None:
+    plain, ends = image_network(3, 6, 5), with_arg_max(image_network(3, 6, 5))
+    made_of, float_model = {"both": (ends, ends), "bundle": (ends, plain), "float": (plain, ends)}[
+        beside
+    ]
+    (tmp_path / "m.onnx").write_bytes(made_of.SerializeToString())
     images = np.random.default_rng(2).normal(0, 1, (COUNT, 3, 6, 5)).astype(np.float32)
     assert packaged(tmp_path, images).status == 0
-    labels = float_answers(image_network(3, 6, 5), images)
+    (tmp_path / "m.onnx").write_bytes(float_model.SerializeToString())
+    labels = float_answers(plain, images)
     np.savez(tmp_path / "data.npz", inputs=images.transpose(0, 2, 3, 1), labels=labels)
     told = evaluated(tmp_path)
     assert told.status == 0, told
     assert told.json["float"]["accuracy"] == 1
     assert told.json["accuracy"] >= 0.9
+    assert told.json["same_answer_fraction"] >= 0.9
     assert np.array(told.json["confusion"]).shape == (4, 4)
+
+
+def test_a_float_model_of_other_classes_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(with_arg_max(image_network(3, 6, 5)).SerializeToString())
+    images = np.random.default_rng(2).normal(0, 1, (COUNT, 3, 6, 5)).astype(np.float32)
+    assert packaged(tmp_path, images).status == 0
+    w = ModelWriter(seed=3)
+    x = w.node("Flatten", w.node("MaxPool", "image", kernel_shape=[1, 1]))
+    other = w.model({"image": [1, 3, 6, 5]}, [x])
+    (tmp_path / "m.onnx").write_bytes(other.SerializeToString())
+    labels = np.zeros(COUNT, np.int64)
+    np.savez(tmp_path / "data.npz", inputs=images.transpose(0, 2, 3, 1), labels=labels)
+    told = evaluated(tmp_path)
+    assert told.status != 0
+    said = told.err.replace("\n", " ")
+    assert "the float model gives 90 numbers per sample, the bundle has 4 classes" in said
+    assert "with or without its ArgMax" in said
 
 
 def test_a_dataset_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from wherry_controller.modelkit.evaluation import (
     Latency,
     Scores,
     as_plain,
-    class_rows,
+    float_rows,
     int8_answers,
     measure,
     real_inputs,
@@ -142,7 +142,7 @@ def judged(
         real, fraction = None, None
         if float_model is not None:
             found = _float_answers(float_model, real_inputs(bundle, samples), states)
-            found = class_rows(bundle, found)
+            found = float_rows(found, answers.shape[1])
             real, fraction = score(found, labels), same_answers(answers, found)
     called = name or dataset.name
     return Verdict(called, sha256(content).digest(), samples, scores, real, fraction)

@@ -8,8 +8,8 @@ Rules:
 3. Latency is of single inferences on this machine, one after the other, with the samples in turn;
    the first ones warm up and do not count. A quantile is an inference that happened (nearest
    rank), nothing is interpolated.
-4. The float model answers by the same rules, on the same samples; it has no latency, for numpy is
-   no engine.
+4. The float model answers by the same rules, on the same samples, also where only one of the two
+   ends in an ArgMax; it has no latency, for numpy is no engine.
 """
 
 import time
@@ -90,6 +90,25 @@ def class_rows(bundle: Bundle, answers: Array) -> Array:
     if answers.shape[1] != 1:
         raise ContractError(f"the model gives {answers.shape[1]} positions, a class is one")
     class_count = program.tensors[last.operands[0]].shape[last.params["axis"]]
+    return _at_positions(answers, class_count)
+
+
+def float_rows(answers: Array, class_count: int) -> Array:
+    """A float model's answers with an element per class of the program: as they are, or from the
+    positions of an ArgMax. Raises ContractError where they are neither."""
+    count = answers.shape[1]
+    if count == class_count:
+        return answers
+    is_position = count == 1 and bool(np.isin(answers, np.arange(class_count)).all())
+    if not is_position:
+        raise ContractError(
+            f"the float model gives {count} numbers per sample, the bundle has {class_count} "
+            "classes: --float takes the model that the bundle was made of, with or without its ArgMax"
+        )
+    return _at_positions(answers, class_count)
+
+
+def _at_positions(answers: Array, class_count: int) -> Array:
     return np.eye(class_count, dtype=np.int8)[answers[:, 0].astype(np.int64)]
 
 

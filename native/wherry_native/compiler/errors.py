@@ -6,6 +6,12 @@ from typing import Final
 PROBLEM_LENGTH_MAX: Final = 400
 """Characters; a hostile file has names of any length."""
 
+AXES_ADVICE: Final = (
+    "a device's tensors have no more: drop axes of one element, or join neighbouring axes by a "
+    "Reshape, which moves no byte"
+)
+"""What to do about a tensor of too many axes."""
+
 
 class CompileError(ValueError):
     """A model file that cannot become a program. `problems` has one sentence per problem: what,

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from wherry_native.compiler import requantize
-from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.errors import AXES_ADVICE, CompileError
 from wherry_native.compiler.functions import Lookup, int8_table, int16_table
 from wherry_native.compiler.int8_rules import ACTIVATIONS, int8_problems
 from wherry_native.compiler.ir import WEIGHTED, Array, Graph, Node, Quantization, Tensor
@@ -173,7 +173,10 @@ class _Lowering:
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     if len(tensor.shape) > RANK_MAX:
-        raise CompileError(f"tensor {tensor.name!r} has rank {len(tensor.shape)}, limit {RANK_MAX}")
+        raise CompileError(
+            f"tensor {tensor.name!r} has shape {list(tensor.shape)}, {len(tensor.shape)} axes of "
+            f"at most {RANK_MAX}; {AXES_ADVICE}"
+        )
     return tensor.shape
 
 

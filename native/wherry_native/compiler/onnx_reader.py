@@ -28,7 +28,7 @@ from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor
 from onnx.reference import ReferenceEvaluator
 
-from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.errors import AXES_ADVICE, CompileError
 from wherry_native.compiler.ir import Array, Graph, Shape, pruned
 from wherry_native.compiler.onnx_call import Call
 from wherry_native.compiler.onnx_operators import OPERATORS
@@ -43,7 +43,7 @@ from wherry_native.compiler.onnx_values import (
     channels_last,
     is_arranged,
 )
-from wherry_native.program import NODES_MAX, Op
+from wherry_native.program import NODES_MAX, RANK_MAX, Op
 
 OPSET_MIN: Final = 7
 FOLDED: Final = (
@@ -413,11 +413,15 @@ def _input_shape(entry: onnx.ValueInfoProto) -> Shape:
     ]
     if shape and shape[0] == -1:
         shape[0] = 1
-    if not 1 <= len(shape) <= 5 or -1 in shape or np.prod(shape, dtype=object) > ELEMENTS_MAX:
+    if len(shape) > RANK_MAX:
+        raise CompileError(
+            f"input {entry.name!r} has {len(shape)} axes of at most {RANK_MAX}; {AXES_ADVICE}"
+        )
+    if not shape or -1 in shape or np.prod(shape, dtype=object) > ELEMENTS_MAX:
         named = [d.dim_value or d.dim_param or "?" for d in kind.shape.dim]
         raise CompileError(
-            f"input {entry.name!r} has shape {named}; needs 1 to 5 axes, all but the first fixed, "
-            f"at most {ELEMENTS_MAX} elements"
+            f"input {entry.name!r} has shape {named}; needs 1 to {RANK_MAX} axes, all but the "
+            f"first fixed, at most {ELEMENTS_MAX} elements"
         )
     return tuple(shape)
 

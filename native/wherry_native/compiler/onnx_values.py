@@ -34,12 +34,18 @@ class UnsupportedError(ValueError):
     """One node that cannot be imported: a sentence without the node's name."""
 
 
-class ArrangementError(UnsupportedError):
-    """A node that would need its operand's bytes moved."""
+SCATTERED: Final = (
+    f", and no transposition of at most {RANK_MAX} axes does that; join axes that stay together by "
+    "a Reshape before their Transpose, or do it outside of the model"
+)
 
-    def __init__(self, view: "View") -> None:
+
+class ArrangementError(UnsupportedError):
+    """A node that would need its operand's bytes moved. `why`: why they are not."""
+
+    def __init__(self, view: "View", why: str = "") -> None:
         super().__init__(
-            f"operand {view.tensor!r} of shape {list(view.shape)} would have to be transposed"
+            f"operand {view.tensor!r} of shape {list(view.shape)} would have to be transposed{why}"
         )
 
 
@@ -170,7 +176,7 @@ class Builder:
             return self.reshaped(view.tensor, shape)
         parts = transposition(view.index.transpose(axes).reshape(-1)) if self.may_move else None
         if parts is None:
-            raise ArrangementError(view)
+            raise ArrangementError(view, SCATTERED if self.may_move else "")
         self.moved_elements += view.index.size
         whole = self.reshaped(view.tensor, parts[0])
         moved = self.add_node(Op.TRANSPOSE, f"{view.tensor}/transposed", [whole], axes=parts[1])

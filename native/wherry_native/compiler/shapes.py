@@ -106,7 +106,11 @@ def _slid(node: Node, x: Shape, size: tuple[int, int]) -> tuple[int, int]:
             )
         reach = (filter_size - 1) * dilation + 1
         if reach > length:
-            raise ShapeError(f"filter reaches {reach} elements, the padded input has {length}")
+            raise ShapeError(
+                f"filter reaches {reach} elements, the padded input has {length}, so it fits in "
+                "nowhere; pad the input (SAME in TFLite, auto_pad or pads in ONNX), or export the "
+                "model for the larger input that it was made for"
+            )
         result.append((length - reach) // stride + 1)
     for axis, count in enumerate(result):
         reach, before = (size[axis] - 1) * window.dilation[axis], window.pads[axis]

@@ -17,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 import tflite  # type: ignore[import-untyped]
 
-from wherry_native.compiler.errors import CompileError
+from wherry_native.compiler.errors import AXES_ADVICE, CompileError
 from wherry_native.compiler.ir import Graph, Node, Quantization, Shape, Tensor, pruned
 from wherry_native.compiler.shapes import ELEMENTS_MAX
 from wherry_native.compiler.tflite_call import Call
 from wherry_native.compiler.tflite_operators import BUILDERS, SHAPE_ONLY
-from wherry_native.program import NODES_MAX, TENSORS_MAX
+from wherry_native.program import NODES_MAX, RANK_MAX, TENSORS_MAX
 
 IDENTIFIER: Final = b"TFL3"
 DAMAGED: Final = (
@@ -225,8 +225,10 @@ def _tensor(model: Any, record: Any, name: str) -> Tensor:
 
 
 def _shape(record: Any, name: str) -> Shape:
-    if record.ShapeLength() > 5:
-        raise CompileError(f"tensor {name!r} has rank {record.ShapeLength()}, limit 5")
+    if record.ShapeLength() > RANK_MAX:
+        raise CompileError(
+            f"tensor {name!r} has {record.ShapeLength()} axes of at most {RANK_MAX}; {AXES_ADVICE}"
+        )
     shape = tuple(int(record.Shape(i)) for i in range(record.ShapeLength()))
     count = 1
     for size in shape:
