@@ -103,7 +103,8 @@ def float_rows(answers: Array, class_count: int) -> Array:
     if not is_position:
         raise ContractError(
             f"the float model gives {count} numbers per sample, the bundle has {class_count} "
-            "classes: --float takes the model that the bundle was made of, with or without its ArgMax"
+            "classes: --float takes the model that the bundle was made of, with or without its "
+            "ArgMax"
         )
     return _at_positions(answers, class_count)
 
