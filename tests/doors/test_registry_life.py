@@ -355,8 +355,14 @@ def test_a_dry_run_is_answered_while_the_writer_is_busy_and_knows_what_is_under_
     quay.push("1.1.0")
     made = quay.deploy("1.1.0", stages=[{"share": "50%", "soak_s": 600.0}, {"share": "100%"}])
     quay.go(3)
-    is_answered = threading.Event()
-    busy = quay.stage.thread.submit(is_answered.wait, 20)
+    has_begun, is_answered = threading.Event(), threading.Event()
+
+    def be_busy() -> None:
+        has_begun.set()
+        is_answered.wait(20)
+
+    busy = quay.stage.thread.submit(be_busy)
+    assert has_begun.wait(20)
     answer = quay.call("GET", "/retention", Role.VIEWER)
     was_busy = busy.running()
     is_answered.set()
