@@ -14,6 +14,7 @@ from wherry_protocol import cose
 from wherry_protocol.codec import content_type, encode
 from wherry_protocol.errors import Code
 from wherry_protocol.manifest import Manifest
+from wherry_protocol.messages.desired import TelemetryConfig
 from wherry_protocol.messages.observed import Ack
 from wherry_protocol.messages.reported import Outcome
 from wherry_protocol.messages.rpc import Verb
@@ -27,6 +28,7 @@ from tests.system.chaos.hostile import NAME, Strait, is_chunk, strait
 from tests.system.chaos.mqtt import Publication
 from tests.system.chaos.proxy import DOWN, UP
 
+pytestmark = pytest.mark.slow
 REFUSED = b"\x20\x02\x00\x01"  # CONNACK: unacceptable protocol version
 
 
@@ -275,6 +277,9 @@ def test_offline_rollback_attack_replays_the_time_of_an_earlier_boot(sea: Strait
 def test_forged_observation_attack_an_ack_by_a_stranger_empties_nothing(sea: Strait):
     """The real acks are withheld; the forged one names everything; the spool keeps it all."""
     ack_topic = sea.director.topics.ack(NAME)
+    [first, *_] = sea.director.bundles.values()
+    often = TelemetryConfig(performance_s=2, resources_s=2)
+    sea.assign(first, attempt=sea.director.revision, desired_changes={"telemetry": often})
     sea.meddle(lambda said, way: [] if (way, said.topic) == (DOWN, ack_topic) else [said])
     wait_until(spool_files_of(sea), "reports lie in the spool", 60)
     forged = Ack(org=ORG, connection=NAME, boot_id=sea.reported.boot_id, sequence=1 << 30)
