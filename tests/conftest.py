@@ -11,7 +11,6 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-SLOW = ("system", "slow")
 
 # Three workers on two cores make single examples slow at times: the whole test has a limit instead.
 settings.register_profile("wherry", deadline=None, print_blob=True)
@@ -19,14 +18,16 @@ settings.load_profile("wherry")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs real processes comes first: it waits while others compute, and no worker is left
-    alone with it at the end."""
-    items.sort(key=lambda item: not _is_waiting(item))
+    """A worker takes a file at a time: those with slow tests come first, so that none is left alone
+    with one at the end; then what runs real processes, which waits while others compute."""
+    items.sort(key=_turn)
 
 
-def _is_waiting(item: pytest.Item) -> bool:
-    is_marked = any(item.get_closest_marker(name) for name in SLOW)
-    return is_marked or ROOT / "tests" / "system" in item.path.parents
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("slow"):
+        return 0
+    is_system = item.get_closest_marker("system") or ROOT / "tests" / "system" in item.path.parents
+    return 1 if is_system else 2
 
 
 @pytest.fixture(scope="session")

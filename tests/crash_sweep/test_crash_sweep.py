@@ -5,6 +5,7 @@ import pytest
 from tests.crash_sweep.subjects import SUBJECTS
 from tests.crash_sweep.sweep import Share, play, sweep
 
+pytestmark = pytest.mark.slow
 # Cut points per scenario.
 POINTS = {"agent": 9, "enrolment": 6, "firmware": 10, "controller": 6, "store": 3, "pages": 1}
 CASES = [(name, scenario) for name in SUBJECTS for scenario in SUBJECTS[name].scenarios]

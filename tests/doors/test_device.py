@@ -22,6 +22,7 @@ from tests.agent.bundles import INPUT_BYTES
 from tests.agent.harbour import afloat
 from tests.system.agents import AgentProcess, Fleet, fleet, wait_until
 
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 OFTEN = {"telemetry": TelemetryConfig(performance_s=1, resources_s=1)}
 INPUT = {"input_q": [1] * INPUT_BYTES}
 RESOURCES = {

@@ -7,6 +7,7 @@ import pytest
 from tests.doors.guide import PART, played, sections
 from tests.house.documented import GUIDE
 
+pytestmark = pytest.mark.slow
 SECTIONS = {section.split("\n")[0]: section for section in sections(GUIDE.read_text())}
 
 

@@ -35,14 +35,14 @@ def compile_c(
 
 def _library(root: Path, command: list[str], sources: list[Path]) -> Path:
     """An archive of the sources, compiled once for all tests that want it so: with sanitizers that
-    takes half a minute."""
+    takes half a minute. Who wants it otherwise does not wait for it."""
     digest = hashlib.sha256("\0".join(map(str, [*command, *sources])).encode())
     for path in sorted((root / "native" / "csrc").rglob("*.[ch]")):
         digest.update(path.read_bytes())
     folder = root / "build" / "tests"
     library = folder / f"engine-{digest.hexdigest()[:16]}.a"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with library.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.exists():
             objects = library.with_suffix(".objects")

@@ -21,6 +21,7 @@ from wherry_native.program import (
 from tests.engine import programs, programs_16, programs_abi2
 from tests.engine.build import compile_c
 
+pytestmark = pytest.mark.slow
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 

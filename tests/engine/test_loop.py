@@ -371,6 +371,7 @@ def test_stopping_answers_what_is_queued() -> None:
     assert answers == [0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
 def test_swaps_under_a_feed_drop_nothing_and_free_nothing_in_use(
     root: Path, tmp_path: Path, sanitizer: str

@@ -11,6 +11,7 @@ from wherry_native.engine import kernel_names
 
 from tests.engine.test_kernels_equal import LAYERS
 
+pytestmark = pytest.mark.slow
 IMAGES = 400
 # What SIMDe's vectors of 64 bytes become takes gcc a minute with checks inline or whole debug data.
 SANITIZE = ("-g1", "-fsanitize=address", "--param", "asan-instrumentation-with-call-threshold=0")

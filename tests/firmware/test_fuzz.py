@@ -29,6 +29,7 @@ from wherry_protocol.smp import (
 from tests.firmware.conftest import KEYS
 from tests.firmware.programs import shifting_program
 
+pytestmark = pytest.mark.slow
 RUNS = int(os.environ.get("WHERRY_FUZZ_RUNS", "20000"))
 PARTS = ("core", "histogram", "kernels")
 SANITIZERS = "-fsanitize=fuzzer,address,undefined"

@@ -12,6 +12,7 @@ from tests.simulation.scenarios import SCENARIOS, plan_of
 from tests.simulation.shrink import described
 from tests.simulation.voyage import sail
 
+pytestmark = pytest.mark.slow
 DEVICES = 5
 
 

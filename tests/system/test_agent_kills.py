@@ -12,6 +12,7 @@ from tests.agent.bundles import INPUT_BYTES
 from tests.agent.director import TRIAL
 from tests.system.agents import AgentProcess, Fleet, fleet, wait_until
 
+pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("WHERRY_KILLS", "50"))
 UPDATE_S = 0.6  # about as long as an update takes here, from desired to confirmed
 

@@ -12,6 +12,8 @@ from tests.controller.live import DEADLINE_S, Live, LiveDevice, free_port, make_
 from tests.controller.made import bundle_file
 from tests.controller.world import DIRECT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def live(tmp_path: Path, mosquitto: str) -> Iterator[Live]:

@@ -10,6 +10,7 @@ from wherry_protocol.errors import Code
 from tests.controller.live import wait_for
 from tests.system.fleet import DIRECT, TRIAL, Boat, Flotilla, flotilla, sorted_feeds
 
+pytestmark = pytest.mark.slow
 NAMES = ("boat-1", "boat-2", "boat-3", "boat-4")
 STARTS_MAX = 3  # the trial's default
 FEEDS = sorted_feeds()

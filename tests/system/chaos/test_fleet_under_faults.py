@@ -10,6 +10,7 @@ import pytest
 from tests.system.chaos import weather
 from tests.system.chaos.waters import Waters, assert_fleet_is_well, waters
 
+pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("WHERRY_CHAOS_SEED", "1"))
 NAMES = [f"gw{n}" for n in range(1, 7)]
 LONGER = pytest.mark.chaos
