@@ -32,7 +32,7 @@ def measure(executions: int, seed: int) -> list[Figure]:
         corpus = folder / "corpus"
         corpus.mkdir()
         count = fuzzing.write_corpus(corpus)
-        fuzzer = fuzzing.build(ROOT, folder / "fuzz", with_tables=True)
+        fuzzer = fuzzing.build(ROOT, with_tables=True)
         began = time.monotonic()
         outcome = fuzzing.run(fuzzer, corpus, executions, seed, TIMEOUT_S)
         took_s = time.monotonic() - began

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,15 +34,42 @@ def compile_c(
     return output
 
 
+def executable(
+    root: Path, name: str, command: list[str], sources: list[Path], headers: list[Path]
+) -> Path:
+    """What the command makes of the sources, kept under build/ until it, a source or a header
+    changes; the last who makes the same at the same time wins. Raises CalledProcessError with
+    what the compiler said."""
+    made = root / "build" / "tests" / f"{name}-{_mark(command, sources, headers)}"
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        new = made.with_name(f"{made.name}.{os.getpid()}")
+        subprocess.run(
+            [*command, *map(str, sources), "-o", str(new)],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        new.replace(made)
+    return made
+
+
+def _mark(command: list[str], sources: list[Path], headers: list[Path]) -> str:
+    digest = hashlib.sha256("\0".join(map(str, [*command, *sources])).encode())
+    for path in (*sources, *headers):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def headers_of(*folders: Path) -> list[Path]:
+    """Everything that a source there may include."""
+    return sorted(path for folder in folders for path in folder.rglob("*.h"))
+
+
 def _library(root: Path, command: list[str], sources: list[Path]) -> Path:
     """An archive of the sources, compiled once for all tests that want it so: with sanitizers that
     takes half a minute. Who wants it otherwise does not wait for it."""
-    digest = hashlib.sha256("\0".join(map(str, [*command, *sources])).encode())
-    for path in sorted((root / "native" / "csrc").rglob("*.[ch]")):
-        digest.update(path.read_bytes())
-    folder = root / "build" / "tests"
-    library = folder / f"engine-{digest.hexdigest()[:16]}.a"
-    folder.mkdir(parents=True, exist_ok=True)
+    mark = _mark(command, sources, headers_of(root / "native" / "csrc"))
+    library = root / "build" / "tests" / f"engine-{mark}.a"
+    library.parent.mkdir(parents=True, exist_ok=True)
     with library.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.exists():

@@ -10,7 +10,7 @@ from wherry_native.compiler import compile_model
 from wherry_native.program import DType
 
 from tests.engine import programs, programs_16, programs_abi2
-from tests.engine.build import CORE
+from tests.engine.build import CORE, executable, headers_of
 from tests.engine.operator_cases import DRAWS, cases
 
 PACKAGES = "clang libclang-rt-14-dev"
@@ -40,19 +40,15 @@ def is_possible() -> bool:
     return shutil.which("clang") is not None
 
 
-def build(root: Path, output: Path, *, with_tables: bool) -> Path:
+def build(root: Path, *, with_tables: bool) -> Path:
     """The fuzzer; `with_tables` adds kernels for particular processors: long to build."""
     csrc = root / "native" / "csrc"
     folders = (*CORE, "kernels/*") if with_tables else CORE
     portable_only = [] if with_tables else ["-DWH_PORTABLE_ONLY"]
-    sources = sorted(str(path) for folder in folders for path in csrc.glob(f"{folder}/*.c"))
-    sources.append(str(csrc / "host" / "kernels.c"))
-    subprocess.run(
-        ["clang", *FLAGS, *portable_only, f"-I{csrc / 'include'}", f"-I{csrc}",
-         str(root / "tests/engine/fuzz_program.c"), *sources, "-o", str(output)],
-        check=True,
-    )  # fmt: skip
-    return output
+    sources = sorted(path for folder in folders for path in csrc.glob(f"{folder}/*.c"))
+    sources += [csrc / "host" / "kernels.c", root / "tests/engine/fuzz_program.c"]
+    command = ["clang", *FLAGS, *portable_only, f"-I{csrc / 'include'}", f"-I{csrc}"]
+    return executable(root, "fuzz-program", command, sources, headers_of(csrc))
 
 
 def write_corpus(folder: Path) -> int:

@@ -16,11 +16,11 @@ Builder = Callable[[Path, bool], Path]
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Builder:
+def build() -> Builder:
     """Builds the fuzzer of a source tree, with or without kernels for particular processors."""
     if not fuzzing.is_possible():
         pytest.skip(f"no clang: `apt install {fuzzing.PACKAGES}` as root (make setup-targets)")
-    return lambda root, with_tables: fuzzing.build(root, tmp_path / "fuzz", with_tables=with_tables)
+    return lambda root, with_tables: fuzzing.build(root, with_tables=with_tables)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from wherry_native.engine import kernel_names
 
+from tests.engine.build import executable, headers_of
 from tests.engine.test_kernels_equal import LAYERS
 
 pytestmark = pytest.mark.slow
@@ -18,7 +19,7 @@ SANITIZE = ("-g1", "-fsanitize=address", "--param", "asan-instrumentation-with-c
 
 
 @pytest.fixture(scope="module")
-def vnni(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vnni(root: Path) -> Path:
     """The program that compares."""
     if "avx2" not in kernel_names():
         pytest.skip("no x86-64 with AVX2: the VNNI kernels use AVX2 besides")
@@ -27,13 +28,10 @@ def vnni(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     csrc = root / "native" / "csrc"
     sources = [path for folder in ("core", "kernels") for path in (csrc / folder).glob("*.c")]
     sources += [csrc / "kernels/x86" / name for name in ("conv_2d_vnni.c", "finish_avx2.c")]
-    target = tmp_path_factory.mktemp("vnni") / "vnni"
-    subprocess.run(
-        ["gcc", "-std=c11", "-O1", *SANITIZE, "-DWHERRY_SIMDE", "-w", f"-I{csrc / 'include'}",
-         f"-I{csrc}", root / "tests/engine/vnni.c", *sources, "-o", target],
-        check=True,
-    )  # fmt: skip
-    return target
+    command = ["gcc", "-std=c11", "-O1", *SANITIZE, "-DWHERRY_SIMDE", "-w"]
+    command += [f"-I{csrc / 'include'}", f"-I{csrc}"]
+    program = root / "tests/engine/vnni.c"
+    return executable(root, "vnni", command, [program, *sources], headers_of(csrc))
 
 
 @pytest.mark.parametrize("layer", ["CONV_2D", "FULLY_CONNECTED"])

@@ -26,6 +26,7 @@ from wherry_protocol.smp import (
     try_image,
 )
 
+from tests.engine.build import executable, headers_of
 from tests.firmware.conftest import KEYS
 from tests.firmware.programs import shifting_program
 
@@ -62,11 +63,10 @@ def seeds() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def fuzzer(root: Path, firmware: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fuzzer(root: Path, firmware: Path) -> Path:
     """The harness, built with clang from the same sources; the firmware's build has fetched all."""
     if shutil.which("clang") is None:
         pytest.skip("no clang on PATH: `apt install clang` brings the fuzzer")
-    program = tmp_path_factory.mktemp("fuzz") / "fuzzer"
     curve = firmware.parent.parent / "third_party" / "monocypher"
     engine = root / "native" / "csrc"
     sources = [
@@ -80,15 +80,14 @@ def fuzzer(root: Path, firmware: Path, tmp_path_factory: pytest.TempPathFactory)
         curve / "monocypher.c",
     ]
     folders = [root / "firmware-sim" / "core", engine / "include", engine, curve]
-    done = subprocess.run(
-        ["clang", "-std=c99", "-O1", "-g1", SANITIZERS, "-fno-sanitize-recover=all",
-         *(f"-I{folder}" for folder in folders), *map(str, sources), "-o", str(program)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "cannot find" in done.stderr:
-        pytest.skip("clang has no libFuzzer here: `apt install libclang-rt-dev`")
-    assert done.returncode == 0, done.stderr
-    return program
+    command = ["clang", "-std=c99", "-O1", "-g1", SANITIZERS, "-fno-sanitize-recover=all"]
+    command += [f"-I{folder}" for folder in folders]
+    try:
+        return executable(root, "fuzz-smp", command, sources, headers_of(*folders))
+    except subprocess.CalledProcessError as error:
+        if "cannot find" in error.stderr:
+            pytest.skip("clang has no libFuzzer here: `apt install libclang-rt-dev`")
+        raise AssertionError(error.stderr) from error
 
 
 def test_no_input_leaves_the_firmwares_bounds_or_runs_what_nobody_signed(
