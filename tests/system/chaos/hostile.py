@@ -192,6 +192,13 @@ class Strait:
             60,
         )
 
+    def reboot(self) -> None:
+        """kill -9, and until it has reported again."""
+        before = self.reported.boot_id
+        self.agent.kill()
+        self.agent.start()
+        wait_until(lambda: self.reported.boot_id != before, "it reports again", 60)
+
     def assign(self, bundle: Bundle, **changes: object) -> None:
         self.ashore.assign(self.agent.device, [bundle], **changes)  # type: ignore[arg-type]
 
@@ -201,13 +208,22 @@ class Strait:
         self.ashore.publish(bundle)
         return bundle
 
-    def follows(self, version: str, seed: int) -> None:
+    def follows(self, version: str, seed: int) -> Bundle:
         """With an honest broker the device installs what is assigned."""
         self.be_honest()
         bundle = self.made(version, seed=seed)
         self.assign(bundle)
         self.confirms(bundle)
         assert self.serving() == version
+        return bundle
+
+    def new_chunks(self, bundle: Bundle) -> dict[str, bytes]:
+        """Those of what no other bundle shares: the device has the rest."""
+        others = [one for one in self.director.bundles.values() if one.digest != bundle.digest]
+        known = {digest for one in others for digest in one.blobs}
+        new = {digest.hex() for digest in self.director.blobs_of(bundle) if digest not in known}
+        chunks = self.director.chunks(bundle).items()
+        return {topic: data for topic, data in chunks if new & set(topic.split("/"))}
 
 
 @contextmanager
