@@ -26,7 +26,7 @@ from wherry_controller.fleet.service import Fleet
 from tests.crash_sweep.firmware import bench
 from tests.crash_sweep.subjects import SUBJECTS
 from tests.crash_sweep.sweep import Cut, Share, judged, play, sweep
-from tests.simulation.defects import Switch
+from tests.simulation.defects import Switch, is_stale
 from tests.simulation.defects.in_agent import (
     believe_an_ack_of_another_boot,
     let_the_spool_grow,
@@ -287,8 +287,9 @@ def believe_a_root_that_was_rolled_back(switch: Switch) -> None:
 # --- finding them
 
 
-def found(name: str) -> tuple[Cut, ...] | None:
-    """The first cuts that show it: () where not even a whole play ends, None where none does."""
+def found(name: str) -> tuple[tuple[Cut, ...] | None, str]:
+    """The first cuts that show it, and how; () where not even a whole play ends, None where none
+    does."""
     one, switch = MISTAKES[name], Switch()
     subject = SUBJECTS[one.subject]
     wanted = play(subject, one.scenario).end
@@ -296,9 +297,12 @@ def found(name: str) -> tuple[Cut, ...] | None:
     try:
         whole = judged(subject, one.scenario, (), wanted)
         if whole.failure is not None:
-            return ()
+            return None if is_stale(whole.failure) else (), whole.failure
         tally = sweep(subject, one.scenario, Share(seconds_max=2), ends_with_failure=True)
-        return tally.failed[0][0] if tally.failed else None
+        if not tally.failed:
+            return None, "not found"
+        cuts, why = tally.failed[0]
+        return None if is_stale(why) else cuts, why
     finally:
         switch.off()
 
@@ -306,9 +310,9 @@ def found(name: str) -> tuple[Cut, ...] | None:
 def main(names: list[str]) -> int:
     missed = []
     for name in names or MISTAKES:
-        cuts = found(name)
-        print(f"{name:<40}{'-' if cuts is None else ' '.join(map(str, cuts)) or 'at once'}",
-              flush=True)  # fmt: skip
+        cuts, why = found(name)
+        where = "-" if cuts is None else " ".join(map(str, cuts)) or "at once"
+        print(f"{name:<40}{where:<24}{why[:110]}", flush=True)
         missed += [name] if cuts is None else []
     print(json.dumps({"mistakes": len(names or MISTAKES), "missed": missed}))
     return 1 if missed else 0

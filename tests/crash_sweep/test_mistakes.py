@@ -19,7 +19,8 @@ from tests.simulation.defects import Switch
      "list_before_the_vault", "believe_a_root_that_was_rolled_back"],
 )  # fmt: skip
 def test_the_sweep_finds_a_seeded_mistake(name: str) -> None:
-    assert found(name) is not None
+    cuts, why = found(name)
+    assert cuts is not None, why
 
 
 def test_the_printed_command_plays_the_same_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ BAD = (
     Behaviour("slow", latency_us=20 * LATENCY_US),
     Behaviour("crashing", crash_after_s=4.0),
     Behaviour("lying", is_lying=True),
-    Behaviour("hungry", memory_bytes=1 << 31),
+    Behaviour("hungry", memory_bytes=48 << 20),  # the class has that, its own budget has not
     Behaviour("unloadable", is_loadable=False),
     Behaviour("flaky", error_rate=0.5, bad_share=0.3),
     Behaviour("late", crash_after_s=90.0),

@@ -300,10 +300,10 @@ def _take_root(turn: Turn, payload: bytes) -> None:
 def _forget_epoch(turn: Turn) -> None:
     """Fast-forward recovery: what the old director numbered does not bind the new one.
 
-    Nor does it go on with what the old one began: the keys to it went with the old document.
+    Nor does it go on with what the old one began: the keys to it went with the old document. That
+    comes last, since it may write a record, and no record may know the root and an old number.
     """
     for name in list(turn.agent.units):
-        _let_go(turn, name)
         unit = turn.unit(name)
         memory = replace(unit.memory, revision=0, desired_digest=None)
         turn.put(replace(unit, memory=memory, document=None, desired=None))
@@ -311,6 +311,8 @@ def _forget_epoch(turn: Turn) -> None:
     nonce = sha256(before.nonce + turn.agent.trust.roots[-1]).digest()[: len(before.nonce)]
     clock = replace(before, nonce=nonce, floor_s=0, latest_s=0, base_s=None, ask_us=None)
     turn.change(clock=clock, stop_sequence=0, is_stopped=False)
+    for name in list(turn.agent.units):
+        _let_go(turn, name)
 
 
 def _let_go(turn: Turn, unit_name: str) -> None:

@@ -7,7 +7,7 @@ Exit code 1 where one is not found within SEEDS_MAX seeds. The last line is one 
 import argparse
 import json
 
-from tests.simulation.defects import DEFECTS, DEVICES, SEEDS_MAX, Switch
+from tests.simulation.defects import DEFECTS, DEVICES, SEEDS_MAX, Switch, is_stale
 from tests.simulation.voyage import sail
 
 
@@ -20,7 +20,8 @@ def found_after(name: str, first_seed: int) -> tuple[int | None, str]:
         for count in range(1, SEEDS_MAX + 1):
             result = sail(first_seed + count - 1, DEVICES, scenario=scenario)
             if result.failure is not None:
-                return count, f"{result.scenario}: {result.failure}"
+                is_found = not is_stale(result.failure)
+                return count if is_found else None, f"{result.scenario}: {result.failure}"
     finally:
         switch.off()
     return None, "not found"

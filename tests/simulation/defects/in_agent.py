@@ -217,8 +217,8 @@ def ask_for_every_chunk_at_once(switch: Switch) -> None:
 def install_under_a_stop(switch: Switch) -> None:
     right = installs._obstacle
 
-    def obstacle(turn: Any, unit: Any, assignment: Any) -> Any:
-        found = right(turn, unit, assignment)
+    def obstacle(turn: Any, unit: Any, state: Any, assignment: Any) -> Any:
+        found = right(turn, unit, state, assignment)
         return None if found is not None and found.code.name == "STOPPED" else found
 
     switch.set(installs, "_obstacle", obstacle)

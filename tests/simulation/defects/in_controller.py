@@ -35,8 +35,8 @@ def take_a_trial_for_success(switch: Switch) -> None:
 def judge_a_gate_before_its_samples(switch: Switch) -> None:
     right = judging.evaluate
 
-    def evaluate(pools: Any, limits: Any, *rest: Any) -> Any:
-        return right(pools, replace(limits, requests_min=1), *rest)
+    def evaluate(pools: Any, panel: Any, limits: Any, *rest: Any) -> Any:
+        return right(pools, panel, replace(limits, requests_min=1), *rest)
 
     switch.set(judging, "evaluate", evaluate)
 

@@ -50,7 +50,12 @@ def switch_whatever_the_operator_believes(switch: Switch) -> None:
 @defect("blue_and_green")
 def decommission_in_the_bake(switch: Switch) -> None:
     """What served before is unloaded while it may be needed."""
-    switch.row(TRANSITIONS, (State.RUNNING, Decommission), commanding.decommission)
+
+    def unload_now(rollout: Any, event: Any, now_s: float) -> Any:
+        told = commanding.decommission(rollout, event, now_s)
+        return [*told, *advancing.wind_down(rollout, now_s)]
+
+    switch.row(TRANSITIONS, (State.RUNNING, Decommission), unload_now)
 
 
 @defect("appointments")
