@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 from sqlite_utils import Database
 from wherry_protocol import cose
@@ -28,8 +27,7 @@ from wherry_controller.fleet.operators import add_operator
 from wherry_controller.layout import DataDir, write_durably
 from wherry_controller.settings import BrokerSettings, HttpSettings, Settings, to_toml
 from wherry_controller.store import audit, classes, meta
-
-ROOT_VALID_S: Final = 365 * 86_400
+from wherry_controller.succession import ROOT_VALID_S
 
 
 @dataclass(frozen=True, slots=True)

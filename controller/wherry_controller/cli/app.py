@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "init": "house:init",
     "serve": "house:serve",
     "operator": "operator:app",
+    "root": "root:app",
     "class": "hardware_class:app",
     "model": "model:app",
     "registry": "registry:app",

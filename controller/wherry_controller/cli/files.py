@@ -1,8 +1,10 @@
 """Files that commands read and write: whole or not at all, every failure one sentence."""
 
+import getpass
 import io
 import os
 import shutil
+import sys
 import tempfile
 import tomllib
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 from wherry_protocol.bundle import Bundle, read_bundle
 from wherry_protocol.errors import Code, DecodeError, NotFoundError, WherryError, error_of
+from wherry_protocol.keys import SigningKey
 
 
 def read_file(path: Path, what: str) -> bytes:
@@ -59,6 +62,22 @@ def read_bundle_file(path: Path) -> Bundle:
     data = read_file(path, "bundle")
     try:
         return read_bundle(data)
+    except WherryError as error:
+        raise type(error)(f"{path}: {error}", error.code) from error
+
+
+def signing_key(path: Path, passphrase_file: Path | None) -> SigningKey:
+    """The private key in a PEM file; who is at the keyboard is asked for its passphrase."""
+    pem = read_file(path, "key")
+    passphrase = None
+    if passphrase_file is not None:
+        passphrase = read_file(passphrase_file, "passphrase").strip()
+    elif b"ENCRYPTED" in pem:
+        if not sys.stdin.isatty():
+            raise WherryError(f"key {path} is locked: give --passphrase-file")
+        passphrase = getpass.getpass(f"passphrase of {path}: ").encode()
+    try:
+        return SigningKey.from_pem(pem, passphrase)
     except WherryError as error:
         raise type(error)(f"{path}: {error}", error.code) from error
 

@@ -1,8 +1,6 @@
 """`wherry model …`: bundles as files; needs no controller."""
 
-import getpass
 import io
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +9,6 @@ import numpy as np
 import typer
 from wherry_protocol.bundle import write_bundle
 from wherry_protocol.errors import WherryError
-from wherry_protocol.keys import SigningKey
 from wherry_protocol.trust import TrustState, start
 
 from wherry_controller import settings
@@ -21,6 +18,7 @@ from wherry_controller.cli.files import (
     read_array,
     read_bundle_file,
     read_file,
+    signing_key,
     write_directory,
     write_file,
 )
@@ -59,28 +57,13 @@ def sign(
 
     wherry model sign pump-anomaly-1.0.0.wherry --key release-1.pem
     """
-    signed = sign_bundle(read_bundle_file(bundle), _signing_key(key, passphrase_file))
+    signed = sign_bundle(read_bundle_file(bundle), signing_key(key, passphrase_file))
     write_file(output or bundle, write_bundle(signed))
     signers = [s.hex() for s in verify_bundle(signed, None).signer_ids]
     show(
         {"output": str(output or bundle), "digest": signed.digest.hex(), "signers": signers},
         f"{output or bundle}: signed by {len(signers)} ({', '.join(signers)})",
     )
-
-
-def _signing_key(path: Path, passphrase_file: Path | None) -> SigningKey:
-    pem = read_file(path, "key")
-    passphrase = None
-    if passphrase_file is not None:
-        passphrase = read_file(passphrase_file, "passphrase").strip()
-    elif b"ENCRYPTED" in pem:
-        if not sys.stdin.isatty():
-            raise WherryError(f"key {path} is locked: give --passphrase-file")
-        passphrase = getpass.getpass(f"passphrase of {path}: ").encode()
-    try:
-        return SigningKey.from_pem(pem, passphrase)
-    except WherryError as error:
-        raise type(error)(f"{path}: {error}", error.code) from error
 
 
 @app.command()
