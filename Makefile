@@ -78,10 +78,10 @@ firmware: setup
 demo: setup firmware
 	@$(BIN)/python -m demo
 
-# Three workers, since much of it waits, a file to each, so that what a file sets up is set up once;
+# Four workers, since much of it waits, a file to each, so that what a file sets up is set up once;
 # tests/conftest.py has their order.
 test: setup setup-oracles firmware
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
 	  -m "not chaos and not targets" $(PYTEST)
 
 # One set of vectors on every processor that the engine is built for, cross-compiled and under QEMU.

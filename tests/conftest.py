@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MEMORY_DISK = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
 
-# Three workers on two cores make single examples slow at times: the whole test has a limit instead.
+# Four workers on two cores make single examples slow at times: the whole test has a limit instead.
 settings.register_profile("wherry", deadline=None, print_blob=True)
 settings.load_profile("wherry")
 
