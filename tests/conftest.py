@@ -5,6 +5,7 @@ Each fixture skips with one sentence where the machine lacks the thing, and name
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,13 @@ settings.load_profile("wherry")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Temporary folders lie in memory where there is room, unless TMPDIR says where: a store waits
-    for the disk at each commit, and no test cuts the machine's own power."""
+    # Temporary folders lie in memory where there is room, unless TMPDIR says where: a store waits
+    # for the disk at each commit, and no test cuts the machine's own power.
     if config.option.basetemp is None and "TMPDIR" not in os.environ and _has_memory_disk():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
+    # A shell starts what runs in the background deaf to Ctrl-C, and so is what tests start then.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _has_memory_disk() -> bool:
