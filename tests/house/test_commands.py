@@ -109,10 +109,13 @@ def wait_serves(version: str) -> tuple[None, Step]:
     return None, step
 
 
+QUICK: Final = "[trial]\ntrial_s_min = 1.0\n"  # where no document shows the line; else it is 10 s
+
+
 def draft(journey: Journey) -> None:
-    made = journey.ok(
-        "rollout", "create", "pump-anomaly:1.1.0", "--target", "all", "--draft", "--attempt", "1"
-    )
+    Path("quick.toml").write_text(QUICK)
+    made = journey.ok("rollout", "create", "pump-anomaly:1.1.0", "--target", "all", "--draft",
+                      "--attempt", "1", "--file", "quick.toml")  # fmt: skip
     journey.replaced["approve pump-anomaly-1.1.0-2"] = f"approve {made['id']}"
 
 
@@ -145,7 +148,7 @@ def stage_green(journey: Journey) -> None:
     """A candidate that stands, and only waits for somebody who switches."""
     Path("green.toml").write_text(
         'strategy = "blue-green"\n[parameters]\nbake_s = 0\n[gate]\nrequire = []\n'
-        "interval_s = 1.0\n"
+        "interval_s = 1.0\n" + QUICK
     )
     made = journey.ok("rollout", "create", "pump-anomaly:1.1.0", "--target", "all", "--file",
                       "green.toml", "--attempt", "7")  # fmt: skip
@@ -168,8 +171,8 @@ def wait_baked(journey: Journey) -> None:
 
 def go_blue(journey: Journey) -> None:
     """Back to what the next lines expect."""
-    journey.ok("rollback", "pump-anomaly", "--target", "all", "--to-version", "1.0.0",
-               "--reason", "it was a rehearsal")  # fmt: skip
+    journey.ok("rollback", "pump-anomaly", "--target", "all", "--to-version", "1.0.0", "--file",
+               "quick.toml", "--reason", "it was a rehearsal")  # fmt: skip
 
 
 def wait_measured(journey: Journey) -> None:
