@@ -67,18 +67,28 @@ def outputs_of(host, tag, count):
     return found[:count]
 
 
+def swapped_under_a_feed(host, version):
+    """The loop's figures when eight inputs waited and the swap began; its first answers that were
+    still there to be read: the loop keeps 256, which is 13 ms of this feed."""
+    deadline = time.monotonic() + 10
+    while host.loop.stats().queued < 8:
+        assert time.monotonic() < deadline
+    before = host.loop.stats()
+    host.swap(version)
+    return before, outputs_of(host, host.host.active("digits").number, 16)
+
+
 def test_what_waits_at_a_swap_is_given_in_the_scale_of_who_answers_it(fed):
     host, file = fed
     host.load("1.1.0", programs.identity(zero_point=40))
     loaded = host.host.loaded("digits", host.made["1.1.0"])
     data, size = file.bytes_for(loaded.manifest.contract.inputs)
     assert (size, len(data)) == (16, 64)
-    deadline = time.monotonic() + 10
-    while host.loop.stats().queued < 8:
-        assert time.monotonic() < deadline
-    before = host.loop.stats()
-    host.swap("1.1.0")
-    answers = outputs_of(host, host.host.active("digits").number, 16)
+    for _ in range(20):
+        before, answers = swapped_under_a_feed(host, "1.1.0")
+        if answers[0].sequence < before.accepted:
+            break
+        host.swap("1.0.0")  # the first gave way before they were read: once more
     assert answers[0].sequence < before.accepted, "some had waited"
     right = [data[start : start + size] for start in range(0, len(data), size)]
     assert [one.output for one in answers if one.output not in right] == []
