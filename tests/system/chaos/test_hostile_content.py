@@ -6,7 +6,7 @@ honest broker later finds a device that follows.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -20,11 +20,10 @@ from wherry_protocol.messages.reported import Outcome, Phase
 
 from tests.agent.bundles import make_bundle, sign_bundle
 from tests.system.agents import wait_until
-from tests.system.chaos.hostile import NAME, Strait, is_chunk, strait
-from tests.system.chaos.proxy import DOWN, Fault, Passage, Rate
+from tests.system.chaos.hostile import NAME, Ear, Strait, in_clear, is_chunk, strait
+from tests.system.chaos.proxy import DOWN, Passage, Rate
 
 PROGRESS_S = 4.0
-CLEAR_BYTES = 24  # so many bytes of a model in a row are no coincidence
 
 
 @pytest.fixture(scope="module")
@@ -193,17 +192,6 @@ def test_check_then_replace_attack_on_a_stored_image_is_seen_at_the_next_boot(se
 # --- who listens
 
 
-@dataclass
-class Ear(Fault):
-    """Every byte that passes, both ways."""
-
-    heard: bytearray = field(default_factory=bytearray)
-
-    async def carry(self, data: bytes, passage: Passage, way: str) -> bytes:  # noqa: ARG002
-        self.heard += data
-        return data
-
-
 def test_eavesdropping_attack_finds_nothing_of_the_model_on_the_wire(sea: Strait):
     """Whoever has all that passes in an update has digests, sizes and ciphertext."""
     ear = Ear()
@@ -224,14 +212,6 @@ def test_eavesdropping_attack_finds_nothing_of_the_model_on_the_wire(sea: Strait
     mine = sea.agent.device.keys
     for key in (*keys, mine.mac_key, mine.wrap_key):
         assert key not in heard
-
-
-def in_clear(secret: bytes, heard: bytes) -> list[bytes]:
-    """Parts of it that were heard, but for those of a few values only."""
-    parts = [
-        secret[at : at + CLEAR_BYTES] for at in range(0, len(secret) - CLEAR_BYTES, CLEAR_BYTES)
-    ]
-    return [part for part in parts if len(set(part)) > 8 and part in heard]
 
 
 def test_an_ear_would_hear_a_model_that_crosses_in_clear():

@@ -5,9 +5,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from wherry_protocol import cose
+from wherry_protocol.codec import content_type, dumps, loads
+from wherry_protocol.messages.observed import Telemetry
+from wherry_protocol.senml import Record
 
+from tests.agent.bundles import layer_image
+from tests.controller.device import Served
 from tests.controller.live import wait_for
-from tests.system.chaos.hostile import FORGED_ID, Hostile
+from tests.system.chaos.hostile import FORGED_ID, Ear, Hostile, in_clear
 from tests.system.chaos.mqtt import Publication
 from tests.system.chaos.proxy import ALL, UP
 from tests.system.chaos.waters import CONTROLLER, PATIENCE_S, Waters, assert_fleet_is_well, waters
@@ -73,6 +79,89 @@ def test_replay_attack_with_old_reports_counts_nothing_twice(sea: Waters, hostil
         for said in reports_of(hostile)[:2]:
             invent(sea, said.topic, said.payload, number)
     assert_fleet_is_well(sea, "1.0.0")  # no report is in the store more than once
+
+
+def test_forged_observation_attack_with_a_presence_that_the_device_did_not_say(
+    sea: Waters, hostile: Hostile
+):
+    """Its own words with a bit turned, and the will of another device."""
+    sea.proxy.cut(NAME)  # it greets again
+    wait_for(lambda: presences_of(hostile), "it has greeted", PATIENCE_S)
+    said, before = presences_of(hostile)[-1], dropped(sea)
+    invent(sea, said.topic, said.payload[:-1] + bytes([said.payload[-1] ^ 1]))
+    is_counted(sea, before)
+    before = dropped(sea)
+    invent(sea, said.topic.replace(f"/{NAME}/", "/gw2/"), said.payload)
+    is_counted(sea, before)
+    assert sea.live.get(f"/devices/{NAME}")["is_online"]
+
+
+def test_replay_attack_with_an_old_presence_brings_nobody_back(sea: Waters, hostile: Hostile):
+    """A device that is gone stays gone, whatever it once said; its newest word is its will."""
+    sea.proxy.cut(NAME)
+    wait_for(lambda: presences_of(hostile), "it has greeted", PATIENCE_S)
+    wait_for(lambda: sea.live.get(f"/devices/{NAME}")["is_online"], "it is there", PATIENCE_S)
+    greetings, before = presences_of(hostile), dropped(sea)
+    sea.agents[NAME].kill()
+    wait_for(lambda: not sea.live.get(f"/devices/{NAME}")["is_online"], "it is gone", PATIENCE_S)
+    for number, said in enumerate(greetings):
+        invent(sea, said.topic, said.payload, number)
+    invent(sea, OWN + "event", b"\0")  # what comes behind them is read behind them
+    is_counted(sea, before)
+    assert not sea.live.get(f"/devices/{NAME}")["is_online"]
+    sea.agents[NAME].start()
+    wait_for(lambda: sea.live.get(f"/devices/{NAME}")["is_online"], "it is back", PATIENCE_S)
+
+
+def presences_of(hostile: Hostile) -> list[Publication]:
+    topic = f"wherry/1/acme/d/{NAME}/presence"
+    return [said for way, said in hostile.seen if (way, said.topic) == (UP, topic)]
+
+
+def test_eavesdropping_attack_on_a_whole_rollout_finds_nothing_of_the_model(sea: Waters):
+    """From the controller to the broker, from the broker to the device, and all they answer."""
+    ear = Ear()
+    sea.proxy.trouble(ALL, ear)
+    version = sea.push(21, ballast_rows=200)
+    sea.ends(sea.canary(version))
+    heard = bytes(ear.heard)
+    assert f"wherry/1/acme/d/{NAME}/self/desired".encode() in heard
+    image = layer_image(21, ballast_rows=200)
+    assert in_clear(image, image)
+    assert in_clear(image, heard) == []
+    assert_fleet_is_well(sea, version)
+
+
+def test_hostile_telemetry_attack_by_a_device_with_keys_of_its_own(sea: Waters):
+    """Each of its messages is authentic; each is counted and dropped, and nobody else is harmed."""
+    thief = sea.live.enroll("thief")
+    thief.start()
+    device = thief.device
+    device.active["digits"] = Served(bytes(32), "1.0.0")
+    good = device.performance("digits", inferences=5)
+    for pack in (
+        (good[0], good[1], good[1]),
+        (*good, *(Record(name=f"x{number}", value=1.0) for number in range(100))),
+        (*good, Record(name="latency.sketch", data=b"\x01\xff" * 40)),
+    ):
+        before = dropped(sea)
+        thief.send(device.telemetry(pack))
+        is_counted(sea, before)
+    topic, payload = device.telemetry((good[0], Record(name="errors", value=1.5)))
+    told = cose.unverified_payload(payload)
+    whole = loads(told, what="telemetry")
+    huge = dumps(whole | {1: {**whole[1], 5: 1 << 63}})  # a sequence that no store can hold
+    for body in (told.replace(b"\xf9\x3e\x00", b"\xf9\x7e\x00"), huge):  # 1.5 becomes NaN
+        assert body != told
+        before = dropped(sea)
+        mac = cose.mac0(body, content_type=content_type(Telemetry), key=device.keys.mac_key)
+        thief.send((topic, mac))
+        is_counted(sea, before)
+    sea.live.post("/devices/thief/revoke", {"reason": "it lies"})
+    thief.stop()
+    rows = sea.live.get("/performance")
+    assert "thief" not in {row["connection"] for row in rows}
+    assert_fleet_is_well(sea)
 
 
 def reports_of(hostile: Hostile) -> list[Publication]:
