@@ -25,11 +25,12 @@ pytestmark = pytest.mark.chaos
 
 NAMES = ["gw1", "gw2"]
 BALLAST_ROWS = 40_000
+DISK_MIB = 40  # the guard holds rollouts below 5 % of the class's 256 MiB: of a disk that is full
 
 
 @pytest.fixture
 def device_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with small_disk(tmp_path / "disk", 8) as one:
+    with small_disk(tmp_path / "disk", DISK_MIB) as one:
         yield one
 
 
