@@ -21,7 +21,7 @@ CHUNKS_MAX = 8
 ERROR_RATE_MAX = 0.1  # of the trials in `operator`
 THE_BUNDLES_DOING = frozenset((
     Code.GOLDEN_MISMATCH, Code.OVER_LATENCY, Code.OVER_MEMORY, Code.PROGRAM, Code.ERROR_RATE,
-    Code.LATENCY, Code.ENGINE_CRASH, Code.NOT_CONFIRMED_IN_TIME,
+    Code.LATENCY, Code.ENGINE_CRASH, Code.NOT_CONFIRMED_IN_TIME, Code.DECRYPT, Code.DIGEST,
 ))  # fmt: skip
 
 
