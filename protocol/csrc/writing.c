@@ -226,30 +226,39 @@ static bool sort_entries(entry *entries, size_t count, size_t start, writer *out
     return true;
 }
 
-static bool write_entries(kind *k, PyObject *value, entry *entries, writer *out)
+/* One entry, as it comes; its key and its value are held while Python may run in between. */
+static bool write_entry(kind *k, PyObject *key, PyObject *item, size_t first, entry *made,
+                        writer *out)
+{
+    size_t begin = out->used;
+    Py_INCREF(key);
+    Py_INCREF(item);
+    bool is_good = kind_write_item(k->key, key, out);
+    made->key_size = out->used - begin;
+    if (is_good) {                           /* keys of two major types have no order of ours */
+        is_good = out->bytes[begin] >> 5 == out->bytes[first] >> 5;
+    }
+    is_good = is_good && kind_write_item(k->of, item, out);
+    made->size = out->used - begin;
+    Py_DECREF(key);
+    Py_DECREF(item);
+    return is_good;
+}
+
+static bool write_entries(kind *k, PyObject *value, size_t room, entry *entries, writer *out)
 {
     PyObject *key = NULL;
     PyObject *item = NULL;
     Py_ssize_t place = 0;
     size_t count = 0;
-    size_t room = (size_t)PyDict_Size(value);
     size_t start = out->used;
     while (count < room && PyDict_Next(value, &place, &key, &item)) {
-        size_t begin = out->used;
-        if (!kind_write_item(k->key, key, out)) {
+        if (!write_entry(k, key, item, start, &entries[count], out)) {
             return false;
         }
-        entries[count].key_size = out->used - begin;
-        if (out->bytes[begin] >> 5 != out->bytes[start] >> 5) {
-            return false;                    /* keys of two major types have no order of ours */
-        }
-        if (!kind_write_item(k->of, item, out)) {
-            return false;
-        }
-        entries[count].size = out->used - begin;
         count++;
     }
-    return sort_entries(entries, count, start, out);
+    return count == room && sort_entries(entries, count, start, out);
 }
 
 static bool write_map(kind *k, PyObject *value, writer *out)
@@ -269,7 +278,7 @@ static bool write_map(kind *k, PyObject *value, writer *out)
         PyErr_NoMemory();
         return false;
     }
-    bool is_good = write_entries(k, value, entries, out);
+    bool is_good = write_entries(k, value, (size_t)count, entries, out);
     PyMem_Free(entries);
     return is_good;
 }
