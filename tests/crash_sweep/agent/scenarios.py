@@ -306,13 +306,14 @@ def next_root(bay: Bay) -> Iterator[Leg]:
 
 @scenario()
 def new_epoch(bay: Bay) -> Iterator[Leg]:
-    """A stolen director was fast-forwarded; the new one begins at revision 1."""
+    """A stolen director was fast-forwarded in mid-fetch; the new one begins at revision 1."""
+    yield from half_fetched(bay)
     _rotate(bay, epoch=1)
     bay.director.revision = 0
-    bay.want("old")
     yield until(lambda now: len(now.live.agent.trust.roots) == 2, "the root is accepted")
-    bay.want("new")
-    yield confirmed(bay, "new")
+    release(bay)
+    bay.want("large")
+    yield confirmed(bay, "large")
 
 
 @scenario()
