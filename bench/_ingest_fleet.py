@@ -84,7 +84,7 @@ def make_shore(folder: Path, port: int, http_port: int, count: int) -> Shore:
     )
     made = found(data, charter, time.time())
     release = [SigningKey.from_pem(path.read_bytes()) for path in made.release_key_files]
-    org, settings = open_organization(data, time.time())
+    org, settings = open_organization(data)
     fleet = Fleet(org)
     bundle = bundle_file(release, "1.0.0")
     digest = fleet.do(lambda o: bundles.push(o, bundle, "ada", time.time()), time.time()).digest
@@ -108,7 +108,7 @@ def make_known(shore: Shore, count: int) -> None:
 
     Their rows are those of the first device under other names and keys.
     """
-    org, _ = open_organization(shore.data, time.time())
+    org, _ = open_organization(shore.data)
     first, now_s = shore.devices[0].name, time.time()
     connection, unit = devices.connection(org.db, first), devices.unit(org.db, first, "self")
     with org.db.atomic():

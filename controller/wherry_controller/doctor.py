@@ -9,12 +9,13 @@ from typing import Final
 
 from wherry_protocol import trust
 from wherry_protocol.errors import WherryError
+from wherry_protocol.messages.trust import TrustRole
 
 from wherry_controller import keyring
 from wherry_controller.core import audit_chain
 from wherry_controller.layout import DataDir
 from wherry_controller.settings import Settings
-from wherry_controller.store import audit, open_reader, registry
+from wherry_controller.store import audit, meta, open_reader, registry
 from wherry_controller.store.rows import scalar
 from wherry_controller.vault import Vault
 
@@ -73,12 +74,21 @@ def _offline(data: DataDir) -> Iterator[Finding]:
 
 
 def _root(data: DataDir, settings: Settings, now_s: float) -> Iterator[Finding]:
-    first = (data.roots / "1.cose").read_bytes()
-    state = trust.start(settings.organization, (first,), int(now_s))
+    db = open_reader(data.database)
+    try:
+        roots = ((data.roots / "1.cose").read_bytes(), *meta.newer_roots(db))
+    finally:
+        db.close()
+    state = trust.start(settings.organization, roots)
+    if keyring.load(data).director.public not in state.role(TrustRole.DIRECTOR).keys:
+        text = f"root {state.root.number} does not name the director's key in {data.keys}"
+        yield Finding("root", False, f"{text}: publish the one that does, or put the old key back")
     left_s = state.root.expires_s - now_s
     text = f"root {state.root.number} is valid for {left_s / 86_400:.0f} days"
+    if left_s <= 0:
+        text = f"root {state.root.number} has ended: devices take nothing new"
     if left_s < ROOT_WARN_S:
-        text += "; sign and publish the next one"
+        text += "; sign and publish the next one (wherry root draft)"
     yield Finding("root", left_s >= ROOT_WARN_S, text)
 
 

@@ -60,7 +60,7 @@ def make_writer(data: DataDir, settings: Settings, clock: Clock = time.time) -> 
     """The writer over a data directory; `start` it."""
 
     def open_fleet() -> Fleet:
-        org, _ = open_organization(data, clock(), os.urandom)
+        org, _ = open_organization(data, os.urandom)
         return Fleet(org)
 
     def open_link(inbox: "queue.SimpleQueue[Any]") -> Link:

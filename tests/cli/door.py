@@ -4,7 +4,6 @@ import io
 import json
 import queue
 import threading
-import time
 from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -147,7 +146,7 @@ def serve(folder: Path) -> Service:
     wires: list[Wire] = []
 
     def open_fleet() -> Fleet:
-        return Fleet(open_organization(data, time.time())[0])
+        return Fleet(open_organization(data)[0])
 
     def open_link(inbox: "queue.Queue[Any]") -> Any:
         wires.append(Wire(inbox))

@@ -39,6 +39,20 @@ def test_a_root_is_renewed_and_every_device_follows(service: Service, tmp_path: 
     assert "root.publish" in {row["action"] for row in service.ok("audit", "log")}
 
 
+def test_the_newest_root_is_what_the_doctor_and_verify_look_at(
+    service: Service, tmp_path: Path
+) -> None:
+    """They looked at the first one, which had ended whatever was published after it."""
+    root = drafted(service, tmp_path, "--days", "20")
+    wherry("root", "sign", root, "--key", service.data / "offline" / "root-1.pem")
+    assert "root 1 is valid for 365 days" in service.wherry("doctor").out
+    service.ok("root", "publish", root)
+    told = service.wherry("doctor").out
+    assert "root 2 is valid for 20 days; sign and publish the next one" in told
+    (service.data / "keys" / "director.pem").write_bytes(SigningKey.generate().to_pem())
+    assert "root 2 does not name the director's key" in service.wherry("doctor").out
+
+
 def test_a_root_without_signatures_or_of_a_stranger_is_refused(
     service: Service, tmp_path: Path
 ) -> None:

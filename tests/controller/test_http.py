@@ -69,7 +69,7 @@ def make_api(folder: Path) -> Api:
     settings = replace(settings, broker=replace(settings.broker, provisioning="none"))
 
     def open_fleet() -> Fleet:
-        return Fleet(open_organization(data, START_S)[0])
+        return Fleet(open_organization(data)[0])
 
     writer = Writer(open_fleet, lambda _: None, clock=lambda: START_S)
     writer.start()

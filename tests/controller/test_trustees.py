@@ -60,6 +60,15 @@ def test_the_next_root_is_published_and_survives_a_restart(world: World) -> None
     assert told.root_number == 2
 
 
+def test_a_controller_whose_root_has_ended_starts_and_takes_the_next_one(world: World) -> None:
+    """It did not start, and nothing else could have taken the root that would have helped."""
+    world.now_s += 366 * 86_400
+    world.restart()
+    advance(world, next_root(world))
+    world.go(2)
+    assert world.org.trust.root.number == 2
+
+
 def test_key_rotation_attack_a_root_that_skips_a_number_is_refused(world: World) -> None:
     root = next_root(world, number=3)
     with pytest.raises(TrustError, match="skipped"):

@@ -88,7 +88,7 @@ def ship(tmp_path: Path) -> Iterator[Ship]:
     decks: list[Deck] = []
 
     def open_fleet() -> Fleet:
-        return Fleet(open_organization(DataDir(folder), START_S)[0])
+        return Fleet(open_organization(DataDir(folder))[0])
 
     def open_link(inbox: "queue.SimpleQueue[Any]") -> Any:
         decks.append(Deck(inbox))
@@ -157,7 +157,7 @@ def test_an_outbox_row_is_marked_when_its_acknowledgement_comes(ship: Ship) -> N
 
 def test_what_keeps_the_service_from_starting_is_raised_at_start(tmp_path: Path) -> None:
     def open_fleet() -> Fleet:
-        return Fleet(open_organization(DataDir(tmp_path / "nothing"), START_S)[0])
+        return Fleet(open_organization(DataDir(tmp_path / "nothing"))[0])
 
     with pytest.raises(NotFoundError, match="wherry init"):
         Writer(open_fleet, lambda _: None).start()

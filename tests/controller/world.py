@@ -137,7 +137,7 @@ class World:
 
 
 def open_fleet(folder: Path, now_s: float) -> Fleet:
-    org, _ = open_organization(DataDir(folder), now_s)
+    org, _ = open_organization(DataDir(folder))
     fleet = Fleet(org)
     fleet.start(now_s)
     fleet.link_changed(True, True, now_s)

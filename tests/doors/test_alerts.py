@@ -173,6 +173,17 @@ def test_fast_forward_attack_alerts_until_the_devices_can_be_told_something_agai
     assert {a["state"] for a in alerts(quay) if a["cause"] == "stale"} == {"resolved"}
 
 
+def test_a_root_that_ends_soon_alerts_and_one_that_has_ended_more_so(quay: Quay) -> None:
+    quay.jump(340 * 86_400)
+    quay.be_quiet(70)
+    [found] = [a for a in alerts(quay, limit=100) if a["text"].startswith("root 1 ends in 25 days")]
+    assert (found["severity"], found["state"]) == ("warning", "open")
+    quay.jump(30 * 86_400)
+    quay.be_quiet(70)
+    [found] = [a for a in alerts(quay, limit=100) if a["text"].startswith("root 1 has ended")]
+    assert (found["severity"], found["state"]) == ("critical", "open")
+
+
 def test_what_befalls_many_devices_at_once_is_one_alert(quay: Quay) -> None:
     names = [f"gw{n:02}" for n in range(12)]
     quay.enroll(*names)

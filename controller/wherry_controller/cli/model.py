@@ -30,6 +30,7 @@ from wherry_controller.core.profiles import DEFAULT_CLASSES
 from wherry_controller.modelkit.inspection import described
 from wherry_controller.modelkit.running import run_bundle
 from wherry_controller.modelkit.signing import sign_bundle, verify_bundle
+from wherry_controller.store import meta, open_reader
 
 app = typer.Typer(help="Package, sign, verify, extract, inspect and run models.")
 
@@ -113,9 +114,13 @@ def _trust(roots: list[Path] | None, org: str | None) -> TrustState | None:
     data = data_dir()
     if not data.settings.exists():
         return None
-    chain = sorted(data.roots.glob("*.cose"), key=lambda path: int(path.stem))
     name = org or settings.load(data.settings).organization
-    return start(name, tuple(read_file(path, "root") for path in chain), now_s)
+    db = open_reader(data.database)
+    try:
+        chain = (read_file(data.roots / "1.cose", "root"), *meta.newer_roots(db))
+    finally:
+        db.close()
+    return start(name, chain, now_s)
 
 
 @app.command()

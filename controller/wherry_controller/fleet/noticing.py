@@ -22,6 +22,8 @@ from wherry_controller.store.rollouts import Notice
 LOOK_S: Final = 60.0
 PREFIX: Final = "seen:"
 MIB: Final = 1 << 20
+DAY_S: Final = 86_400
+ROOT_WARN_S: Final = 30 * DAY_S
 ALONE_MAX: Final = 10  # with more, what befalls a device is a matter of the fleet
 NAMES_MAX: Final = 3
 
@@ -45,9 +47,13 @@ def tick(org: Organization, now_s: float) -> None:
         org.link_down_since_s = now_s
     if now_s - org.looked_s >= LOOK_S or now_s < org.looked_s:
         org.looked_s = now_s
-        _settle(org, f"{PREFIX}", [*_link(org, now_s), *_room(org), *_stale(org)], now_s)
+        _settle(org, f"{PREFIX}", _all(org, now_s), now_s)
     else:
         _settle(org, f"{PREFIX}broker", list(_link(org, now_s)), now_s)
+
+
+def _all(org: Organization, now_s: float) -> list[Wrong]:
+    return [*_link(org, now_s), *_room(org), *_root(org, now_s), *_stale(org)]
 
 
 def _settle(org: Organization, prefix: str, wrong: list[Wrong], now_s: float) -> None:
@@ -89,6 +95,18 @@ def _room(org: Organization) -> Iterator[Wrong]:
     if size > most:
         text = f"the database has {size // MIB} MiB, at most {most // MIB} are wanted; keep less"
         yield Wrong(f"{PREFIX}database", Cause.DATABASE, "warning", text)
+
+
+def _root(org: Organization, now_s: float) -> Iterator[Wrong]:
+    """A root that ends soon, or has: under that one devices take nothing new."""
+    root = org.trust.root
+    left_s = root.expires_s - now_s
+    if left_s < ROOT_WARN_S:
+        severity = "warning" if left_s > 0 else "critical"
+        text = f"root {root.number} ends in {left_s / DAY_S:.0f} days" if left_s > 0 else (
+            f"root {root.number} has ended: devices take nothing new")  # fmt: skip
+        text += "; draft, sign and publish the next one (wherry root)"
+        yield Wrong(f"{PREFIX}root", Cause.STALE, severity, text)
 
 
 def _stale(org: Organization) -> Iterator[Wrong]:

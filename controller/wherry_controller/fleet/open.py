@@ -14,7 +14,7 @@ from wherry_controller.vault import Vault
 
 
 def open_organization(
-    data: DataDir, now_s: float, random: Callable[[int], bytes] = os.urandom
+    data: DataDir, random: Callable[[int], bytes] = os.urandom
 ) -> tuple[Organization, Settings]:
     """The organization, its database open for writing, its root chain verified.
 
@@ -23,10 +23,8 @@ def open_organization(
     found = settings.load(data.settings)
     ring = keyring.load(data)
     db = store.open_writer(data.database)
-    roots = [(data.roots / "1.cose").read_bytes()]
-    while newer := meta.get(db, f"root.{len(roots) + 1}"):
-        roots.append(bytes.fromhex(newer))
-    chain = trust.start(found.organization, tuple(roots), int(now_s))
+    roots = ((data.roots / "1.cose").read_bytes(), *meta.newer_roots(db))
+    chain = trust.start(found.organization, roots)  # one that has ended takes its successor here
     vault = Vault(data.vault, ring.storage, random)
     org = Organization(
         found.organization, db, vault, ring, chain, found.fleet, random, found.registry,

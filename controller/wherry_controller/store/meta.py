@@ -12,3 +12,11 @@ def get(db: Database, name: str, default: str = "") -> str:
 
 def put(db: Database, name: str, value: str) -> None:
     db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))
+
+
+def newer_roots(db: Database) -> list[bytes]:
+    """The roots that were published after the first, which is a file, oldest first."""
+    found: list[bytes] = []
+    while root := get(db, f"root.{len(found) + 2}"):
+        found.append(bytes.fromhex(root))
+    return found

@@ -85,7 +85,7 @@ class Port:
         self.life += 1
         self.stops.is_armed = False
         source = random.Random(f"life {self.life}")
-        org, _ = open_organization(DataDir(self.folder), self.now_s, source.randbytes)
+        org, _ = open_organization(DataDir(self.folder), source.randbytes)
         self.fleet = Fleet(org)
         org.db.execute("PRAGMA synchronous = OFF")  # the sweep stops processes, not machines
         self._limit()
