@@ -4,9 +4,10 @@ and how long the devices of a fleet take to go through one canary.
 usage: bench/rollouts.py [--fleet N] [--processes N]
 
 In the first part one rollout is open that has all devices as members, and nothing that is done
-every second or for every report may grow with the fleet. Real are the service, the rollout core,
-codec, signatures and the store (SQLite, in memory); the devices are rows. `created and started`
-includes what is offered in the first second.
+every second or for every report may grow with the fleet. A preview of a rollout that brings every
+device another version first looks at what creating one looks at, and is held to what that takes.
+Real are the service, the rollout core, codec, signatures and the store (SQLite, in memory); the
+devices are rows. `created and started` includes what is offered in the first second.
 
 In the canary (`tests/simulation/lean`) the rollout core is real and decides on every report; twins
 are named in the output. One of them is the device: each step of the agent's core is taken once by
@@ -51,7 +52,14 @@ from wherry_controller.core.rollouts import (
 from wherry_controller.core.rollouts import events as told
 from wherry_controller.core.rollouts.effects import Assign
 from wherry_controller.core.rollouts.members import MemberPhase
-from wherry_controller.fleet import bundles, deploying, desires, rollouts
+from wherry_controller.fleet import (
+    assuring,
+    bundles,
+    deploying,
+    desires,
+    previewing,
+    rollouts,
+)
 from wherry_controller.fleet.deploying import Order
 from wherry_controller.store import registry, rows
 from wherry_controller.store.devices import Connection, Unit, UnitModel
@@ -69,6 +77,7 @@ from tests.simulation.world import World, make_world, programs_silenced, scratch
 TICK_MS_MAX = 10.0
 DECIDE_US_MAX = 50.0
 BYTES_MAX = 1024
+PREVIEW_MAX = 2.0  # of what creating and starting a rollout takes
 CANARY_S_MAX = 60.0
 CANARY_BYTES_MAX = 4 << 30
 COMPARED = 1_000  # devices of the canary that is played with real cores and with the twin
@@ -105,6 +114,22 @@ def deploy(world: World) -> str:
     world.controller.do(lambda org: bundles.push(org, made.file, "ada", now_s))
     order = Order(MODEL, "1.1.0", "all", PLAN, "bench", True)
     return world.controller.do(lambda org: deploying.create(org, order, "ada", now_s))
+
+
+def preview_s(world: World) -> float:
+    """The processor's time for a preview in which every device is brought another version first."""
+    db, now_s = world.controller.db, world.controller.now_s
+    first = world.make_model("1.0.5", GOOD)
+    world.controller.do(lambda org: bundles.push(org, first.file, "ada", now_s))
+    plan = {**PLAN, "must_pass": ["1.0.5"], "must_pass_missing": "bring"}
+    order = Order(MODEL, "1.1.0", "all", plan, "bench", False)
+    rules = assuring.rules_of(world.controller.org)
+    began_s = time.process_time()
+    shown = previewing.preview(db, rules, [], order, "ada", now_s)
+    took_s = time.process_time() - began_s
+    if shown["outlook"]["first"]["units"] != shown["outlook"]["units"]:
+        raise RuntimeError(f"not everybody is brought 1.0.5 first: {shown['outlook']['first']}")
+    return took_s
 
 
 def bytes_per_device(parts: Mapping[str, str]) -> float:
@@ -189,6 +214,7 @@ def costs(device_count: int) -> list[Figure]:
         rollout_id = deploy(world)
         create_s = time.perf_counter() - began_s
         processor_s = time.process_time() - processor_s
+        previewed_s = preview_s(world)
         ticks, decisions = ticks_ms(world, 60), decide_us(world, rollout_id)
         rollout = rollouts.load(world.controller.org, rollout_id)
         untouched_bytes = bytes_per_device(all_parts(rollout))
@@ -198,6 +224,8 @@ def costs(device_count: int) -> list[Figure]:
         Figure("devices", device_count, "1"),
         Figure("created and started", create_s, "s"),
         Figure("created and started, processor time", processor_s, "s"),
+        Figure("previewed, all brought another first, processor time", previewed_s, "s"),
+        Figure("previewed, of created and started", previewed_s / processor_s, "1", PREVIEW_MAX),
         Figure("tick, median", median(ticks), "ms", TICK_MS_MAX),
         Figure("tick, longest", max(ticks), "ms"),
         Figure("decide on a report, median", median(decisions), "us", DECIDE_US_MAX),

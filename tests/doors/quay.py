@@ -7,8 +7,9 @@ so, so that seven days of a canary take seconds.
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,6 +74,7 @@ class Quay:
     url: str
     tokens: dict[Role, str]
     settings: setup.Settings
+    desk: Desk
 
     # --- doors
 
@@ -101,7 +103,31 @@ class Quay:
         assert answer.status == 0, answer
         return answer.json
 
+    @contextmanager
+    def busy_writer(self) -> Iterator[None]:
+        """The one writer does nothing else until the block has ended: what is answered in it did
+        not wait for the writer."""
+        has_begun, may_end = threading.Event(), threading.Event()
+
+        def be_busy() -> None:
+            has_begun.set()
+            may_end.wait(20)
+
+        busy = self.stage.thread.submit(be_busy)
+        assert has_begun.wait(20)
+        try:
+            yield
+            assert busy.running()
+        finally:
+            may_end.set()
+
     # --- the world
+
+    def restart(self) -> None:
+        """A new process over the same files, of which it reads what it demands of rollouts."""
+        self.at_sea(lambda world: world.restart())
+        demanded = setup.load(self.data.settings).environments
+        self.desk.settings = replace(self.desk.settings, environments=demanded)
 
     def at_sea(self, run: Callable[[World], T]) -> T:
         """Something on the world, on the thread that it lives on."""
@@ -256,4 +282,4 @@ def make_quay(folder: Path, org: str = "acme", edit: Callable[[str], str] = str)
     serving.start()
     url = f"http://127.0.0.1:{door.getsockname()[1]}"
     client = httpx.Client(base_url=url, timeout=20, verify=False)  # no TLS, no authorities
-    return Quay(data, stage, server, serving, client, url, tokens, settings)
+    return Quay(data, stage, server, serving, client, url, tokens, settings, desk)

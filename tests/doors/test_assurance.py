@@ -52,7 +52,7 @@ def others_off(quay: Quay, *items: str) -> None:
     wanted = {item: "block" if item in items else "off" for item in PRECONDITIONS}
     text += "".join(f'{item} = "{demand}"\n' for item, demand in wanted.items())
     quay.data.settings.write_text(text)
-    quay.at_sea(lambda world: world.restart())
+    quay.restart()
 
 
 def asked_of_production(quay: Quay) -> list[str]:

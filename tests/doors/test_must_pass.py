@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from wherry_controller.core.assurance import PRECONDITIONS
+from wherry_controller.store.performance import known_to_have_run
 from wherry_protocol.errors import Code
 from wherry_protocol.messages.reported import Outcome
 
@@ -199,6 +200,43 @@ def test_a_plan_brings_nothing_first_to_who_runs_the_version_already(quay: Quay)
     file.write_text('must_pass = ["1.1.0"]\nmust_pass_missing = "bring"\n')
     found = quay.cli("rollout", "plan", "digits:1.2.0", "--target", "all", "--file", file)
     assert (found["must_pass"]["brings"], found["first"]["units"]) == ({}, 0)
+
+
+def test_a_plan_and_its_checks_are_answered_while_the_writer_is_busy(quay: Quay) -> None:
+    two(quay)
+    body = {"model": "digits", "version": "1.2.0", "target": "all", "plan": DIRECT | BRING}
+    made = quay.rest("POST", "/rollouts", body | {"start": False})
+    following = body | {"plan": body["plan"] | {"after": made["id"]}}
+    with quay.busy_writer():
+        shown = quay.rest("POST", "/rollouts/preview", following)
+        assert shown["must_pass"]["brings"] == {"old/self": ["1.1.0"]}
+        assert quay.rest("GET", f"/rollouts/{made['id']}/checks")["rollout"] == made["id"]
+        told = quay.refused("POST", "/rollouts/preview", body)
+    assert f"belong to the open rollout {made['id']}" in told
+    assert quay.rest("POST", "/rollouts/preview", following) == shown
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "not today"})
+    assert quay.call("POST", "/rollouts/preview", json=body).status_code == 200, "it looks anew"
+
+
+def test_who_is_looked_at_together_is_found_as_one_by_one(quay: Quay) -> None:
+    two(quay)
+    quay.enroll("bare")
+    units = ["old/self", "new/self", "bare/self", "gone/self"]
+    versions = ["1.0.0", "1.1.0", "1.2.0"]
+    found = known_to_have_run(quay.desk.reader, units, "digits", versions)
+    single = [known_to_have_run(quay.desk.reader, [unit], "digits", versions) for unit in units]
+    assert found == set().union(*single)
+    assert found == {("old/self", "1.0.0"), ("new/self", "1.0.0"), ("new/self", "1.1.0")}
+
+
+def test_who_reported_figures_of_a_version_is_known_to_have_run_it(quay: Quay) -> None:
+    two(quay)
+    quay.report(["old"])
+    for version in ("1.2.0", "1.3.0"):
+        quay.install(version, "old") if version == "1.3.0" else quay.deploy(version, "old")
+        quay.go(3)
+    found = known_to_have_run(quay.desk.reader, ["old/self"], "digits", ["1.0.0", "1.1.0"])
+    assert found == {("old/self", "1.0.0")}, "it is in no slot any more"
 
 
 @pytest.mark.parametrize(

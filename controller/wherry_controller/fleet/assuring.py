@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from sqlite_utils import Database
 from wherry_protocol.errors import Code, StateError, WherryError
 from wherry_protocol.manifest import Manifest
 from wherry_protocol.version import Version
@@ -20,6 +21,7 @@ from wherry_controller.core.assurance import (
     Facts,
     Finding,
     Judgement,
+    Policy,
     Verdict,
     is_all_at_once,
     judge,
@@ -30,10 +32,11 @@ from wherry_controller.core.assurance.facts import Drill, Passed, Power, Shadowe
 from wherry_controller.core.guard.limits import MISSED_REPORTS
 from wherry_controller.core.notify import Cause, Kind
 from wherry_controller.core.plans.stages import serves
-from wherry_controller.core.rollouts import Rollout, State
+from wherry_controller.core.rollouts import Rollout, State, restore
 from wherry_controller.core.rollouts.members import MemberPhase
 from wherry_controller.fleet import alerting, desires, gating, guarding, passing, rollouts
 from wherry_controller.fleet.organization import Organization
+from wherry_controller.settings import RegistrySettings
 from wherry_controller.store import assurance as kept
 from wherry_controller.store import deliveries, performance, registry, shadows, verifications
 from wherry_controller.store import rollouts as notes
@@ -54,6 +57,18 @@ class Papers:
 NO_PAPERS: Final = Papers()
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the organization demands before a rollout starts. `policies`: by environment."""
+
+    policies: Mapping[str, Policy]
+    registry: RegistrySettings
+
+
+def rules_of(org: Organization) -> Rules:
+    return Rules(org.policies, org.registry)
+
+
 def check_papers(papers: Papers, reason: str) -> None:
     """Raises WherryError(INVALID) for an unknown item, or where a reason is needed and missing."""
     unknown = sorted(papers.forced - PRECONDITIONS.keys())
@@ -71,29 +86,29 @@ def put_papers(org: Organization, rollout_id: str, papers: Papers) -> None:
 
 
 def look(
-    org: Organization, rollout: Rollout, papers: Papers, starter: str, now_s: float
+    db: Database, rules: Rules, rollout: Rollout, papers: Papers, starter: str, now_s: float
 ) -> Judgement:
     """What holds for the rollout if `starter` started it now."""
-    facts = _facts(org, rollout, papers, starter, now_s)
-    policy = policy_for(facts.environments, org.policies)
+    facts = _facts(db, rules, rollout, papers, starter, now_s)
+    policy = policy_for(facts.environments, rules.policies)
     found = list(judge(facts, policy, papers.forced).findings)
-    for bundle in passing.brought(org, rollout):
-        first = replace(facts, **_of_version(org, bundle, facts.classes, now_s))
+    for bundle in passing.brought(db, rollout):
+        first = replace(facts, **_of_version(db, rules, bundle, facts.classes, now_s))
         found += judge_first(first, policy, papers.forced).findings
     return Judgement(tuple(found))
 
 
 def _facts(
-    org: Organization, rollout: Rollout, papers: Papers, starter: str, now_s: float
+    db: Database, rules: Rules, rollout: Rollout, papers: Papers, starter: str, now_s: float
 ) -> Facts:
     gated = [stage for stage in rollout.plan.stages if stage.is_gated]
     gate = rollout.plan.gate
     kept.select_units(
-        org.db, (m.unit for m in rollout.members.values() if m.phase is not MemberPhase.SKIPPED)
+        db, (m.unit for m in rollout.members.values() if m.phase is not MemberPhase.SKIPPED)
     )
-    practised = verifications.newest_drill(org.db, rollout.model)
-    classes = kept.classes(org.db)
-    quiet, example = kept.quiet(org.db, now_s, guarding.LIMITS.silent_s, MISSED_REPORTS)
+    practised = verifications.newest_drill(db, rollout.model)
+    classes = kept.classes(db)
+    quiet, example = kept.quiet(db, now_s, guarding.LIMITS.silent_s, MISSED_REPORTS)
     return Facts(
         model=rollout.model,
         now_s=now_s,
@@ -101,7 +116,7 @@ def _facts(
         started_by=starter,
         on_call=rollout.plan.on_call,
         is_emergency=papers.is_emergency,
-        environments=kept.environments(org.db),
+        environments=kept.environments(db),
         classes=classes,
         is_all_at_once=is_all_at_once(rollout.plan),
         gated_stages=len(gated),
@@ -112,39 +127,39 @@ def _facts(
         quiet=quiet,
         quiet_example=example,
         drill=None if practised is None else Drill(*practised),
-        alert_test=alerting.last_self_test(org.db),
+        alert_test=alerting.last_self_test(db),
         serves=serves(rollout.plan.stages),
-        is_announced=deliveries.is_delivered(org.db, Kind.ANNOUNCED.value, rollout.rollout_id),
-        **_of_version(org, registry.bundle(org.db, rollout.digest), classes, now_s),
+        is_announced=deliveries.is_delivered(db, Kind.ANNOUNCED.value, rollout.rollout_id),
+        **_of_version(db, rules, registry.bundle(db, rollout.digest), classes, now_s),
     )
 
 
 def _of_version(
-    org: Organization, bundle: BundleRow, classes: Iterable[str], now_s: float
+    db: Database, rules: Rules, bundle: BundleRow, classes: Iterable[str], now_s: float
 ) -> dict[str, Any]:
     """The facts that are a version's own, about the units that are selected."""
     manifest = desires.manifest_of(bundle.manifest)
     return {
         "version": bundle.version,
-        "back": _back(org, bundle.model, manifest),
+        "back": _back(db, bundle.model, manifest),
         "has_safe_output": manifest.contract.safe_output is not None,
-        "passed": tuple(Passed(*row) for row in verifications.passed(org.db, bundle.digest)),
+        "passed": tuple(Passed(*row) for row in verifications.passed(db, bundle.digest)),
         "shadows": tuple(
             Shadowed(row.primary_digest.hex(), bool(row.is_passed), row.rollout, row.text)
-            for row in shadows.newest_of(org.db, bundle.digest)
+            for row in shadows.newest_of(db, bundle.digest)
         ),
-        "power": _power(org, bundle, manifest, classes),
+        "power": _power(db, bundle, manifest, classes),
         "host_tests": _host_tests(manifest),
         "stage": bundle.stage,
-        "failed_gates": gating.failed(org.db, org.registry, bundle, now_s),
+        "failed_gates": gating.failed(db, rules.registry, bundle, now_s),
     }
 
 
 def _power(
-    org: Organization, bundle: BundleRow, manifest: Manifest, classes: Iterable[str]
+    db: Database, bundle: BundleRow, manifest: Manifest, classes: Iterable[str]
 ) -> tuple[Power, ...]:
     """The highest figure on each class, by whichever method, beside the manifest's budget."""
-    told = performance.power(org.db, bundle.model, bundle.digest)
+    told = performance.power(db, bundle.model, bundle.digest)
     found = []
     for name in classes:
         budget = manifest.budgets.get(name)
@@ -162,11 +177,11 @@ def _host_tests(manifest: Manifest) -> tuple[int, int] | None:
     return made.tests_passed, made.tests_failed or 0
 
 
-def _back(org: Organization, model: str, candidate: Manifest) -> tuple[BackTarget, ...]:
+def _back(db: Database, model: str, candidate: Manifest) -> tuple[BackTarget, ...]:
     floor = Version.parse(candidate.security_floor)
     found = []
-    for group in kept.served(org.db, model):
-        row = None if group.digest is None else registry.find_bundle(org.db, group.digest)
+    for group in kept.served(db, model):
+        row = None if group.digest is None else registry.find_bundle(db, group.digest)
         manifest = None if row is None else desires.manifest_of(row.manifest)
         version = group.version or ""
         found.append(
@@ -199,7 +214,7 @@ def admit(
     papers = Papers(bool(row.is_emergency), waited)
     check_papers(papers, reason)
     rollout = rollouts.load(org, rollout_id)
-    found = look(org, rollout, papers, starter, now_s)
+    found = look(org.db, rules_of(org), rollout, papers, starter, now_s)
     if found.blockers:
         raise StateError(refusal(rollout_id, found.blockers))
     findings = [finding_row(finding) for finding in found.findings]
@@ -248,14 +263,15 @@ def finding_row(finding: Finding) -> dict[str, Any]:
     }
 
 
-def checks(org: Organization, rollout_id: str, who: str, now_s: float) -> dict[str, Any]:
-    """What holds now for a rollout that waits, or held when it started."""
-    rollout = rollouts.load(org, rollout_id)
-    row = kept.papers(org.db, rollout_id)
+def checks(db: Database, rules: Rules, rollout_id: str, who: str, now_s: float) -> dict[str, Any]:
+    """What holds now for a rollout that waits, or held when it started. Raises NotFoundError."""
+    notes.get(db, rollout_id)
+    rollout = restore(notes.parts(db, rollout_id))
+    row = kept.papers(db, rollout_id)
     if rollout.state not in UNSTARTED:
         return shown(json.loads(row.findings), row)
     papers = Papers(bool(row.is_emergency))
-    found = look(org, rollout, papers, who, now_s)
+    found = look(db, rules, rollout, papers, who, now_s)
     return shown([finding_row(finding) for finding in found.findings], row)
 
 

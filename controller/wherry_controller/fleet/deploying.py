@@ -7,10 +7,11 @@ it back by itself.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from sqlite_utils import Database
 from wherry_protocol.errors import Code, StateError, WherryError
 from wherry_protocol.messages.desired import Mode
 
@@ -81,7 +82,7 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
     if order.is_started and trustees.is_stopped(org):
         raise StateError("the fleet is stopped; release the stop first", Code.STOPPED)
     assuring.check_papers(order.papers, order.reason)
-    rollout = drafted(org, order, who, now_s)
+    rollout = drafted(org.db, rollouts.open_ones(org), order, who, now_s)
     rollout_id = rollout.rollout_id
     assuring.put_papers(org, rollout_id, order.papers)
     meta.put(org.db, "rollouts.count", rollout_id.rpartition("-")[2])
@@ -105,17 +106,19 @@ def create(org: Organization, order: Order, who: str, now_s: float) -> str:
     return rollout_id
 
 
-def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
+def drafted(
+    db: Database, open_ones: Iterable[Rollout], order: Order, who: str, now_s: float
+) -> Rollout:
     """The rollout that `create` would keep: for a preview, nothing is written."""
-    bundle = registry.version(org.db, order.model, order.version)
+    bundle = registry.version(db, order.model, order.version)
     promoting.check_deployable(bundle)
-    rollout_id = _next_id(org, bundle)
+    rollout_id = _next_id(db, bundle)
     order = addressed(order)
     plan = parse_plan(order.plan)
     if order.version in plan.must_pass:
         why = f"must_pass: {order.version} cannot be what must have run before it"
         raise WherryError(why, Code.INVALID)
-    candidates = list(_candidates(org, order, rollout_id, now_s))
+    candidates = list(_candidates(db, order, rollout_id, now_s))
     rollout = draft(
         rollout_id,
         desires.manifest_of(bundle.manifest),
@@ -124,9 +127,9 @@ def drafted(org: Organization, order: Order, who: str, now_s: float) -> Rollout:
         candidates,
         created_by=who,
         now_s=now_s,
-        claimed=_claimed(org, order),
+        claimed=_claimed(db, open_ones, order),
     )
-    slot = _slot(org, order, rollout, candidates) if has_switch(rollout) else plan.slot
+    slot = _slot(db, order, rollout, candidates) if has_switch(rollout) else plan.slot
     rollout.plan = replace(rollout.plan, target=order.target, slot=slot)
     return rollout
 
@@ -149,14 +152,14 @@ def addressed(order: Order) -> Order:
     return replace(order, target=f"env={match['env']}", plan=plan)
 
 
-def _slot(org: Organization, order: Order, rollout: Rollout, candidates: list[Candidate]) -> str:
+def _slot(db: Database, order: Order, rollout: Rollout, candidates: list[Candidate]) -> str:
     """Where it is staged: the slot that does not serve. Raises StateError for the one that does,
     which is what most of the selected devices serve from."""
     serve: Counter[str] = Counter()
     for (environment, digest), count in Counter((c.environment, c.running) for c in candidates
                                                 if c.running is not None).items():  # fmt: skip
         key = carrying.slot_key(environment, rollout.model, digest)
-        serve[meta.get(org.db, key, SLOTS[0])] += count
+        serve[meta.get(db, key, SLOTS[0])] += count
     serving = max(SLOTS, key=lambda slot: serve[slot])
     wanted = order.plan.get("slot", other_slot(serving))
     if wanted == serving:
@@ -233,33 +236,33 @@ def start_those_after(org: Organization, now_s: float) -> None:
         kept.put_notice(org.db, notice)
 
 
-def _next_id(org: Organization, bundle: BundleRow) -> str:
-    number = int(meta.get(org.db, "rollouts.count", "0")) + 1
+def _next_id(db: Database, bundle: BundleRow) -> str:
+    number = int(meta.get(db, "rollouts.count", "0")) + 1
     return f"{bundle.model}-{bundle.version}-{number}"
 
 
-def _candidates(
-    org: Organization, order: Order, rollout_id: str, now_s: float
-) -> Iterator[Candidate]:
-    serving = devices.serving(org.db, order.model)
-    for facts in targets.chosen(org.db, order.target, now_s, rollout_id.encode()):
+def _candidates(db: Database, order: Order, rollout_id: str, now_s: float) -> Iterator[Candidate]:
+    serving = devices.serving(db, order.model)
+    for facts in targets.chosen(db, order.target, now_s, rollout_id.encode()):
         name = facts.name
         _, running = serving.get(name, (None, None))
         environment = facts.labels.get("env", "")
         yield Candidate(name, facts.hardware_class, running, environment)
 
 
-def _claimed(org: Organization, order: Order) -> dict[tuple[str, str], str]:
+def _claimed(
+    db: Database, open_ones: Iterable[Rollout], order: Order
+) -> dict[tuple[str, str], str]:
     """(unit, model) -> the open rollout that holds it, but the one that this order follows.
 
     Raises NotFoundError or StateError where it follows one that cannot come first.
     """
     model, after = order.model, str(order.plan.get("after", ""))
-    if after and (first := rollouts.load(org, after)).model != model:
+    if after and (first := kept.get(db, after)).model != model:
         raise StateError(f"rollout {after} is of {first.model}, and not of {model}")
     return {
         (member.unit, model): rollout.rollout_id
-        for rollout in rollouts.open_ones(org)
+        for rollout in open_ones
         if rollout.model == model and rollout.rollout_id != after
         for member in rollout.members.values()
         if member.phase is not MemberPhase.SKIPPED

@@ -45,7 +45,14 @@ from wherry_controller.fleet import (
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.assuring import Papers
 from wherry_controller.fleet.organization import SYSTEM, Organization
-from wherry_controller.store import assignments, assurance, devices, groups, registry
+from wherry_controller.store import (
+    assignments,
+    assurance,
+    devices,
+    groups,
+    performance,
+    registry,
+)
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit
 from wherry_controller.store.groups import GroupRow, OwedRow, RunRow
@@ -131,7 +138,7 @@ def _obstacles(
             yield name, unfit[1]
         else:
             taken = _why_taken_off(org, unit, source, now_s)
-            yield name, taken or passing.way_of(org, source, name)[1]
+            yield name, taken or passing.way_of(org.db, source, name)[1]
 
 
 def _why_taken_off(org: Organization, unit: Unit, source: Rollout, now_s: float) -> str:
@@ -140,7 +147,9 @@ def _why_taken_off(org: Organization, unit: Unit, source: Rollout, now_s: float)
     if held is None or not held.rollout or now_s - held.assigned_s >= AGAIN_S:
         return ""
     is_by_joining = rollouts.load(org, held.rollout).created_by == SYSTEM
-    if not is_by_joining or source.version not in passing.ran(org, unit.id, source.model):
+    if not is_by_joining or not performance.known_to_have_run(
+        org.db, [unit.id], source.model, [source.version]
+    ):
         return ""
     return f"another group's rollout took it off {source.version} within a day ({held.rollout})"
 

@@ -7,6 +7,8 @@ that could not run the version when the rollout was made.
 import json
 from typing import Any
 
+from sqlite_utils import Database
+
 from wherry_controller.core.registry.notes import bump_for, check_notes
 from wherry_controller.core.rollouts import Rollout
 from wherry_controller.fleet import desires, fitting
@@ -17,11 +19,11 @@ from wherry_controller.store import rollouts as kept
 PART = "release"
 
 
-def terms(org: Organization, rollout: Rollout) -> dict[str, Any]:
+def terms(db: Database, rollout: Rollout) -> dict[str, Any]:
     """What is to be known of the version by whoever makes this rollout."""
-    bundle = registry.bundle(org.db, rollout.digest)
+    bundle = registry.bundle(db, rollout.digest)
     serving, unfit = set(), {}
-    for fit in fitting.of_units(org.db, bundle, rollout.members):
+    for fit in fitting.of_units(db, bundle, rollout.members):
         if fit.serving is not None:
             serving.add(fit.serving)
         if fit.misfits:
@@ -37,7 +39,7 @@ def terms(org: Organization, rollout: Rollout) -> dict[str, Any]:
 def keep(org: Organization, rollout: Rollout, who: str, is_acknowledged: bool) -> dict[str, Any]:
     """Check the notes and keep the terms with the rollout. Raises StateError."""
     bundle = registry.bundle(org.db, rollout.digest)
-    found = terms(org, rollout)
+    found = terms(org.db, rollout)
     check_notes(
         desires.manifest_of(bundle.manifest),
         bump_for(found["from"], bundle.version),

@@ -18,6 +18,7 @@ from collections.abc import Container, Iterable
 from enum import IntEnum
 from typing import TypeVar
 
+from sqlite_utils import Database
 from wherry_protocol.codec import Unknown
 from wherry_protocol.errors import Code, StateError
 from wherry_protocol.messages.reported import Outcome, Phase
@@ -76,6 +77,12 @@ def open_ones(org: Organization) -> list[Rollout]:
     if org.open_ids is None:
         org.open_ids = tuple(row.id for row in kept.open_ones(org.db))
     return [load(org, rollout_id) for rollout_id in org.open_ids]
+
+
+def open_in(db: Database, model: str | None = None) -> list[Rollout]:
+    """The same as they are kept, for who asks beside the writer: of a model, or of each."""
+    rows = [row for row in kept.open_ones(db) if model in (None, row.model)]
+    return [restore(kept.parts(db, row.id)) for row in rows]
 
 
 def live_ones(org: Organization) -> list[Rollout]:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -37,6 +38,17 @@ class Desk:
             db = open_reader(self.data.database)
             self._local.db = db
         return db
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Database]:
+        """The same, with the store as it stands now until the block ends, for a question of many
+        statements; temporary tables go with it."""
+        db = self.reader
+        db.execute("BEGIN")
+        try:
+            yield db
+        finally:
+            db.execute("ROLLBACK")
 
     def do(self, command: Callable[[Organization, float], T]) -> T:
         """Run a command on the writer, in one transaction. Raises what it raises."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from wherry_controller.store import rows
+from wherry_controller.store.devices import NAMED
 
 OF_SELECTED = "selected s JOIN units u ON u.connection = s.connection AND u.unit = s.unit"
 SERVED = (
@@ -59,8 +60,7 @@ def select_units(db: Database, units: Iterable[str]) -> None:
     )
     db.execute("DELETE FROM selected")
     db.execute(
-        "INSERT INTO selected SELECT substr(value, 1, instr(value, '/') - 1), "
-        "substr(value, instr(value, '/') + 1) FROM json_each(?)",
+        f"INSERT INTO selected SELECT s.connection, s.unit FROM {NAMED}",
         (json.dumps(list(units)),),
     )
 

@@ -31,14 +31,16 @@ def open_writer(path: Path | None) -> Database:
 
 
 def open_reader(path: Path) -> Database:
-    """A connection that cannot write. Raises sqlite3.OperationalError where there is no file."""
+    """A connection that cannot write to the file: what it notes in temporary tables is its own.
+
+    Raises sqlite3.OperationalError where there is no file.
+    """
     file = f"file:{path}?mode=ro"
     kept = sqlite3.connect(
         file, uri=True, check_same_thread=False, cached_statements=STATEMENTS_MAX
     )
     db = Database(kept)
     _prepare(db)
-    db.execute("PRAGMA query_only = ON")
     return db
 
 

@@ -12,6 +12,11 @@ from wherry_controller.store import rows
 
 ROLLBACK_FAILED = "rollback-failed"
 CORRUPTED = "corrupted"
+# A statement's table of the units (`connection/unit`) that a JSON array names.
+NAMED = (
+    "(SELECT value AS id, substr(value, 1, instr(value, '/') - 1) AS connection, "
+    "substr(value, instr(value, '/') + 1) AS unit FROM json_each(?)) s"
+)
 
 
 @quick
@@ -315,10 +320,6 @@ def models_of(db: Database, connection: str, unit: str) -> list[UnitModel]:
 def find_model(db: Database, connection: str, unit: str, model: str) -> UnitModel | None:
     tail = "WHERE connection = ? AND unit = ? AND model = ?"
     return rows.one(db, UnitModel, "unit_models", tail, (connection, unit, model))
-
-
-def all_models(db: Database) -> list[UnitModel]:
-    return rows.many(db, UnitModel, "unit_models", "ORDER BY connection, unit, model")
 
 
 def serving(db: Database, model: str) -> dict[str, tuple[str | None, bytes]]:

@@ -1,5 +1,6 @@
 """Performance windows, resources, raw reports, and how far each spool is committed."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from wherry_protocol.frozen import quick
 
 from wherry_controller.core.windows import Window, WindowKey
 from wherry_controller.store import rows
+from wherry_controller.store.devices import NAMED
 
 
 @quick
@@ -35,13 +37,20 @@ def find_window(db: Database, key: WindowKey, window_s: int) -> Window | None:
     return rows.one(db, Window, "performance", where, (*key, window_s))
 
 
-def versions_of(db: Database, connection: str, unit: str, model: str) -> set[str]:
-    """The versions of a model of which a unit has reported figures that are still kept."""
+def known_to_have_run(
+    db: Database, units: Iterable[str], model: str, versions: Iterable[str]
+) -> set[tuple[str, str]]:
+    """(unit, version): which of these units (`connection/unit`) have which of these versions of a
+    model in a slot, or have reported figures of it that are still kept."""
     sql = (
-        "SELECT DISTINCT version FROM performance WHERE connection = ? AND unit = ? "
-        "AND model = ? AND slot = 'active'"
+        f"SELECT s.id, v.value FROM {NAMED} "
+        "JOIN unit_models m ON m.connection = s.connection AND m.unit = s.unit AND m.model = ? "
+        "JOIN json_each(?) v WHERE v.value IN (m.active_version, m.previous_version) OR EXISTS "
+        "(SELECT 1 FROM performance p WHERE p.connection = m.connection AND p.unit = m.unit "
+        "AND p.model = m.model AND p.slot = 'active' AND p.version = v.value)"
     )
-    return {version for (version,) in db.execute(sql, (connection, unit, model)).fetchall()}
+    args = (json.dumps(list(units)), model, json.dumps(list(versions)))
+    return set(db.execute(sql, args).fetchall())
 
 
 def windows(

@@ -6,13 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from wherry_controller.core.registry.retention import Retention
-from wherry_controller.core.rollouts import restore
-from wherry_controller.fleet import retaining
+from wherry_controller.fleet import retaining, rollouts
 from wherry_controller.fleet.retaining import Judged
 from wherry_controller.http.auth import Caller, authorize, desk_of
 from wherry_controller.http.desk import Desk
 from wherry_controller.http.shapes import RetentionPolicy, RetentionRun
-from wherry_controller.store import rollouts as kept
 
 router = APIRouter(tags=["registry"])
 At = Annotated[Desk, Depends(desk_of)]
@@ -23,8 +21,7 @@ By = Annotated[Caller, Depends(authorize)]
 def show(desk: At, model: str | None = None) -> dict[str, Any]:
     """The policy, and the fate of every version under it: a dry run, nothing is done."""
     db = desk.reader
-    open_ones = [restore(kept.parts(db, row.id)) for row in kept.open_ones(db)]
-    found = retaining.judge(db, open_ones, desk.clock(), model)
+    found = retaining.judge(db, rollouts.open_in(db, model), desk.clock(), model)
     return {"policy": _plain(retaining.policy(db)), "versions": [_judged(one) for one in found]}
 
 

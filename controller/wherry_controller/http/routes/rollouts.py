@@ -10,18 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from wherry_protocol.errors import ForbiddenError
 
 from wherry_controller.core.permissions import Role
-from wherry_controller.core.plans.plan import Plan
 from wherry_controller.core.rollouts import events as told
-from wherry_controller.core.rollouts import preview as stages_of
-from wherry_controller.core.rollouts.outlook import outlook, risk
 from wherry_controller.core.subset import parse_share
 from wherry_controller.fleet import (
-    Organization,
     assuring,
     deploying,
-    loading,
-    passing,
-    releasing,
+    previewing,
     rollouts,
 )
 from wherry_controller.http import streams, views
@@ -75,22 +69,13 @@ def create(body: NewRollout, desk: At, by: By) -> Response:
 def preview(body: NewRollout, desk: At, by: By) -> dict[str, Any]:
     """A dry run: which units each stage would add, in order. Nothing is kept."""
     order = _order(body, by, is_started=False)
+    with desk.snapshot() as db:
+        open_ones = rollouts.open_in(db, body.model)
+        return previewing.preview(db, _rules(desk), open_ones, order, by.name, desk.clock())
 
-    def look(org: Organization, now_s: float) -> tuple[Plan, int, dict[str, Any]]:
-        rollout = deploying.drafted(org, order, by.name, now_s)
-        found = assuring.look(org, rollout, order.papers, by.name, now_s)
-        rollout, must_pass = passing.foreseen(org, rollout, now_s)
-        return rollout.plan, len(rollout.order), {
-            "id": rollout.rollout_id,
-            "stages": stages_of(rollout),
-            "release": releasing.terms(org, rollout),
-            "must_pass": must_pass,
-            "outlook": outlook(rollout, now_s) | {"load": loading.load(org, rollout)},
-            "checks": [assuring.finding_row(finding) for finding in found.findings],
-        }  # fmt: skip
 
-    plan, size, shown = desk.do(look)
-    return shown | {"outlook": shown["outlook"] | risk(plan, size)}  # beside the writer: it plays
+def _rules(desk: Desk) -> assuring.Rules:
+    return assuring.Rules(desk.settings.environments, desk.settings.registry)
 
 
 @router.get("/rollouts", operation_id="rollouts.list")
@@ -114,7 +99,8 @@ def _shown(desk: Desk, rollout_id: str, status_code: int = 200) -> Response:
 @router.get("/rollouts/{rollout_id}/checks", operation_id="rollouts.checks")
 def checks(rollout_id: str, desk: At, by: By) -> dict[str, Any]:
     """Its preconditions: as they stand now, or as they stood when it started."""
-    return desk.do(lambda org, now_s: assuring.checks(org, rollout_id, by.name, now_s))
+    with desk.snapshot() as db:
+        return assuring.checks(db, _rules(desk), rollout_id, by.name, desk.clock())
 
 
 @router.get("/rollouts/{rollout_id}/watch", operation_id="rollouts.watch")
