@@ -61,10 +61,13 @@ def test_a_pack_arrives_as_json_and_says_what_the_signed_one_says(sea: Fleet, mi
     data = told["latency.sketch"]["vd"]
     sketch = from_bytes(urlsafe_b64decode(data + "=" * (-len(data) % 4)))
     assert sketch.count == told["latency.count"]["v"]
-    sums = [
-        record.value
-        for one in sea.ashore.heard["telemetry"]
-        for record in one.pack
-        if record.name == "latency.sum"
-    ]
-    assert told["latency.sum"]["v"] in sums
+
+    def is_signed() -> bool:
+        return told["latency.sum"]["v"] in [
+            record.value
+            for one in sea.ashore.heard["telemetry"]
+            for record in one.pack
+            if record.name == "latency.sum"
+        ]
+
+    sea.ashore.wait_for(is_signed, "signed pack that says the same")
