@@ -7,10 +7,18 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from wherry_agent.core.effects import Survey, WatchTrial
+from wherry_controller.fleet import desires
+from wherry_controller.store import devices as rows
+from wherry_protocol.messages.desired import Desired
+from wherry_protocol.messages.trust import FleetTime, TrustRole
+from wherry_protocol.replacing import replace
+from wherry_protocol.sealed import seal
 
 from tests.simulation.broker import Memory
 from tests.simulation.device import Ambush
+from tests.simulation.engine import UNIT
 from tests.simulation.network import CALM, SECOND_US, WEATHERS
+from tests.simulation.operator import AFTER_A_THEFT, rotate
 from tests.simulation.twins.codec import real_bytes
 
 if TYPE_CHECKING:
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
 Fault = Callable[["World", Random], None]
 FAULTS: dict[str, Fault] = {}
 REPORTS = ("/telemetry", "/event")
+LAST_REVISION = (1 << 63) - 1
+FAR_AHEAD_S = 50 * 365 * 86_400
 
 
 def fault(act: Fault) -> Fault:
@@ -318,6 +328,35 @@ def drop_reports(world: "World", source: Random) -> None:
             _honest(world)
 
     _after(world, source, (5, 40), "loses no reports any more", stop)
+
+
+@fault
+def steal_the_directors_key(world: "World", source: Random) -> None:
+    """A thief takes a device to the last revision there is, or the fleet to a time far ahead, and
+    the owners end it with another key and a new epoch."""
+    org = world.controller.org
+    if source.random() < 0.5:
+        name = _some_device(world, source).name
+        _steal(world, org.topics.desired(name, UNIT), _last_document(world, name))
+    else:
+        world.truth.is_clock_wrong = True
+        time_s = int(world.wall_s) + FAR_AHEAD_S
+        number = org.trust.root.number
+        told = FleetTime(org=org.name, epoch=org.epoch, time_s=time_s, root_number=number)
+        _steal(world, org.topics.time, told)
+    _after(world, source, (1, 40), "the theft shows", lambda: rotate(world, AFTER_A_THEFT))
+
+
+def _steal(world: "World", topic: str, message: Desired | FleetTime) -> None:
+    payload = seal(message, TrustRole.DIRECTOR, world.authority.director)
+    world.broker.publish(topic, payload, is_retained=True)
+
+
+def _last_document(world: "World", name: str) -> Desired:
+    """What the device is to run, under a revision that nobody can follow up."""
+    org = world.controller.org
+    unit = rows.unit(org.db, name, UNIT)
+    return replace(desires.build(org, unit, world.wall_s), revision=LAST_REVISION)
 
 
 # --- the controller

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 WHO = "ada"
 ROTATIONS = ("same keys", "new epoch", "new director")
+AFTER_A_THEFT = "new epoch and new director"
 RETRY_US = 5 * SECOND_US
 RETRIES_MAX = 60
 Command = Callable[[Organization], Any]
@@ -442,19 +443,26 @@ def clean_up(world: "World", source: Random) -> None:
 @operation
 def rotate_root(world: "World", source: Random) -> None:
     """The next root; sometimes with a new epoch, sometimes with a new director key."""
-    _rotate(world, source.choice(ROTATIONS))
+    rotate(world, source.choice(ROTATIONS))
 
 
 @operation
 def replace_director(world: "World", source: Random) -> None:  # noqa: ARG001
     """The next root names another director key."""
-    _rotate(world, "new director")
+    rotate(world, "new director")
 
 
-def _rotate(world: "World", kind: str) -> None:
+@operation
+def begin_an_epoch(world: "World", source: Random) -> None:  # noqa: ARG001
+    """The next root voids what the director has signed so far."""
+    rotate(world, "new epoch")
+
+
+def rotate(world: "World", kind: str) -> None:
+    """The owners sign the next root, and have their controller take it in."""
     world.note("operator", f"signs a root with {kind}")
     world.authority.next_root(
-        has_new_epoch=kind == "new epoch", has_new_director=kind == "new director",
+        has_new_epoch="new epoch" in kind, has_new_director="new director" in kind,
         now_s=int(world.wall_s),
     )  # fmt: skip
     take_roots(world)

@@ -186,6 +186,16 @@ def new_director(source: Random) -> Plan:
     return [*first(source), *at_these(source, at_s, steps), *some(source, DEVICE_FAULTS, 3)]
 
 
+def stolen_director(source: Random) -> Plan:
+    """Somebody else signs with the director's key while versions are on their way."""
+    plan, at_s = first(source), source.randint(60, 120)
+    steps = [("deploy_good", 0), ("steal_the_directors_key", source.randint(0, 3))]
+    for begin_s in (90, 140, 190, 240):
+        steps += [("deploy_good", begin_s), ("begin_an_epoch", begin_s + source.randint(0, 3))]
+    steps += [("canary_good", 290), ("steal_the_directors_key", source.randint(290, 330))]
+    return [*plan, *at_these(source, at_s, steps), *some(source, DEVICE_FAULTS, 3)]
+
+
 def dead_controller(source: Random) -> Plan:
     """The controller dies again and again while it waits for devices that are away."""
     at_s = source.randint(60, 120)
@@ -291,7 +301,7 @@ SCENARIOS: dict[str, Scenario] = {
         old_backup, deaf_controller, forgetful_broker, stubborn, full_disks, long_night, canary,
         everything, leaky_broker, stopped, wrong_clock, restored_in_a_rotation, new_director,
         dead_controller, steps, blue_and_green, shadows, experiments, appointments,
-        emergencies, crews, stepping_stones,
+        emergencies, crews, stepping_stones, stolen_director,
     )
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ SEEDS = {
     300: "everything", 301: "everything", 304: "everything", 305: "everything", 306: "everything",
     601: "bad_weather", 603: "shaky_controller", 604: "indecision",
     616: "restored_in_a_rotation", 620: "blue_and_green", 622: "experiments", 624: "emergencies",
-    625: "crews",
+    617: "wrong_clock", 625: "crews", 629: "stolen_director",
 }  # fmt: skip
 
 # What a trace says when it has happened.

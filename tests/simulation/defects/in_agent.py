@@ -290,3 +290,15 @@ def leave_the_pointer_where_it_went(switch: Switch) -> None:
         return right(before, after, tuple(one for one in done if not isinstance(one, Swap)), left)
 
     switch.set(agent, "roll_back", roll_back)
+
+
+@defect("stolen_director")
+def hold_a_new_director_to_old_numbers(switch: Switch) -> None:
+    """A new epoch resets neither the revision nor the time: a theft is for ever."""
+    switch.set(inbox, "_forget_epoch", lambda turn: None)
+
+
+@defect("stolen_director")
+def go_on_with_an_install_of_another_epoch(switch: Switch) -> None:
+    """Its keys went with the old document: a good bundle is blamed for it."""
+    switch.set(inbox, "_let_go", lambda turn, unit_name: None)
