@@ -211,6 +211,31 @@ def test_who_joins_is_brought_what_the_group_had_to_run_first_where_its_rollout_
     assert refusals(quay) == []
 
 
+def test_who_joins_while_a_drill_runs_what_the_group_runs_gets_it_when_the_drill_is_home(
+    quay: Quay,
+) -> None:
+    labs(quay, "a")
+    quay.rest("POST", "/rollouts", order("group:labs", **DIRECT))
+    quay.enroll("c", protocol=(1, 2))
+    quay.deploy("1.0.0", "c")
+    quay.go(3)
+    body = {"suite": "drill", "target": "c", "model": "digits", "version": "1.1.0", "reason": "x"}
+    drill = quay.rest("POST", "/verifications", body | {"plan": {"trial": TRIAL}})
+    quay.go()
+    quay.devices["c"].is_deaf = True
+    assert on(quay, "1.1.0") == {"a", "c"}, "c is away"
+    label(quay, ["c"], "staging")
+    quay.be_quiet(70.0)
+    assert any(f"it is in the drill {drill['id']}" in text for text in quay.notices())
+    quay.devices["c"].is_deaf = False
+    quay.go(5)
+    assert quay.versions()["c"] == "1.0.0"
+    quay.be_quiet(70.0)
+    quay.go(5)
+    assert on(quay, "1.1.0") == {"a", "c"}
+    assert [row["details"]["target"] for row in brought(quay)] == ["c/self"]
+
+
 def test_who_joins_outside_of_the_window_shares_one_rollout_when_it_opens(quay: Quay) -> None:
     labs(quay, "a")
     now_s = quay.at_sea(lambda world: world.now_s)

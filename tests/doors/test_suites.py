@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from wherry_controller.core.permissions import Role
+from wherry_protocol.errors import Code
+from wherry_protocol.messages.reported import Outcome
 
 from tests.doors.quay import TRIAL, Quay
 
@@ -319,6 +321,102 @@ def test_a_drill_takes_no_device_that_has_not_ended_what_it_was_assigned(quay: Q
     said = quay.refused("POST", "/verifications", DRILL)
     assert "b/self was assigned digits 1.0.0 (manual) and has not ended that yet" in said
     assert "wherry device show b" in said
+
+
+def test_a_drill_takes_no_device_that_did_not_take_what_it_was_assigned(quay: Quay) -> None:
+    deaf_on_its_way(quay)
+    device = quay.devices["b"]
+    device.is_deaf = False
+    device.verdict, device.verdict_code = Outcome.REJECTED, Code.STORAGE
+    made = quay.deploy("1.2.0", "b", max_failed=1)
+    quay.go(3)
+    quay.rest("POST", f"/rollouts/{made['id']}/abort", {"reason": "no room"})
+    device.verdict, device.verdict_code = Outcome.CONFIRMED, Code.OK
+    quay.go(3)
+    said = quay.refused("POST", "/verifications", DRILL)
+    assert said.startswith(f"b/self did not take digits 1.2.0, which {made['id']} assigned last")
+    assert "a drill would end on 1.1.0, which serves instead" in said
+    body = {"model": "digits", "target": "b", "to_version": "1.0.0", "reason": "x"}
+    quay.rest("POST", "/rollback", body | {"plan": {"trial": TRIAL}})
+    quay.go(3)
+    assert verified(quay, 8, **DRILL, plan={"trial": TRIAL})["outcome"] == "passed"
+
+
+def away(quay: Quay) -> str:
+    """Both serve 1.1.0, and `b` runs 1.0.0 for a drill; the drill's id."""
+    deaf_on_its_way(quay)
+    quay.devices["b"].is_deaf = False
+    drill = quay.rest("POST", "/verifications", DRILL | {"plan": {"trial": TRIAL}})
+    quay.go()
+    assert quay.versions() == {"a": "1.1.0", "b": "1.0.0"}
+    return str(drill["id"])
+
+
+def test_no_rollout_takes_a_device_that_a_drill_is_to_bring_home(quay: Quay) -> None:
+    run = away(quay)
+    body = {"model": "digits", "version": "1.2.0", "target": "all", "plan": {"trial": TRIAL}}
+    for door in ("/rollouts", "/rollouts/preview"):
+        said = quay.refused("POST", door, body)
+        assert f"1 of 2 units (first b/self) is in {run}" in said
+        assert f"wherry verification show {run}" in said
+    assert quay.call("POST", "/rollouts/preview", json=body | {"target": "a"}).status_code == 200
+    quay.go(8)
+    assert quay.versions() == {"a": "1.1.0", "b": "1.1.0"}
+    made = quay.deploy("1.2.0")
+    quay.go(3)
+    quay.rest("POST", f"/rollouts/{made['id']}/revert", {"reason": "worse"})
+    quay.go(4)
+    assert quay.versions() == {"a": "1.1.0", "b": "1.1.0"}
+
+
+@pytest.mark.parametrize("to_version", [None, "1.0.0"])
+def test_a_rollback_takes_a_device_from_a_drill_and_leaves_the_version_that_was_its_home(
+    quay: Quay, to_version: str | None
+) -> None:
+    run = away(quay)
+    body = {"model": "digits", "target": "all", "reason": "errors", "plan": {"trial": TRIAL}}
+    done = quay.rest("POST", "/rollback", body | {"to_version": to_version})
+    assert done["sent"] == {"a/self": "1.0.0", "b/self": "1.0.0"}, done
+    quay.go(10)
+    assert quay.versions() == {"a": "1.0.0", "b": "1.0.0"}, "the drill brings 1.1.0 back no more"
+    ended = quay.rest("GET", f"/verifications/{run}")
+    assert ended["outcome"] == "failed"
+    assert ended["units"][0]["failure"] == "a rollback by ada took the device"
+    restored = quay.rest("GET", f"/verifications/{done['verification']}")
+    assert restored["outcome"] == "passed", restored
+    if to_version is None:
+        assert "1.1.0 is bad" in quay.refused("POST", "/rollback", body)
+
+
+def test_a_rollback_to_where_a_drill_came_from_is_what_the_drill_does_already(quay: Quay) -> None:
+    away(quay)
+    body = {"model": "digits", "target": "b", "to_version": "1.1.0", "reason": "x"}
+    assert "it serves 1.1.0 already" in quay.refused("POST", "/rollback", body)
+    quay.go(8)
+    assert quay.versions()["b"] == "1.1.0"
+
+
+def test_a_drill_that_waited_does_not_begin_on_a_device_that_was_rolled_back_meanwhile(
+    quay: Quay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wherry_controller.fleet.verifying.OPEN_MAX", 1)
+    deaf_on_its_way(quay)
+    quay.devices["b"].is_deaf = False
+    quay.devices["a"].is_deaf = True
+    every = DRILL | {"target": "all", "plan": {"trial": TRIAL}}
+    run = quay.rest("POST", "/verifications", every)["id"]  # it is away with `a`, `b` waits
+    body = {"model": "digits", "target": "b", "reason": "errors", "plan": {"trial": TRIAL}}
+    quay.rest("POST", "/rollback", body)
+    quay.go(3)
+    assert quay.versions()["b"] == "1.0.0"
+    quay.devices["a"].is_deaf = False
+    quay.go(12)
+    assert quay.versions() == {"a": "1.1.0", "b": "1.0.0"}
+    units = {
+        row["unit"]: row["failure"] for row in quay.rest("GET", f"/verifications/{run}")["units"]
+    }
+    assert units["a/self"] == ""
+    assert "it serves 1.0.0 by now, and not 1.1.0" in units["b/self"]
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER])

@@ -7,7 +7,7 @@ it back by itself.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from wherry_protocol.errors import Code, StateError, WherryError
 from wherry_protocol.messages.desired import Mode
 
 from wherry_controller.core.assurance import hurried
+from wherry_controller.core.assurance.suites import DRILLS
 from wherry_controller.core.plans.plan import Plan
 from wherry_controller.core.rollouts import OPEN, Candidate, Rollout, State, draft, parse_plan
 from wherry_controller.core.rollouts import events as told
@@ -39,7 +40,7 @@ from wherry_controller.fleet import (
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.assuring import NO_PAPERS, Papers
 from wherry_controller.fleet.organization import Organization
-from wherry_controller.store import assignments, devices, meta, registry
+from wherry_controller.store import assignments, devices, meta, registry, verifications
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit, UnitModel
 from wherry_controller.store.registry import BundleRow
@@ -119,6 +120,7 @@ def drafted(
         why = f"must_pass: {order.version} cannot be what must have run before it"
         raise WherryError(why, Code.INVALID)
     candidates = list(_candidates(db, order, rollout_id, now_s))
+    _refuse_drilled(db, order.model, candidates)
     rollout = draft(
         rollout_id,
         desires.manifest_of(bundle.manifest),
@@ -132,6 +134,20 @@ def drafted(
     slot = _slot(db, order, rollout, candidates) if has_switch(rollout) else plan.slot
     rollout.plan = replace(rollout.plan, target=order.target, slot=slot)
     return rollout
+
+
+def _refuse_drilled(db: Database, model: str, candidates: Sequence[Candidate]) -> None:
+    """What such a unit runs is not what it ran before the rollout, and the drill takes it home."""
+    drilled = verifications.under_way(db, model, DRILLS)
+    taken = sorted(one.unit for one in candidates if one.unit in drilled)
+    if taken:
+        runs = sorted({drilled[unit] for unit in taken})
+        verb = "is" if len(taken) == 1 else "are"
+        raise StateError(
+            f"{len(taken)} of {len(candidates)} units (first {taken[0]}) {verb} in"
+            f" {', '.join(runs)}, a drill of {model} that ends on what served when it began;"
+            f" await it (wherry verification show {runs[0]}), or leave them out"
+        )
 
 
 def addressed(order: Order) -> Order:
@@ -312,10 +328,17 @@ def _abort_what_is_undone(
 def _send_back(
     org: Organization, unit: Unit, order: WayBack, plan: Plan, who: str, now_s: float
 ) -> tuple[str, str]:
-    """(version, "") or ("", problem)."""
-    row = devices.find_model(org.db, unit.connection, unit.unit, order.model)
+    """(version, "") or ("", problem). From a drill that is away it goes as if it were home."""
+    key = (unit.connection, unit.unit, order.model)
+    row = devices.find_model(org.db, *key)
     if row is None or row.active_digest is None:
         return "", f"it serves no {order.model}"
+    leaves, drill = row.active_digest, verifying.drill_away(org, key)
+    if drill is not None:
+        leaves = drill.digest
+        there = None if drill.other is None else registry.find_bundle(org.db, drill.other)
+        row = replace(row, active_digest=drill.digest, previous_digest=drill.other,
+                      previous_version=None if there is None else there.version)  # fmt: skip
     bundle, problem = _goal(org, unit, row, order)
     if bundle is None:
         return "", problem
@@ -329,9 +352,10 @@ def _send_back(
     unfit = assigning.why_unfit(org, unit, wish)
     if unfit is not None:
         return "", unfit[1]
+    verifying.take_from_drill(org, key, f"a rollback by {who} took the device", now_s)
     reason = f"rolled back by {who}: {order.reason}"
     rollouts.preempt(org, unit.id, order.model, reason, now_s)
-    assigning.remember_as_bad(org, unit, row.active_digest, Code.FAILED, reason, now_s)
+    assigning.remember_as_bad(org, unit, leaves, Code.FAILED, reason, now_s)
     assigning.assign(org, devices.unit(org.db, unit.connection, unit.unit), wish, now_s)
     return bundle.version, ""
 

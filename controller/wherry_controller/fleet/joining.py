@@ -23,6 +23,7 @@ from typing import Final
 
 from wherry_protocol.errors import WherryError
 
+from wherry_controller.core.assurance.suites import DRILLS
 from wherry_controller.core.plans.schedule import (
     of_the_week,
     opens_in_s,
@@ -52,6 +53,7 @@ from wherry_controller.store import (
     groups,
     performance,
     registry,
+    verifications,
 )
 from wherry_controller.store import rollouts as kept
 from wherry_controller.store.devices import Unit
@@ -122,6 +124,7 @@ def _obstacles(
     window = window_of(of_the_week(source.plan.schedule))
     wish = Wish(bundle, manifest, source.plan.trial, "rollout", window=window)
     rivals = [one for one in rollouts.open_ones(org) if one.model == source.model]
+    drilled = verifications.under_way(org.db, source.model, DRILLS)
     for name in units:
         unit = devices.find_unit(org.db, *devices.split_id(name))
         if unit is None:
@@ -130,7 +133,9 @@ def _obstacles(
         served = devices.find_model(org.db, unit.connection, unit.unit, source.model)
         holder = next((one for one in rivals if _holds(one, name)), None)
         unfit = assigning.why_unfit(org, unit, wish)
-        if served is not None and served.active_digest == source.digest:
+        if name in drilled:
+            yield name, f"it is in the drill {drilled[name]}"
+        elif served is not None and served.active_digest == source.digest:
             yield name, None
         elif holder is not None:
             yield name, f"it belongs to the open rollout {holder.rollout_id}"

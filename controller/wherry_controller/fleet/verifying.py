@@ -6,6 +6,7 @@ Rules:
    when it begins and when it ends.
 3. A newer run takes a unit's model from an older one, which has then failed there; from a drill
    that is away it takes nothing, but waits until that is home, and looks at what serves there.
+   Nor does a rollout. A rollback does, as if the drill were home: the drill has then failed.
 4. After a restart what was asked is asked again.
 """
 
@@ -181,7 +182,7 @@ def _examination(org: Organization, run: Run, run_id: str, serving: Serving) -> 
     elif run.suite in CHECKS:
         digest = serving.assigned or serving.active
     if Step.AWAY in steps:
-        _refuse_claimed(org, serving)
+        _refuse_claimed(org, (serving.connection, serving.unit, serving.model))
     exam = Exam(
         f"{serving.connection}/{serving.unit}",
         serving.model,
@@ -199,12 +200,13 @@ def _examination(org: Organization, run: Run, run_id: str, serving: Serving) -> 
                        "", None, exam_to_json(exam))  # fmt: skip
 
 
-def _refuse_claimed(org: Organization, serving: Serving) -> None:
+def _refuse_claimed(org: Organization, key: ExamKey) -> None:
     """A drill ends on what serves when it begins, so it begins where nothing else is on its way."""
-    unit = f"{serving.connection}/{serving.unit}"
+    connection, name, model = key
+    unit = f"{connection}/{name}"
     for rollout in rollouts.live_ones(org):
         member = rollout.members.get(unit)
-        if rollout.model != serving.model or member is None:
+        if rollout.model != model or member is None:
             continue
         if is_to_come_back(rollout, member):
             raise StateError(_on_its_way_back(unit, rollout))
@@ -213,23 +215,34 @@ def _refuse_claimed(org: Organization, serving: Serving) -> None:
                 f"{unit} belongs to the open rollout {rollout.rollout_id}; a drill would take it"
                 " away: await or abort it first"
             )
-    _refuse_unsettled(org, (serving.connection, serving.unit, serving.model))
+    _refuse_unsettled(org, key)
 
 
 def _refuse_unsettled(org: Organization, key: ExamKey) -> None:
-    """Also who was given up by a rollout that has ended is still to follow what it was sent."""
+    """Also who was given up by a rollout that has ended is still to follow what it was sent; and
+    who did not take that serves something else than it shall."""
     assigned = assignments.find(org.db, *key)
-    if assigned is None or stands(org, key).is_settled:
+    found = stands(org, key)
+    if assigned is None or (found.is_settled and not found.reason):
         return
     connection, name, model = key
     unit = f"{connection}/{name}"
+    bundle = registry.find_bundle(org.db, assigned.bundle_digest)
+    what = assigned.bundle_digest.hex()[:12] if bundle is None else bundle.version
+    if found.is_settled:
+        serving = devices.find_model(org.db, *key)
+        version = "nothing" if serving is None else serving.active_version or "nothing"
+        raise StateError(
+            f"{unit} did not take {model} {what}, which {assigned.rollout or assigned.owner}"
+            f" assigned last ({found.reason}); a drill would end on {version}, which serves"
+            f" instead: give it what it shall serve (wherry rollback {model} --target {connection}"
+            " --to-version VERSION), or leave it out"
+        )
     if assigned.rollout:
         rollout = rollouts.load(org, assigned.rollout)
         member = rollout.members.get(unit)
         if member is not None and member.return_assignment_id == assigned.assignment_id:
             raise StateError(_on_its_way_back(unit, rollout))
-    bundle = registry.find_bundle(org.db, assigned.bundle_digest)
-    what = assigned.bundle_digest.hex()[:12] if bundle is None else bundle.version
     raise StateError(
         f"{unit} was assigned {model} {what} ({assigned.owner}) and has not ended that yet; a drill"
         f" would take it away: wait until it has (wherry device show {connection}), or leave it out"
@@ -246,14 +259,30 @@ def _on_its_way_back(unit: str, rollout: Rollout) -> str:
 
 def _supersede(org: Organization, key: ExamKey, by: str, now_s: float) -> None:
     held = open_exams(org).get(key)
-    if held is None or held[1].is_away:
-        return
+    if held is not None and not held[1].is_away:
+        _give_up(org, key, f"superseded by {by}", now_s)
+
+
+def _give_up(org: Organization, key: ExamKey, why: str, now_s: float) -> None:
+    """An open examination goes no step further, home neither."""
     row, exam = open_exams(org).pop(key)
     failed = replace(exam, verdict=Verdict.FAILED)
-    after = replace(row, outcome="failed", failure=f"superseded by {by}", ended_s=now_s,
+    after = replace(row, outcome="failed", failure=why, ended_s=now_s,
                     document=exam_to_json(failed))  # fmt: skip
     kept.put_exam(org.db, after)
     _end_run(org, row.verification, now_s)
+
+
+def drill_away(org: Organization, key: ExamKey) -> Exam | None:
+    """The drill that is away with a unit's model: `digest` is its home, `other` where it went."""
+    held = open_exams(org).get(key)
+    return held[1] if held is not None and held[1].is_away else None
+
+
+def take_from_drill(org: Organization, key: ExamKey, why: str, now_s: float) -> None:
+    """Whoever may decides what the unit serves from now on: the drill brings nothing home."""
+    if drill_away(org, key) is not None:
+        _give_up(org, key, why, now_s)
 
 
 def open_exams(org: Organization) -> dict[ExamKey, tuple[Examination, Exam]]:
@@ -357,7 +386,8 @@ def _carry_out(
         since_s = max(now_s - exam.limits.window_s, 0.0)
         return suites.Counted(figures.of_unit(org.db, key, exam.digest, since_s))
     if isinstance(effect, suites.Bring):
-        return _bring(org, key, effect.digest, now_s)
+        obstacle = _why_not_away(org, key, exam) if exam.step is Step.AWAY else ""
+        return suites.Refused(obstacle) if obstacle else _bring(org, key, effect.digest, now_s)
     run = kept.get(org.db, open_exams(org)[key][0].verification)
     try:
         verb, body = _question(org, key, exam, effect)
@@ -400,6 +430,21 @@ def stands(org: Organization, key: ExamKey) -> suites.Stands:
         is_settled=is_settled,
         reason=(row.reason or "it failed") if has_failed and is_settled else "",
     )
+
+
+def _why_not_away(org: Organization, key: ExamKey, exam: Exam) -> str:
+    """A drill may have waited, and its unit may have been given something else meanwhile."""
+    try:
+        _refuse_claimed(org, key)
+    except StateError as error:
+        return str(error)
+    row = devices.find_model(org.db, *key)
+    if row is not None and row.active_digest == exam.digest:
+        return ""
+    home = registry.find_bundle(org.db, exam.digest)
+    what = exam.digest.hex()[:12] if home is None else home.version
+    version = None if row is None else row.active_version
+    return f"it serves {version or 'nothing'} by now, and not {what}: start the drill anew"
 
 
 def _bring(org: Organization, key: ExamKey, digest: bytes, now_s: float) -> suites.Event | None:

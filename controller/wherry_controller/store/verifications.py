@@ -1,5 +1,7 @@
 """Suites that ran: one row per run, one per unit and model that it looked at."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -142,6 +144,17 @@ def exams_in(db: Database, outcome: str, limit: int) -> list[Examination]:
     """At most `limit` that wait, or are open."""
     tail = "WHERE outcome = ? ORDER BY verification, connection, unit, model LIMIT ?"
     return rows.many(db, Examination, "examinations", tail, (outcome, limit))
+
+
+def under_way(db: Database, model: str, suites: Sequence[str]) -> dict[str, str]:
+    """unit (`connection/unit`) -> the run of one of these suites that waits or is open there."""
+    found = db.execute(
+        "SELECT connection || '/' || unit, verification FROM examinations "
+        "WHERE outcome IN ('waiting', 'open') AND model = ? "
+        "AND suite IN (SELECT value FROM json_each(?))",
+        (model, json.dumps(suites)),
+    ).fetchall()
+    return dict(found)
 
 
 def is_under_way(db: Database, verification_id: str) -> bool:

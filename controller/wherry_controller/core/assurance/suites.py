@@ -45,6 +45,7 @@ SUITES: Final[Mapping[str, tuple[Step, ...]]] = {
     "deployment": (Step.SWAP, Step.GOLDEN, Step.METRICS),
     "restored": (Step.SWAP, Step.GOLDEN),
 }
+DRILLS: Final = tuple(suite for suite, steps in SUITES.items() if Step.AWAY in steps)
 RANK: Final[Mapping[str, int]] = {"smoke": 1, "integration": 2, "production": 3, "full": 4}
 # What these say of a candidate, which served nobody, is what that suite would have said of it.
 OF_CANDIDATE: Final[Mapping[str, str]] = {"production": "smoke"}
