@@ -87,3 +87,18 @@ def test_another_director_and_a_new_epoch_are_named_and_not_taken_without_its_ke
     before = director.read_bytes()
     drafted(service, tmp_path, "--director", director)
     assert director.read_bytes() == before, "a key that is there is taken, not made anew"
+
+
+def test_a_director_key_that_is_made_anew_is_said_and_one_that_is_none_is_named(
+    service: Service, tmp_path: Path
+) -> None:
+    director, output = tmp_path / "director.pem", tmp_path / "next.cose"
+    command = ("root", "draft", "--after", service.data / "roots" / "1.cose",
+               "--output", output, "--director", director)  # fmt: skip
+    assert f"{director}: a new director key" in wherry(*command).out
+    assert "a new director key" not in wherry(*command).out
+    assert wherry(*command, "--json").json["made_director_key"] is False
+    director.write_text("no key")
+    refused = wherry(*command)
+    assert refused.status != 0
+    assert str(director) in refused.err

@@ -16,7 +16,7 @@ from typing import Final
 from wherry_protocol.errors import Code, ContractError
 from wherry_protocol.frozen import quick
 from wherry_protocol.hardware import HardwareClass
-from wherry_protocol.manifest import Contract, DType, Kind, Manifest, Role, Tensor
+from wherry_protocol.manifest import DType, Kind, Manifest, Role, Tensor
 from wherry_protocol.version import Version
 
 from wherry_agent.core.inputs import Loaded, SelfTested, TensorFacts
@@ -263,8 +263,3 @@ def _check_golden(manifest: Manifest, role: Role, tensors: Sequence[Tensor]) -> 
             f"{manifest.golden_count} golden vectors need {need} and at least one is needed",
             Code.GOLDEN_MISMATCH,
         )
-
-
-def contract_bytes(contract: Contract) -> tuple[int, int]:
-    """(bytes of one input, bytes of one output)."""
-    return tensor_bytes(contract.inputs), tensor_bytes(contract.outputs)

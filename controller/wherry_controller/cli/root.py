@@ -39,8 +39,10 @@ def draft(
 
     wherry root draft --after 1.cose --output 2.cose
     """
+    newest = read_file(after, "root")
+    makes_key = director is not None and not director.exists()
     made = succession.draft(
-        read_file(after, "root"),
+        newest,
         int(time.time()),
         director=None if director is None else _director_key(director).public,
         is_new_epoch=new_epoch,
@@ -50,16 +52,16 @@ def draft(
     root = succession.content(made)
     shown = {"output": str(output), "number": root.number, "epoch": root.epoch}
     needed = root.roles[TrustRole.ROOT].threshold
-    show(
-        shown | {"signatures_needed": needed},
-        f"{output}: root {root.number} of epoch {root.epoch}; {needed} root keys must sign it",
-    )
+    text = f"{output}: root {root.number} of epoch {root.epoch}; {needed} root keys must sign it"
+    if makes_key:
+        text += f"\n{director}: a new director key, made because there was no such file"
+    show(shown | {"signatures_needed": needed, "made_director_key": makes_key}, text)
 
 
 def _director_key(path: Path) -> SigningKey:
     if not path.exists():
         write_durably(path, SigningKey.generate().to_pem())
-    return SigningKey.from_pem(read_file(path, "key"))
+    return signing_key(path, None)
 
 
 @app.command()

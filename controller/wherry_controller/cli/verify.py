@@ -100,8 +100,8 @@ def drill(
 ) -> None:
     """Practise the way back: swap, roll back, verify; the drill is kept with how long it took.
 
-    A device is refused while a rollout has it, while it is on its way back, and until it has ended
-    what it was assigned last.
+    A device is refused while a rollout has it, while it is on its way back, until it has ended what
+    it was assigned last, and where it did not take that.
 
     wherry drill --model pump-anomaly --target pump-17 --reason "monthly drill"
     """
