@@ -21,6 +21,7 @@ class Authority:
     epoch: int = 1
     roots: list[bytes] = field(default_factory=list)
     directors: list[SigningKey] = field(default_factory=list)  # of each root
+    epochs: list[int] = field(default_factory=list)  # of each root
 
     def __post_init__(self) -> None:
         self.root_keys = [self._key() for _ in range(2)]
@@ -56,6 +57,7 @@ class Authority:
         )
         self.roots.append(signed)
         self.directors.append(self.director)
+        self.epochs.append(self.epoch)
         return signed
 
 

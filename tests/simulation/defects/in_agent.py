@@ -27,6 +27,7 @@ from wherry_agent.core.effects import Remember, Swap
 from wherry_agent.core.inputs import Figures
 from wherry_agent.core.transfer import Transfer
 from wherry_agent.core.trial import Judgement, Verdict
+from wherry_agent.core.turn import Turn
 from wherry_agent.shell import record_file
 from wherry_protocol.messages.reported import Phase
 
@@ -296,6 +297,24 @@ def leave_the_pointer_where_it_went(switch: Switch) -> None:
 def hold_a_new_director_to_old_numbers(switch: Switch) -> None:
     """A new epoch resets neither the revision nor the time: a theft is for ever."""
     switch.set(inbox, "_forget_epoch", lambda turn: None)
+
+
+@defect("new_keys")
+def take_every_root_for_a_new_epoch(switch: Switch) -> None:
+    """Revision and time go back with a root that begins none."""
+    right = Turn.persist
+    forgets = [False]  # while it does, which may write a record too
+
+    def persist(turn: Any) -> None:
+        before = turn.agent.persisted
+        is_new = before is not None and len(turn.agent.trust.roots) != len(before.roots)
+        if is_new and not forgets[0]:
+            forgets[0] = True
+            inbox._forget_epoch(turn)
+            forgets[0] = False
+        right(turn)
+
+    switch.set(Turn, "persist", persist)
 
 
 @defect("stolen_director")

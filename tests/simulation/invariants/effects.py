@@ -27,7 +27,7 @@ def check_effect(world: "World", device: "SimDevice", effect: Effect) -> None:
         _a_failed_bundle_waits(world, device, effect)
         _nothing_is_installed_under_a_stop(device)
     elif isinstance(effect, Persist):
-        _revisions_only_rise(device, effect.record)
+        _revisions_only_rise(world, device, effect.record)
 
 
 def _only_verified_bundles_serve(world: "World", device: "SimDevice", effect: Swap) -> None:
@@ -71,11 +71,11 @@ def _nothing_is_installed_under_a_stop(device: "SimDevice") -> None:
         broken(f"{device.name} installs, and is stopped or isolated")
 
 
-def _revisions_only_rise(device: "SimDevice", record: AgentRecord) -> None:
+def _revisions_only_rise(world: "World", device: "SimDevice", record: AgentRecord) -> None:
     """Invariant 3, and one revision never means two documents."""
     before = device.log.relied_on
     now = unit_record(record, UNIT)
-    if before is None or len(before.roots) != len(record.roots):
+    if before is None or _epoch(world, before) != _epoch(world, record):
         return
     then = unit_record(before, UNIT)
     if now.revision < then.revision:
@@ -84,6 +84,11 @@ def _revisions_only_rise(device: "SimDevice", record: AgentRecord) -> None:
         broken(f"{device.name}: two documents under revision {now.revision}")
     if record.time_floor_s < before.time_floor_s:
         broken(f"{device.name}: the time floor fell")
+
+
+def _epoch(world: "World", record: AgentRecord) -> int:
+    """A device holds every root from the first on, so their count says which is its newest."""
+    return world.authority.epochs[len(record.roots) - 1]
 
 
 def check_boot(world: "World", device: "SimDevice", record: AgentRecord | None) -> None:  # noqa: ARG001
