@@ -12,7 +12,7 @@ from tests.simulation.voyage import sail
 
 
 def found_after(name: str, first_seed: int) -> tuple[int | None, str]:
-    """(how many seeds it took, what broke); None where nothing did."""
+    """(how many seeds it took, what broke); None where nothing did, or not by the defect."""
     switch = Switch()
     switch_on, scenario = DEFECTS[name]
     switch_on(switch)
@@ -20,11 +20,15 @@ def found_after(name: str, first_seed: int) -> tuple[int | None, str]:
         for count in range(1, SEEDS_MAX + 1):
             result = sail(first_seed + count - 1, DEVICES, scenario=scenario)
             if result.failure is not None:
-                is_found = not is_stale(result.failure)
-                return count if is_found else None, f"{result.scenario}: {result.failure}"
+                break
+        else:
+            return None, "not found"
     finally:
         switch.off()
-    return None, "not found"
+    right = sail(result.seed, DEVICES, scenario=scenario)
+    if right.failure is not None:
+        return None, f"{scenario}: seed {result.seed} fails without it: {right.failure}"
+    return None if is_stale(result.failure) else count, f"{scenario}: {result.failure}"
 
 
 def main() -> int:
