@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.defects import DEFECTS, Switch
+from tests.simulation.faults import FAULTS
+from tests.simulation.operator import OPERATIONS
 from tests.simulation.scenarios import SCENARIOS, plan_of
-from tests.simulation.shrink import described
-from tests.simulation.voyage import sail
+from tests.simulation.shrink import described, shrink
+from tests.simulation.voyage import Result, sail
 
 pytestmark = pytest.mark.slow
 DEVICES = 5
@@ -24,7 +27,8 @@ def test_every_invariant_holds_and_the_fleet_converges(seed: int) -> None:
 
 def test_a_seed_gives_the_same_trace_whatever_the_hash_seed(root: Path) -> None:
     command = [sys.executable, "-m", "tests.simulation.run", "--seeds", "1", "--first-seed", "8",
-               "--devices", "4", "--digests", "--no-shrink"]  # fmt: skip
+               "--scenario", "everything", "--devices", "4", "--digests",
+               "--no-shrink"]  # fmt: skip
     digests = [
         subprocess.run(
             command, cwd=root, env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH":
@@ -36,6 +40,45 @@ def test_a_seed_gives_the_same_trace_whatever_the_hash_seed(root: Path) -> None:
     assert digests[0] == digests[1]
 
 
-def test_leaving_a_disturbance_out_leaves_the_others_as_they_are() -> None:
+def test_leaving_a_disturbance_out_changes_nothing_before_it_and_leaves_the_others() -> None:
     plan = plan_of(8, "everything")
-    assert [one for one in plan_of(8, "everything") if one != plan[3]] == plan[:3] + plan[4:]
+    left_out = plan[len(plan) // 2]
+    less = [one for one in plan if one is not left_out]
+    whole, part = (sail(8, DEVICES, scenario="everything", plan=one, is_traced=True)
+                   for one in (plan, less))  # fmt: skip
+    assert whole.digest != part.digest
+    before = [[entry for entry in result.trace.entries if entry[0] < left_out.at_us]
+              for result in (whole, part)]  # fmt: skip
+    assert before[0] == before[1]
+    assert _disturbances(part) == [(one.at_us, one.name) for one in less]
+
+
+def _disturbances(result: Result) -> list[tuple[int, str]]:
+    names = FAULTS.keys() | OPERATIONS.keys()
+    return [(at_us, what) for at_us, who, what in result.trace.entries
+            if who in ("fault", "operator") and what in names]  # fmt: skip
+
+
+def test_a_failing_seed_is_told_by_what_it_takes_to_fail() -> None:
+    """Its number, disturbances of which each is needed, a trace, and the command for it."""
+    switch = Switch()
+    DEFECTS["serve_what_failed_its_golden_vectors"][0](switch)
+    try:
+        failing = next(
+            result
+            for seed in range(20)
+            if (result := sail(seed, DEVICES, scenario="stubborn")).failure is not None
+        )
+        short = shrink(failing, DEVICES)
+        assert short.failure is not None
+        assert len(short.plan) < len(failing.plan)
+        for one in short.plan[1:]:
+            less = [other for other in short.plan if other is not one]
+            assert sail(failing.seed, DEVICES, scenario="stubborn", plan=less).failure is None
+    finally:
+        switch.off()
+    told = described(short, DEVICES)
+    assert f"seed {failing.seed} (stubborn): {short.failure}" in told
+    assert all(one.name in told for one in short.plan)
+    assert short.trace.lines[-1] in told
+    assert f"--first-seed {failing.seed} --seeds 1 --devices {DEVICES} --scenario stubborn" in told
