@@ -34,7 +34,7 @@ from tests.agent.director import HARDWARE, ORG, hardware_class
 from tests.simulation import invariants
 from tests.simulation.authority import Authority
 from tests.simulation.broker import SAVE_US, Broker
-from tests.simulation.controller import NAME, SimController
+from tests.simulation.controller import SimController
 from tests.simulation.device import SimDevice
 from tests.simulation.engine import UNIT
 from tests.simulation.invariants import Violation
@@ -108,10 +108,11 @@ class World:
         self.events += 1
         self.trace.note(self.now_us, who, what)
         act()
-        if who == NAME:
+        if who in self.devices:
+            if self.devices[who].has_acted:
+                invariants.check_device(self, self.devices[who])
+        else:  # itself, an operator or a fault, which may make it write
             invariants.check_controller(self)
-        elif who in self.devices and self.devices[who].has_acted:
-            invariants.check_device(self, self.devices[who])
 
     def run_until(self, at_us: int, is_done: Callable[[], bool] | None = None) -> bool:
         """Every event before that moment; True as soon as `is_done` (asked every 10 s)."""

@@ -178,8 +178,8 @@ def _state_changes_are_audited(world: "World", rollout: Rollout) -> None:
         return
     sql = "SELECT max(id) FROM audit WHERE subject = ?"
     newest = world.controller.db.execute(sql, (name,)).fetchone()[0] or 0
-    if before is not None and newest <= truth.audited_changes[name]:
-        broken(f"{name}: {before} became {state}, and the audit log says nothing")
+    if newest <= truth.audited_changes.get(name, 0):
+        broken(f"{name}: {before or 'nothing'} became {state}, and the audit log says nothing")
     truth.audited_changes[name] = newest
 
 
@@ -201,6 +201,8 @@ def _the_audit_chain_holds(world: "World") -> None:
         is_next = row.id == truth.audited + 1 and row.previous_hash == truth.audit_hash
         if not is_next or row_hash(row) != row.hash:
             broken(f"audit row {row.id} does not follow row {truth.audited}")
+        if not row.who or not row.action:
+            broken(f"audit row {row.id} does not say who did what")
         truth.audited, truth.audit_hash = row.id, row.hash
 
 
