@@ -388,6 +388,25 @@ def test_a_rollback_takes_a_device_from_a_drill_and_leaves_the_version_that_was_
         assert "1.1.0 is bad" in quay.refused("POST", "/rollback", body)
 
 
+@pytest.mark.parametrize("has_swapped", [False, True])
+def test_a_home_that_crashes_while_the_drill_is_on_its_way_is_not_gone_back_to(
+    quay: Quay, has_swapped: bool
+) -> None:
+    deaf_on_its_way(quay)
+    quay.devices["b"].is_deaf = not has_swapped
+    home = quay.devices["b"].active["digits"].digest
+    run = quay.rest("POST", "/verifications", DRILL | {"plan": {"trial": TRIAL}})["id"]
+    quay.go()
+    quay.devices["b"].is_deaf = True
+    told = {"code": Code.ENGINE_CRASH, "model": "digits", "manifest_digest": home}
+    quay.at_sea(lambda world: world.receive(world.devices["b"].event("it crashed", **told)))
+    quay.devices["b"].is_deaf = False
+    quay.go(10)
+    assert quay.versions()["b"] == "1.0.0"
+    ended = quay.rest("GET", f"/verifications/{run}")
+    assert ended["units"][0]["failure"] == "the guard took the device: the engine crashed", ended
+
+
 def test_a_rollback_to_where_a_drill_came_from_is_what_the_drill_does_already(quay: Quay) -> None:
     away(quay)
     body = {"model": "digits", "target": "b", "to_version": "1.1.0", "reason": "x"}

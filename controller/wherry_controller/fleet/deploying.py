@@ -335,10 +335,7 @@ def _send_back(
         return "", f"it serves no {order.model}"
     leaves, drill = row.active_digest, verifying.drill_away(org, key)
     if drill is not None:
-        leaves = drill.digest
-        there = None if drill.other is None else registry.find_bundle(org.db, drill.other)
-        row = replace(row, active_digest=drill.digest, previous_digest=drill.other,
-                      previous_version=None if there is None else there.version)  # fmt: skip
+        leaves, row = drill.digest, verifying.at_home(org, row, drill)
     bundle, problem = _goal(org, unit, row, order)
     if bundle is None:
         return "", problem

@@ -34,7 +34,14 @@ from wherry_controller.core.performance import Performance, energy_is_proof
 from wherry_controller.core.plans.plan import TRIAL
 from wherry_controller.core.rollouts import Rollout, State
 from wherry_controller.core.rollouts import events as told
-from wherry_controller.fleet import assigning, carrying, desires, escalating, rollouts
+from wherry_controller.fleet import (
+    assigning,
+    carrying,
+    desires,
+    escalating,
+    rollouts,
+    verifying,
+)
 from wherry_controller.fleet.assigning import Wish
 from wherry_controller.fleet.organization import Organization
 from wherry_controller.fleet.reports import Seen
@@ -352,9 +359,14 @@ def _is_on_new(org: Organization, rollout: Rollout, unit_id: str) -> bool:
 def _roll_back(
     org: Organization, watched: WatchedUnit, model: str, action: RollBack, now_s: float
 ) -> None:
-    """Put the former version back, where the bad one still serves and a good one is known."""
+    """Put the former version back, where the bad one still serves, or a drill would bring it home,
+    and a good one is known."""
     unit = devices.unit(org.db, watched.connection, watched.unit)
-    row = devices.find_model(org.db, unit.connection, unit.unit, model)
+    key = (unit.connection, unit.unit, model)
+    row, drill = devices.find_model(org.db, *key), verifying.drill_away(org, key)
+    is_home = drill is not None and drill.digest == action.digest
+    if row is not None and drill is not None and is_home:
+        row = verifying.at_home(org, row, drill)
     if row is None or row.active_digest != action.digest or row.previous_digest is None:
         return
     bundle = registry.find_bundle(org.db, row.previous_digest)
@@ -371,7 +383,9 @@ def _roll_back(
         return
     rollouts.preempt(org, unit.id, model, f"guard: {action.text}", now_s, action.digest)
     held = assignments.find(org.db, unit.connection, unit.unit, model)
-    if held is not None and held.bundle_digest == row.previous_digest:
+    if is_home:
+        verifying.take_from_drill(org, key, f"the guard took the device: {action.text}", now_s)
+    elif held is not None and held.bundle_digest == row.previous_digest:
         return  # its rollout took the failure as its own and sent the unit back already
     assigning.remember_as_bad(org, unit, action.digest, Code.FAILED, action.text, now_s)
     assigning.assign(org, devices.unit(org.db, unit.connection, unit.unit), wish, now_s)

@@ -6,7 +6,8 @@ Rules:
    when it begins and when it ends.
 3. A newer run takes a unit's model from an older one, which has then failed there; from a drill
    that is away it takes nothing, but waits until that is home, and looks at what serves there.
-   Nor does a rollout. A rollback does, as if the drill were home: the drill has then failed.
+   Nor does a rollout. A rollback does, as if the drill were home, and so does the guard where the
+   drill's home is bad: the drill has then failed.
 4. After a restart what was asked is asked again.
 """
 
@@ -277,6 +278,15 @@ def drill_away(org: Organization, key: ExamKey) -> Exam | None:
     """The drill that is away with a unit's model: `digest` is its home, `other` where it went."""
     held = open_exams(org).get(key)
     return held[1] if held is not None and held[1].is_away else None
+
+
+def at_home(org: Organization, row: UnitModel, drill: Exam) -> UnitModel:
+    """What the unit will serve and go back to once the drill is home."""
+    there = None if drill.other is None else registry.find_bundle(org.db, drill.other)
+    version = None if there is None else there.version
+    return replace(
+        row, active_digest=drill.digest, previous_digest=drill.other, previous_version=version
+    )
 
 
 def take_from_drill(org: Organization, key: ExamKey, why: str, now_s: float) -> None:
