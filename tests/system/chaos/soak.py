@@ -156,7 +156,7 @@ def figures(soak: Soak, database: Path) -> list[Figure]:
     for who, names in (("agent", soak.steady), ("controller", [SERVICE])):
         memory = soak.gauges.growth(names, "rss_bytes", soak.warm_s)
         grown = {"resident memory, mean": (statistics.mean(memory), GROWTH_MAX),
-                 "resident memory, worst": (max(memory), None)}  # fmt: skip
+                 "resident memory, worst": (max(memory), GROWTH_MAX)}  # fmt: skip
         for what in ("thread_count", "descriptor_count", "file_count"):
             grown[what] = (max(soak.gauges.growth(names, what, soak.warm_s)), 0.0)
         found += [
