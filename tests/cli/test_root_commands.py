@@ -63,10 +63,11 @@ def test_a_root_without_signatures_or_of_a_stranger_is_refused(
     assert (refused.status, "none of the 1 root keys" in refused.err) == (11, True)
     alone = succession.sign(root.read_bytes(), first_key(service))
     assert succession.sign(alone, first_key(service)) == alone, "a key counts once"
-    refused = wherry("root", "draft", "--after", tmp_path / "stranger.pem",
-                     "--output", tmp_path / "never.cose")  # fmt: skip
+    refused = wherry("root", "draft", "--after", tmp_path / "stranger.pem", "--output",
+                     tmp_path / "never.cose", "--director", tmp_path / "never.pem")  # fmt: skip
     assert refused.status != 0
     assert not (tmp_path / "never.cose").exists()
+    assert not (tmp_path / "never.pem").exists(), "no key is made for a root that cannot follow"
 
 
 def test_another_director_and_a_new_epoch_are_named_and_not_taken_without_its_key(

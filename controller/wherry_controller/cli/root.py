@@ -40,6 +40,7 @@ def draft(
     wherry root draft --after 1.cose --output 2.cose
     """
     newest = read_file(after, "root")
+    succession.content(newest)  # before a key is made for it
     makes_key = director is not None and not director.exists()
     made = succession.draft(
         newest,

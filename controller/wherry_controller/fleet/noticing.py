@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from wherry_protocol.errors import Code
@@ -22,8 +23,7 @@ from wherry_controller.store.rollouts import Notice
 LOOK_S: Final = 60.0
 PREFIX: Final = "seen:"
 MIB: Final = 1 << 20
-DAY_S: Final = 86_400
-ROOT_WARN_S: Final = 30 * DAY_S
+ROOT_WARN_S: Final = 30 * 86_400
 ALONE_MAX: Final = 10  # with more, what befalls a device is a matter of the fleet
 NAMES_MAX: Final = 3
 
@@ -103,9 +103,9 @@ def _root(org: Organization, now_s: float) -> Iterator[Wrong]:
     left_s = root.expires_s - now_s
     if left_s < ROOT_WARN_S:
         severity = "warning" if left_s > 0 else "critical"
-        text = f"root {root.number} ends in {left_s / DAY_S:.0f} days" if left_s > 0 else (
-            f"root {root.number} has ended: devices take nothing new")  # fmt: skip
-        text += "; draft, sign and publish the next one (wherry root)"
+        at = datetime.fromtimestamp(root.expires_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        ends = f"ends at {at}" if left_s > 0 else f"ended at {at}: devices take nothing new"
+        text = f"root {root.number} {ends}; draft, sign and publish the next one (wherry root)"
         yield Wrong(f"{PREFIX}root", Cause.STALE, severity, text)
 
 
