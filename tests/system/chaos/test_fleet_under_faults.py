@@ -7,8 +7,10 @@ from random import Random
 
 import pytest
 
+from tests.controller.live import wait_for
 from tests.system.chaos import weather
-from tests.system.chaos.waters import Waters, assert_fleet_is_well, waters
+from tests.system.chaos.proxy import Blackhole, Fault, HalfOpen
+from tests.system.chaos.waters import PATIENCE_S, Waters, assert_fleet_is_well, waters
 
 pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("WHERRY_CHAOS_SEED", "1"))
@@ -72,3 +74,33 @@ def test_a_canary_ends_well_though_the_controller(
 )
 def test_a_canary_ends_well_though_devices(sea: Waters, source: Random, misfortune: weather.Squall):
     rolled_out(sea, 5, lambda: (misfortune(sea, source), misfortune(sea, source))[0])
+
+
+@LONGER
+@pytest.mark.parametrize("fault", [HalfOpen(), Blackhole()], ids=["half open", "blackhole"])
+def test_a_link_that_carries_nothing_is_given_up_when_its_keepalive_has_passed(
+    sea: Waters, fault: Fault
+):
+    """Nobody lifts the fault before both ends have noticed it by themselves."""
+    name = NAMES[0]
+    before = sea.proxy.accepted[name]
+    sea.proxy.trouble(name, fault)
+    wait_for(lambda: not is_believed_here(sea, name), "the controller hears of it", PATIENCE_S)
+    wait_for(lambda: sea.proxy.accepted[name] > before, "the device connects anew", PATIENCE_S)
+    sea.proxy.calm()
+    wait_for(lambda: is_believed_here(sea, name), "it is back", PATIENCE_S)
+    assert_fleet_is_well(sea)
+
+
+@LONGER
+def test_a_device_that_stands_still_for_longer_than_its_keepalive_comes_back(sea: Waters):
+    name = NAMES[0]
+    sea.agents[name].halt()
+    wait_for(lambda: not is_believed_here(sea, name), "the controller hears of it", PATIENCE_S)
+    sea.agents[name].go_on()
+    wait_for(lambda: is_believed_here(sea, name), "it is back", PATIENCE_S)
+    assert_fleet_is_well(sea)
+
+
+def is_believed_here(sea: Waters, name: str) -> bool:
+    return bool(sea.live.get(f"/devices/{name}")["is_online"])
