@@ -39,7 +39,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--cut", type=cut_from, help="play this one: AT:WAY")
     parser.add_argument("--second", type=cut_from, help="and then this one")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if not planned(asked):  # a sweep of nothing has no failures either
+        parser.error(f"{asked.subject or 'nothing'} has no scenario {asked.scenario!r}")
+    return asked
 
 
 def planned(asked: argparse.Namespace) -> list[tuple[str, str]]:

@@ -34,3 +34,10 @@ def test_the_printed_command_plays_the_same_cut_again(monkeypatch: pytest.Monkey
         assert program.main() == 1
     finally:
         switch.off()
+
+
+def test_a_sweep_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["crash_sweep", "--subject", "agent", "--scenario", "updaet"])
+    with pytest.raises(SystemExit) as refusal:
+        program.main()
+    assert refusal.value.code == 2
