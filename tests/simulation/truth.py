@@ -15,6 +15,7 @@ class Truth:
     rollout_states: dict[str, str] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
     advanced: set[str] = field(default_factory=set)  # rollouts that an operator hurried
+    given: set[tuple[str, bytes]] = field(default_factory=set)  # (device, what it was to run)
     audited: int = 0  # rows whose chain was checked
     audit_hash: bytes = bytes(32)
     audit_epoch: int = 0  # counts restores: another log begins

@@ -13,7 +13,7 @@ from wherry_controller.core.rollouts.members import IN_FLIGHT, MEMBER_TRANSITION
 from wherry_controller.core.rollouts.members import MemberPhase as Member
 from wherry_controller.fleet import blobs, carrying, desires, observed, rollouts, trustees
 from wherry_controller.fleet.reports import Batch
-from wherry_controller.store import audit, devices, outbox
+from wherry_controller.store import assignments, audit, devices, outbox
 
 from tests.simulation.defects import Switch, defect
 
@@ -22,6 +22,25 @@ from tests.simulation.defects import Switch, defect
 def count_silence_as_success(switch: Switch) -> None:
     for phase in IN_FLIGHT:
         switch.row(MEMBER_TRANSITIONS, (phase, Signal.DEADLINE), Member.CONFIRMED)
+
+
+@defect("canary")
+def tell_a_neighbour_as_well(switch: Switch) -> None:
+    """The store knows who is in a stage; another device's document says that it is, too."""
+    right, of_unit = desires.issue, assignments.of_unit
+
+    def issue(org: Any, unit: Any, now_s: float) -> Any:
+        after = right(org, unit, now_s)
+        given = of_unit(org.db, unit.connection, unit.unit)
+        neighbour = next(one for one in devices.units(org.db) if one.id != unit.id)
+        assignments.of_unit = lambda *_: given
+        try:
+            right(org, neighbour, now_s)
+        finally:
+            assignments.of_unit = of_unit
+        return after
+
+    switch.set(desires, "issue", issue)
 
 
 @defect("stubborn")

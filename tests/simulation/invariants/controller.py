@@ -25,9 +25,14 @@ LINK_SLACK_S = 5.0
 
 def check_controller(world: "World") -> None:
     """After an event of the controller; nothing can have changed where its store has not."""
-    if not world.controller.is_running or world.controller.changes == world.truth.looked_at:
+    if world.controller.changes == world.truth.looked_at:
         return
     world.truth.looked_at = world.controller.changes
+    sql = "SELECT connection, bundle_digest FROM assignments WHERE assigned_s >= ?"  # just now
+    found = world.controller.db.execute(sql, (world.controller.now_s,)).fetchall()
+    world.truth.given.update(found)
+    if not world.controller.is_running:
+        return
     for check in CONTROLLER:
         check(world)
     for rollout in list(world.controller.org.rollouts.values()):

@@ -26,6 +26,7 @@ def check_effect(world: "World", device: "SimDevice", effect: Effect) -> None:
     elif isinstance(effect, LoadCandidate) and effect.assignment is not None:
         _a_failed_bundle_waits(world, device, effect)
         _nothing_is_installed_under_a_stop(device)
+        _it_was_given_what_it_installs(world, device, effect)
     elif isinstance(effect, Persist):
         _revisions_only_rise(world, device, effect.record)
 
@@ -69,6 +70,15 @@ def _a_failed_bundle_waits(world: "World", device: "SimDevice", effect: LoadCand
 def _nothing_is_installed_under_a_stop(device: "SimDevice") -> None:
     if device.agent.is_stopped or device.agent.units[UNIT].memory.is_isolated:
         broken(f"{device.name} installs, and is stopped or isolated")
+
+
+def _it_was_given_what_it_installs(
+    world: "World", device: "SimDevice", effect: LoadCandidate
+) -> None:
+    """Invariant 5: the store has said so of this device at some time."""
+    digest = effect.slot.manifest_digest
+    if (device.name, digest) not in world.truth.given:
+        broken(f"{device.name} installs {digest.hex()[:8]}, which it was not given")
 
 
 def _revisions_only_rise(world: "World", device: "SimDevice", record: AgentRecord) -> None:
