@@ -21,7 +21,6 @@ from wherry_controller.settings import FleetSettings
 from wherry_controller.store import classes, meta
 from wherry_controller.vault import Vault
 from wherry_protocol import trust
-from wherry_protocol.errors import WherryError
 from wherry_protocol.keys import AgreementKey
 from wherry_protocol.topics import DEVICE_LEAVES
 
@@ -368,16 +367,9 @@ class SimController:
         """Install another director key; it takes effect with the next start."""
         self.keyring = replace(self.keyring, director=key)
 
-    def ask(self, question: Callable[[Organization], T]) -> T:
-        """Read something."""
-        return question(self.org)
-
 
 def _from_copy(backup: sqlite3.Connection) -> Database:
     db = store.open_writer(None)
     backup.backup(db.conn)
     db.execute("PRAGMA foreign_keys = ON")
     return db
-
-
-__all__ = ["NAME", "SimController", "WherryError"]

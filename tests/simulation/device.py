@@ -9,7 +9,7 @@ Rules:
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wherry_agent.core import agent as core
@@ -547,6 +547,3 @@ class SimDevice:
             models = () if record is None else unit_record(record, UNIT).models
             self._models_of = record, {one.model: one for one in models}
         return self._models_of[1]
-
-    def with_settings(self, **changes: Any) -> None:
-        self.settings = replace(self.settings, **changes)

@@ -24,7 +24,6 @@ from wherry_agent.core.record import AgentRecord
 from wherry_agent.core.state import Identity
 from wherry_controller.fleet import enrolment
 from wherry_controller.settings import BrokerSettings
-from wherry_protocol.errors import WherryError
 from wherry_protocol.keys import AgreementKey, SigningKey
 from wherry_protocol.messages.enrolment import EnrolRequest, UnitRequest
 from wherry_protocol.messages.trust import TrustRole
@@ -246,7 +245,6 @@ def scratch_folder() -> tempfile.TemporaryDirectory[str]:
 __all__ = [
     "Disturbance",
     "Violation",
-    "WherryError",
     "World",
     "garbage_left_lying",
     "make_world",

@@ -101,10 +101,6 @@ class Port:
             self.fleet.org.db.close()
         self.fleet = None
 
-    def stop_by_plan(self) -> None:
-        """Between two durable things: part of the scenario."""
-        self.darken()
-
     # --- the disk
 
     @property

@@ -7,7 +7,7 @@ knows which, and every report that reached a disk is in the store exactly once.
 
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,14 +104,6 @@ class Waters:
 
     def ends(self, rollout_id: str, state: str = "succeeded") -> dict[str, Any]:
         return self.fleet.ends(rollout_id, state, self.patience_s)
-
-    def waits_until(self, rollout_id: str, holds: Callable[[dict[str, int]], bool]) -> None:
-        """Until the counts of the rollout's members are so."""
-        wait_for(
-            lambda: holds(self.fleet.rollout(rollout_id)["members"]),
-            lambda: f"members so; they are {self.fleet.rollout(rollout_id)['members']}",
-            self.patience_s,
-        )
 
     def serves(self, name: str) -> str | None:
         """The version that answers an inference at the device's own door."""
