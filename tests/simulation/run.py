@@ -80,7 +80,9 @@ def main() -> int:
             failed.append(result.seed)
             print(f"FAILED seed {result.seed} ({result.scenario}): {result.failure}", flush=True)
             if not asked.no_shrink:
-                print(described(shrink(result, asked.devices), asked.devices), flush=True)
+                print(
+                    described(shrink(result, asked.devices, asked.twins), asked.devices), flush=True
+                )
     wall_s = time.perf_counter() - began
     totals = {
         "seeds": asked.seeds, "devices": asked.devices, "failed": failed, "events": events,

@@ -1,33 +1,59 @@
-"""From a failing seed to what a person can read: as few disturbances as still fail.
+"""From a failing seed to what a person can read: as few disturbances as still fail that way.
 
 First the shortest prefix, then without each one that is not needed. Randomness is drawn per part
 and per disturbance, so leaving one out changes nothing but its consequences.
 """
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 from tests.simulation.scenarios import Plan
 from tests.simulation.voyage import Result, sail
 
+WORDS = 4  # without names and numbers: enough to tell one invariant from another
 
-def shrink(result: Result, device_count: int) -> Result:
+
+@dataclass(frozen=True)
+class _Shrinking:
+    """One failing seed, and how it is played again."""
+
+    result: Result
+    device_count: int
+    twins: Collection[str]
+
+    def played(self, plan: Plan, *, is_traced: bool = False) -> Result:
+        seed, scenario = self.result.seed, self.result.scenario
+        return sail(seed, self.device_count, scenario=scenario, plan=plan, is_traced=is_traced,
+                    twins=self.twins)  # fmt: skip
+
+    def fails(self, plan: Plan) -> bool:
+        """In the same way: another defect that a part of the plan shows is not this one."""
+        return _way(self.played(plan).failure) == _way(self.result.failure)
+
+    def shortest_prefix(self) -> Plan:
+        plan = self.result.plan
+        for length in range(1, len(plan)):
+            if self.fails(plan[:length]):
+                return plan[:length]
+        return plan
+
+
+def _way(failure: str | None) -> list[str] | None:
+    """Its first words, whoever they tell of and how many."""
+    if failure is None:
+        return None
+    return [word for word in failure.split() if word.strip(":,").isalpha()][:WORDS]
+
+
+def shrink(result: Result, device_count: int, twins: Collection[str] = ()) -> Result:
     """A failing result with the shortest plan found, traced whole."""
-    plan = _shortest_prefix(result, device_count)
+    shrinking = _Shrinking(result, device_count, twins)
+    plan = shrinking.shortest_prefix()
     for one in list(plan[1:]):
         less = [other for other in plan if other is not one]
-        if _fails(result, device_count, less):
+        if shrinking.fails(less):
             plan = less
-    return sail(result.seed, device_count, scenario=result.scenario, plan=plan, is_traced=True)
-
-
-def _shortest_prefix(result: Result, device_count: int) -> Plan:
-    for length in range(1, len(result.plan)):
-        if _fails(result, device_count, result.plan[:length]):
-            return result.plan[:length]
-    return result.plan
-
-
-def _fails(result: Result, device_count: int, plan: Plan) -> bool:
-    again = sail(result.seed, device_count, scenario=result.scenario, plan=plan)
-    return again.failure is not None
+    return shrinking.played(plan, is_traced=True)
 
 
 def described(result: Result, device_count: int, lines: int = 60) -> str:

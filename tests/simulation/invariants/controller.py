@@ -58,7 +58,8 @@ def _fingerprint(rollout: Rollout) -> tuple[Any, ...]:
 
 
 def _only_opened_members_are_touched(world: "World", rollout: Rollout) -> None:
-    """Invariant 5, by the store and not by the rollout's own word."""
+    """Invariant 5: whom the store has assigned it to is among the first members, as many as the
+    rollout has opened, and those are no more than its stage allows."""
     opened_count = rollout.progress.opened_count
     opened = set(rollout.order[:opened_count])
     sql = "SELECT connection || '/' || unit FROM assignments WHERE rollout = ?"
@@ -135,12 +136,15 @@ def _confirmed_members_have_confirmed(world: "World", rollout: Rollout) -> None:
 
 
 def _gates_have_their_samples(world: "World", rollout: Rollout) -> None:
-    """Invariant 6: a gated stage is left on enough figures, and good ones."""
+    """Invariant 6: a gated stage is left on enough figures, and good ones; the last one too."""
     truth, index = world.truth, rollout.progress.stage_index
+    if rollout.state is State.SUCCEEDED:
+        index = len(rollout.plan.stages)
     before = truth.stages.get(rollout.rollout_id, 0)
     truth.stages[rollout.rollout_id] = index
     is_hurried = rollout.rollout_id in truth.advanced
-    if index == before or is_hurried or not rollout.plan.stages[before].is_gated:
+    is_left = before < index and rollout.plan.stages[before].is_gated
+    if not is_left or is_hurried:
         return
     seen, gate = truth.inferences[rollout.digest], rollout.plan.gate
     if not rollout.touched:

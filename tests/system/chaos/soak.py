@@ -176,7 +176,13 @@ def _of_rollouts(soak: Soak) -> list[Figure]:
         Figure("rollouts that were stuck", len(soak.stuck), "", 0),
         Figure("fleets that were not well at the end", int(bool(soak.trouble)), "", 0),
         Figure("faults", sum(soak.struck.values()), ""),
-        Figure("accepted reports that were looked for", len(soak.sea.ledger.accepted), ""),
+        Figure(
+            "accepted reports that were looked for",
+            len(soak.sea.ledger.accepted),
+            "",
+            limit=1,
+            is_minimum=True,
+        ),
     ]
 
 
