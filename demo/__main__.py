@@ -19,7 +19,7 @@ NOTES = {  # one for each of the first voyages; the last one needs no new versio
     "1.0.0": "first model",
     "1.1.0": "also reads digits that sit one pixel off",
     "1.1.1": "trained again",
-    "1.2.0": "a larger network that answers better",
+    "1.2.0": "a larger network, partly in 16 bits, that answers better",
 }
 
 
