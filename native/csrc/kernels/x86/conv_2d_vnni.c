@@ -1,7 +1,7 @@
 /* CONV_2D and FULLY_CONNECTED (conv_plan.h) by vpdpbusd, which takes four bytes at once,
  * exactly: the input unsigned, offset by 128, so that padding is zero_x + 128. The offset is
  * taken back in the bias: sum (x - zero) w = sum (x + 128) w - (128 + zero) sum w. A tile is up
- * to 6 outputs times 64 channels. */
+ * to 6 outputs times 64 channels, or 12 times 32 or 16: enough sums that none waits for itself. */
 
 #if defined(__x86_64__)
 
@@ -13,7 +13,8 @@
 
 #include "avx512.h"
 
-#define TILE 6
+#define TILE 12  /* outputs */
+#define PART 6   /* of them: all that a tile of BLOCKS has, and what is finished at once */
 #define STEP 4
 #define BLOCKS 4 /* that a tile takes at once */
 
@@ -69,6 +70,13 @@ void wh_conv_2d_prepare_vnni(const wh_program *program, const wh_node *node, voi
 
 /* --- running ------------------------------------------------------------------------------- */
 
+static void offset(const int8_t *from, intptr_t count, uint8_t *to)
+{
+    for (intptr_t i = 0; i < count; i++) {
+        to[i] = (uint8_t)(from[i] + 128);
+    }
+}
+
 static void offset_row(const plan *p, const int8_t *x, int32_t row, uint8_t *to)
 {
     const wh_padded *image = &p->image;
@@ -76,11 +84,17 @@ static void offset_row(const plan *p, const int8_t *x, int32_t row, uint8_t *to)
     memset(to, p->zero_x + 128, (size_t)p->row_stride);
     intptr_t depth = image->in_c;
     int32_t end = wh_columns_end(image);
-    for (int32_t i = image->left; from != NULL && i < end; i++) {
-        const int8_t *column = from + (intptr_t)(i - image->left) * image->step_w * depth;
-        for (intptr_t c = 0; c < depth; c++) {
-            to[i * depth + c] = (uint8_t)(column[c] + 128);
-        }
+    if (from == NULL) {
+        return;
+    }
+    to += image->left * depth;
+    if (image->step_w == 1) {
+        offset(from, (end - image->left) * depth, to);
+        return;
+    }
+    for (int32_t i = image->left; i < end; i++, to += depth) {
+        offset(from, depth, to);
+        from += image->step_w * depth;
     }
 }
 
@@ -100,22 +114,70 @@ WH_INLINE __m512i quad(const uint8_t *from)
     return _mm512_set1_epi32(four);
 }
 
-WH_INLINE void finish_block(const column_of_tiles *c, int32_t block, const __m512i *acc,
-                            int pixels, int8_t *y)
+/* The same as wh_finish_tile, 16 channels at once: whether all outputs are sure. */
+WH_INLINE int finish_fine(const wh_finishing *f, const wh_block *b, const __m512i *acc, int pixels,
+                          int8_t *y, intptr_t step)
 {
-    __m256i sums[TILE][2];
+    __m512 scale = _mm512_loadu_ps(b->fine_scale);
+    __m512 positive = _mm512_loadu_ps(b->addend[0]);
+    __m512 negative = _mm512_loadu_ps(b->addend[1]);
+    __m128i low = _mm_set1_epi8((int8_t)f->act_min);
+    __m128i high = _mm_set1_epi8((int8_t)f->act_max);
+    __m512i fraction = _mm512_set1_epi32(0xFFFF);
+    __m512i least = fraction;
+#pragma GCC unroll 8
     for (int i = 0; i < pixels; i++) {
-        _mm512_storeu_si512((void *)sums[i], acc[i * BLOCKS + block]);
+        __m512i sum = acc[i * BLOCKS];
+        __mmask16 is_negative = _mm512_cmplt_epi32_mask(sum, _mm512_setzero_si512());
+        __m512 addend = _mm512_mask_blend_ps(is_negative, positive, negative);
+        __m512i fine =
+            _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, addend));
+        least = _mm512_min_epu32(least, _mm512_and_si512(fine, fraction));
+        __m128i bytes = _mm512_cvtsepi32_epi8(_mm512_srai_epi32(fine, 16));
+        bytes = _mm_min_epi8(_mm_max_epi8(bytes, low), high);
+        _mm_storeu_si128((void *)(y + i * step), bytes);
     }
-    wh_finish_rows_avx2(&c->plan->finishing, c->blocks + block, (const __m256i(*)[2])sums, pixels,
-                        y + block * WH_BLOCK, c->plan->out_c, c->channels - block * WH_BLOCK);
+    __m512i limit = _mm512_set1_epi32(2 * WH_UNSURE);
+    return _mm512_cmpeq_epi32_mask(_mm512_max_epu32(least, limit), least) == 0xFFFF;
+}
+
+/* PART outputs of a block, or fewer. */
+WH_INLINE void finish_part(const column_of_tiles *c, int32_t block, const __m512i *acc, int pixels,
+                           int8_t *y)
+{
+    const wh_finishing *f = &c->plan->finishing;
+    const wh_block *b = c->blocks + block;
+    intptr_t step = c->plan->out_c;
+    int32_t count = c->channels - block * WH_BLOCK;
+    if (count >= WH_BLOCK && f->way == WH_FINISH_PLAIN
+        && finish_fine(f, b, acc, pixels, y, step)) {
+        return;
+    }
+    __m256i sums[PART][2];
+    for (int i = 0; i < pixels; i++) {
+        _mm512_storeu_si512((void *)sums[i], acc[i * BLOCKS]);
+    }
+    wh_finish_rows_avx2(f, b, (const __m256i(*)[2])sums, pixels, y, step, count);
+}
+
+WH_INLINE void finish_block(const column_of_tiles *c, int32_t block, const __m512i *acc, int pixels,
+                            int8_t *y)
+{
+    y += block * WH_BLOCK;
+    if (pixels <= PART) {
+        finish_part(c, block, acc + block, pixels, y);
+    } else {
+        finish_part(c, block, acc + block, PART, y);
+        finish_part(c, block, acc + block + PART * BLOCKS, pixels - PART,
+                    y + (intptr_t)PART * c->plan->out_c);
+    }
 }
 
 WH_INLINE void tile(const column_of_tiles *c, const uint8_t *const *x, int8_t *y, int pixels,
                     int blocks)
 {
     __m512i acc[TILE * BLOCKS];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int i = 0; i < pixels; i++) {
 #pragma GCC unroll 8
         for (int b = 0; b < blocks; b++) {
@@ -132,7 +194,7 @@ WH_INLINE void tile(const column_of_tiles *c, const uint8_t *const *x, int8_t *y
             for (int b = 0; b < blocks; b++) {
                 weights[b] = _mm512_loadu_si512((const void *)(w + b * c->block_size));
             }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int i = 0; i < pixels; i++) {
                 __m512i four = quad(x[i] + at);
 #pragma GCC unroll 8
@@ -149,11 +211,12 @@ WH_INLINE void tile(const column_of_tiles *c, const uint8_t *const *x, int8_t *y
     }
 }
 
-#define TILES(blocks)                                                                          \
+#define TILES(blocks, most)                                                                    \
     static void tile_##blocks(const column_of_tiles *c, const uint8_t *const *x, int8_t *y,    \
                               int32_t pixels)                                                  \
     {                                                                                          \
         switch (pixels) {                                                                      \
+            case TILE: tile(c, x, y, most, blocks); break;                                     \
             case 6: tile(c, x, y, 6, blocks); break;                                           \
             case 5: tile(c, x, y, 5, blocks); break;                                           \
             case 4: tile(c, x, y, 4, blocks); break;                                           \
@@ -163,20 +226,21 @@ WH_INLINE void tile(const column_of_tiles *c, const uint8_t *const *x, int8_t *y
         }                                                                                      \
     }
 
-TILES(1)
-TILES(2)
-TILES(4)
+TILES(1, TILE)
+TILES(2, TILE)
+TILES(4, PART)
 
 typedef void (*tile_function)(const column_of_tiles *, const uint8_t *const *, int8_t *, int32_t);
 
 /* All outputs of so many blocks of channels. */
-static void run_column(const column_of_tiles *c, tile_function run, const uint8_t *x, int8_t *y)
+static void run_column(const column_of_tiles *c, tile_function run, int32_t most,
+                       const uint8_t *x, int8_t *y)
 {
     const plan *p = c->plan;
     intptr_t rest = (intptr_t)p->image.out_h * p->image.out_w;
     wh_conv_cursor at = {0, 0};
     while (rest > 0) {
-        int32_t pixels = rest < TILE ? (int32_t)rest : TILE;
+        int32_t pixels = rest >= most ? most : rest >= PART ? PART : (int32_t)rest;
         const uint8_t *pointers[TILE];
         for (int32_t i = 0; i < pixels; i++) {
             pointers[i] = x + at.element;
@@ -204,8 +268,8 @@ static void run_image(const plan *p, const uint8_t *prepared, const uint8_t *x, 
             int32_t left = (rest - 1) / WH_BLOCK + 1;
             int32_t blocks = left >= BLOCKS ? BLOCKS : left >= 2 ? 2 : 1;
             c.channels = rest < blocks * WH_BLOCK ? rest : blocks * WH_BLOCK;
-            run_column(&c, blocks == BLOCKS ? tile_4 : blocks == 2 ? tile_2 : tile_1, x,
-                       y + group + first);
+            run_column(&c, blocks == BLOCKS ? tile_4 : blocks == 2 ? tile_2 : tile_1,
+                       blocks == BLOCKS ? PART : TILE, x, y + group + first);
             c.weights += blocks * c.block_size;
             c.blocks += blocks;
             first += blocks * WH_BLOCK;
