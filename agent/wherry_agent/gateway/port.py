@@ -4,6 +4,7 @@ Nothing here decides anything. Every failure of the link is an UnreachableError(
 closes the port; the next question opens it again.
 """
 
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -124,10 +125,8 @@ class SmpPort:
     def _ask(self, client: SmpClient, request: Request[T]) -> T:
         try:
             return self._converse(client, request)
-        except OSError as error:  # pyserial's errors are OSErrors too
-            self.close()
-            raise UnreachableError(f"{self._config.port}: {error}", Code.DEVICE_LINK) from error
-        except UnreachableError as error:
+        except (OSError, termios.error, UnreachableError) as error:
+            # pyserial's errors are OSErrors; that of a port which goes as it is opened is not.
             self.close()
             raise UnreachableError(f"{self._config.port}: {error}", Code.DEVICE_LINK) from error
 
