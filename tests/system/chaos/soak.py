@@ -36,6 +36,7 @@ SAMPLE_S = 10.0
 ROLLOUT_S_MAX = 600.0
 WARM_SHARE = 1 / 3
 GROWTH_MAX = 0.05
+LONG_S = 180.0  # after the warm-up: a shorter run may see no report on a disk
 REPORTS_KEEP, EVENTS_KEEP = 3000, 2000
 PRUNE_S = 300.0  # the writer's own
 SERVICE = "controller"
