@@ -110,12 +110,10 @@ class SimController:
         self.guarded(self._boot)
 
     def _boot(self) -> None:
-        roots = [self.first_root]
-        while newer := meta.get(self.db, f"root.{len(roots) + 1}"):
-            roots.append(bytes.fromhex(newer))
+        roots = (self.first_root, *meta.newer_roots(self.db))
         name = self.world.authority.org
         vault = Vault(self.folder, self.keyring.storage, self.random.randbytes)
-        chain = trust.start(name, tuple(roots), int(self.now_s))
+        chain = trust.start(name, roots, int(self.now_s))
         org = Organization(
             name, self.db, vault, self.keyring, chain, SETTINGS, self.random.randbytes
         )
