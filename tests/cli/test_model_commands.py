@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,15 @@ def test_without_a_root_a_bundle_is_only_whole(package: Path, data: Path, tmp_pa
     refused(wherry("--data", data, "model", "verify", package), 11, "unsigned")
     whole = wherry("--data", data, "model", "verify", package, "--unsigned", "--json")
     assert (whole.status, whole.json["is_trusted"]) == (0, False)
+
+
+def test_a_data_directory_without_its_database_is_told_as_one(
+    package: Path, data: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(data, half, ignore=shutil.ignore_patterns("wherry.db*"))
+    found = wherry("--data", half, "model", "verify", package)
+    refused(found, 15, "there is no database, which knows the newer roots")
 
 
 def test_partial_bundle_a_file_cut_anywhere_is_refused(package: Path, tmp_path: Path) -> None:

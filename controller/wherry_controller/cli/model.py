@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from wherry_protocol.bundle import write_bundle
-from wherry_protocol.errors import WherryError
+from wherry_protocol.errors import NotFoundError, WherryError
 from wherry_protocol.trust import TrustState, start
 
 from wherry_controller import settings
@@ -115,6 +115,11 @@ def _trust(roots: list[Path] | None, org: str | None) -> TrustState | None:
     if not data.settings.exists():
         return None
     name = org or settings.load(data.settings).organization
+    if not data.database.exists():
+        raise NotFoundError(
+            f"{data.database}: there is no database, which knows the newer roots; give --root (for "
+            "each root, oldest first) and --org, or restore a backup"
+        )
     db = open_reader(data.database)
     try:
         chain = (read_file(data.roots / "1.cose", "root"), *meta.newer_roots(db))
