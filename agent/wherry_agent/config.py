@@ -291,6 +291,7 @@ def _read_table(cls: type[T], raw: Any, where: str, folder: Path) -> T:
     if type(raw) is not dict:
         raise ConfigError(f"{where} = {raw!r} must be a table")
     prefix = f"{where}." if where else ""
+    # Whoever calls hands in a dataclass; `type[T]` cannot say so.
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     _refuse_unknown(raw, fields, prefix)
     values = {}

@@ -259,7 +259,7 @@ def _verify(mcu: Mcu, body: bytes) -> VerifyReply:
     )
 
 
-def _status(mcu: Mcu, body: bytes) -> StatusReply:  # noqa: ARG001
+def _status(mcu: Mcu, body: bytes) -> StatusReply:  # noqa: ARG001  (a duty takes a body)
     stats = mcu.port.statistics()
     fields = {name: str(getattr(stats, name)) for name in stats.__slots__ if name != "digest"}
     return StatusReply(fields={**fields, "image_digest": stats.digest.hex()})

@@ -102,7 +102,7 @@ class McuHost:
         else:
             self._put(job)
 
-    def is_quick(self, effect: OnUnit) -> bool:  # noqa: ARG002
+    def is_quick(self, effect: OnUnit) -> bool:  # noqa: ARG002  (the host's interface)
         return False  # a serial port never is, and the order must hold
 
     def isolate(self, effect: Isolate) -> None:

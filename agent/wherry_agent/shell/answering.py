@@ -63,7 +63,7 @@ class Answering:
             answered = Answered(question.unit, question.request_id, Code.FAILED, repr(error))
         self.tell(answered)
 
-    def _status(self, body: bytes) -> Message:  # noqa: ARG002
+    def _status(self, body: bytes) -> Message:  # noqa: ARG002  (each verb takes a body)
         pairs = list(flatten(self.status()))[:FIELDS_MAX]
         return StatusReply(fields={key[:64]: value[:256] for key, value in pairs})
 

@@ -17,6 +17,8 @@ Rules:
 6. When to connect again is the core's word (`core.reconnect`).
 """
 
+# ruff: noqa: ARG002  (paho calls back with all that it has)
+
 import contextlib
 import logging
 import random
@@ -205,7 +207,7 @@ class MqttLink:
 
     # --- paho's callbacks, on its thread
 
-    def _on_pre_connect(self, client: mqtt.Client, userdata: Any) -> None:  # noqa: ARG002
+    def _on_pre_connect(self, client: mqtt.Client, userdata: Any) -> None:
         self._number += 1
         client.will_set(
             self._presence_topic, self._presence(self._number, False), qos=1, retain=True
@@ -213,11 +215,11 @@ class MqttLink:
 
     def _on_connect(
         self,
-        client: mqtt.Client,  # noqa: ARG002
-        userdata: Any,  # noqa: ARG002
-        flags: mqtt.ConnectFlags,  # noqa: ARG002
+        client: mqtt.Client,
+        userdata: Any,
+        flags: mqtt.ConnectFlags,
         reason: ReasonCode,
-        properties: Any,  # noqa: ARG002
+        properties: Any,
     ) -> None:
         if reason.is_failure:
             LOG.warning("the broker refuses the connection: %s", reason)
@@ -227,7 +229,7 @@ class MqttLink:
         self._is_connected.set()
         self._callbacks.connected(self._number)
 
-    def _on_connect_fail(self, client: mqtt.Client, userdata: Any) -> None:  # noqa: ARG002
+    def _on_connect_fail(self, client: mqtt.Client, userdata: Any) -> None:
         """Called by paho while it handles the error; it tries again by itself."""
         error = sys.exc_info()[1]
         LOG.warning("no connection to %s:%d: %s", self._login.host, self._login.port, error)
@@ -238,15 +240,15 @@ class MqttLink:
         low_s, high_s = self._config.reconnect_s_min, self._config.reconnect_s_max
         wait_s = reconnect.wait_s(self._attempts, low_s, high_s, random.random())
         self._attempts += 1
-        self._client.reconnect_delay_set(wait_s, wait_s)  # type: ignore[arg-type]
+        self._client.reconnect_delay_set(wait_s, wait_s)  # type: ignore[arg-type]  # floats will do
 
     def _on_disconnect(
         self,
-        client: mqtt.Client,  # noqa: ARG002
-        userdata: Any,  # noqa: ARG002
-        flags: mqtt.DisconnectFlags,  # noqa: ARG002
-        reason: ReasonCode,  # noqa: ARG002
-        properties: Any,  # noqa: ARG002
+        client: mqtt.Client,
+        userdata: Any,
+        flags: mqtt.DisconnectFlags,
+        reason: ReasonCode,
+        properties: Any,
     ) -> None:
         if self._is_connected.is_set():
             self._is_connected.clear()
@@ -258,7 +260,7 @@ class MqttLink:
     def _on_message(
         self,
         client: mqtt.Client,
-        userdata: Any,  # noqa: ARG002
+        userdata: Any,
         message: mqtt.MQTTMessage,
     ) -> None:
         def acknowledge() -> None:
@@ -277,10 +279,10 @@ class MqttLink:
 
     def _on_publish(
         self,
-        client: mqtt.Client,  # noqa: ARG002
-        userdata: Any,  # noqa: ARG002
+        client: mqtt.Client,
+        userdata: Any,
         mid: int,
-        reason: ReasonCode,  # noqa: ARG002
-        properties: Any,  # noqa: ARG002
+        reason: ReasonCode,
+        properties: Any,
     ) -> None:
         self._outgoing.acknowledged(mid)
