@@ -77,7 +77,7 @@ class NoEnergy:
 
     def begin(self, model: str) -> None: ...
 
-    def figure(self, model: str, key: str) -> EnergyFigure | Unavailable:  # noqa: ARG002
+    def figure(self, model: str, key: str) -> EnergyFigure | Unavailable:  # noqa: ARG002  (unknown)
         return Unavailable("energy is not metered")
 
 

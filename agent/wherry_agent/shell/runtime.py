@@ -107,7 +107,7 @@ class Answers:
     configure: Callable[[Configure], None]
 
 
-def raise_again(given: Input, error: Exception) -> None:  # noqa: ARG001
+def raise_again(given: Input, error: Exception) -> None:  # noqa: ARG001  (a handler of mistakes)
     """A mistake of ours in the core ends the program, where nobody decided otherwise."""
     raise error
 

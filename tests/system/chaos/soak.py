@@ -181,7 +181,7 @@ def _of_rollouts(soak: Soak) -> list[Figure]:
             "accepted reports that were looked for",
             len(soak.sea.ledger.accepted),
             "",
-            limit=1,
+            limit=1 if soak.until_s - soak.warm_s >= LONG_S else None,
             is_minimum=True,
         ),
     ]
