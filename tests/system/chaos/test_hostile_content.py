@@ -142,9 +142,9 @@ class Trickle(Rate):
 def test_slow_retrieval_attack_a_few_bytes_at_a_time(sea: Strait):
     """Bytes come all the time; too few of them are no progress, and that is told."""
     bundle = sea.made("3.0.0", seed=9, ballast_rows=4000)
+    sea.proxy.trouble(NAME, Trickle(2000.0))  # before it begins: else it may be over at once
     sea.assign(bundle)
     wait_until(lambda: sea.model.phase is Phase.FETCHING, "it begins", 60)
-    sea.proxy.trouble(NAME, Trickle(2000.0))
     wait_until(lambda: sea.model.code is Code.NO_PROGRESS, lambda: f"given up; {sea.model}", 60)
     assert sea.serving() == "1.0.0"
     sea.proxy.trouble(NAME)
